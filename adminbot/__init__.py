@@ -1,0 +1,1 @@
+"""adminbot: people manage a homeserver by typing commands to it."""

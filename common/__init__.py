@@ -1,0 +1,1 @@
+"""The ground both bots stand on: wire, durable inbox, encryption, membership, command line."""

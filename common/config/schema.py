@@ -1,0 +1,317 @@
+"""Every setting Steward has, with its meaning, unit and default.
+
+The example configuration and the reference page are generated from these structures, so the
+description of a setting stands in exactly one place.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from common.config.secret import Secret
+
+# ``extra`` of a Meta may hold "unit" and, where there is a pattern, "form": what a person has to
+# write, as it stands after "must be" in an error. "address" marks a base address: it is kept
+# without a slash at its end.
+_ADDRESS = {"form": "an address that begins with http:// or https://", "address": True}
+_SECONDS = {"unit": "seconds"}
+_BYTES = {"unit": "bytes"}
+
+Address = Annotated[str, Meta(pattern="^https?://", extra=_ADDRESS)]
+Picture = Annotated[
+    str, Meta(pattern="^mxc://", extra={"form": "a content URI that begins with mxc://"})
+]
+Destination = Annotated[
+    str,
+    Meta(pattern="^(file|s3):", extra={"form": "file:DIRECTORY, s3://BUCKET/PREFIX or null"}),
+]
+FilledText = Annotated[str, Meta(min_length=1)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Seconds = Annotated[float, Meta(extra=_SECONDS)]
+
+
+class Homeserver(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The Matrix homeserver that Steward serves."""
+
+    url: Annotated[
+        Address,
+        Meta(
+            description="Where Steward reaches the client-server API.",
+            examples=["http://127.0.0.1:8008"],
+        ),
+    ]
+    server_name: Annotated[
+        str,
+        Meta(
+            description="The homeserver's name: the part after the colon in user IDs.",
+            examples=["example.org"],
+            min_length=1,
+        ),
+    ]
+    admin_url: Annotated[
+        Address | None,
+        Meta(
+            description="Where the Synapse admin API is reached; unset means at url.",
+            examples=["http://127.0.0.1:8008"],
+        ),
+    ] = None
+    registration_shared_secret: Annotated[
+        Secret | None,
+        Meta(
+            description=(
+                "The homeserver's registration_shared_secret. With it Steward makes adminbot a "
+                "server admin by itself; without it `steward doctor` prints the call to make."
+            )
+        ),
+    ] = None
+
+
+class Appservice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The application service: how the homeserver and Steward reach and recognise each other."""
+
+    as_token: Annotated[
+        Secret, Meta(description="Steward's token for the homeserver, as in the registration.")
+    ]
+    hs_token: Annotated[
+        Secret, Meta(description="The homeserver's token for Steward, as in the registration.")
+    ]
+    id: Annotated[str, Meta(description="The registration's id.", min_length=1)] = "steward"
+    listen_host: Annotated[str, Meta(description="Address to listen on.", min_length=1)] = (
+        "127.0.0.1"
+    )
+    listen_port: Annotated[Port, Meta(description="TCP port to listen on.")] = 29350
+    url: Annotated[
+        Address | None,
+        Meta(
+            description=(
+                "Where the homeserver reaches Steward; unset means listen_host and listen_port."
+            ),
+            examples=["http://127.0.0.1:29350"],
+        ),
+    ] = None
+    sender_localpart: Annotated[
+        str,
+        Meta(
+            description=(
+                "Local part of the registration's sender, a silent third account: Synapse lets "
+                "no sender call /sync, so it cannot be one of the bots."
+            ),
+            min_length=1,
+        ),
+    ] = "_steward"
+    max_body_bytes: Annotated[
+        int,
+        Meta(
+            description=(
+                "Largest transaction accepted. A homeserver packs up to 100 events of "
+                "64 KiB and repeats a refused transaction for ever, so keep this above 32 MiB."
+            ),
+            ge=32 * 2**20,
+            extra=_BYTES,
+        ),
+    ] = 64 * 2**20
+
+
+class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where Steward keeps its own state."""
+
+    url: Annotated[
+        Secret,
+        Meta(
+            description=(
+                "postgres://user:password@host/database for production, or sqlite:steward.db "
+                "(relative to the working directory; sqlite:////absolute/path)."
+            )
+        ),
+    ] = Secret("sqlite:steward.db")
+    max_connections: Annotated[
+        int, Meta(description="Most PostgreSQL connections at once.", ge=2)
+    ] = 8
+
+
+class Encryption(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """End-to-end encryption of both bots' devices."""
+
+    pickle_key: Annotated[
+        Secret,
+        Meta(
+            description=(
+                "Encrypts device keys and room keys at rest. Whoever loses it loses every room "
+                "key in the database; keep a copy apart from the database."
+            )
+        ),
+    ]
+    one_time_keys: Annotated[
+        int,
+        Meta(description="One-time keys kept published for each bot's device.", ge=50, le=4_000),
+    ] = 2000
+    session_cache: Annotated[
+        int, Meta(description="Megolm sessions held in memory for each bot.", ge=1)
+    ] = 10_000
+
+
+class Adminbot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The bot that takes commands."""
+
+    enabled: Annotated[bool, Meta(description="Whether this bot runs.")] = True
+    localpart: Annotated[str, Meta(description="Local part of its user ID.")] = "adminbot"
+    displayname: Annotated[str, Meta(description="Its name as people see it.", min_length=1)] = (
+        "Admin Bot"
+    )
+    avatar_url: Annotated[
+        Picture | None,
+        Meta(
+            description="Its picture, a content URI of this homeserver.",
+            examples=["mxc://example.org/abcdef"],
+        ),
+    ] = None
+    prefixes: Annotated[
+        tuple[str, ...],
+        Meta(description="What a command in a shared room begins with; longest match wins."),
+    ] = ("!admin", "!")
+    server_admins: Annotated[
+        tuple[str, ...],
+        Meta(
+            description=(
+                "Local accounts treated as server admins besides those that the homeserver "
+                "itself flags as admin."
+            ),
+            examples=[["@alice:example.org"]],
+        ),
+    ] = ()
+    control_rooms: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Room IDs where server admins may command besides a direct chat.",
+            examples=[["!abcdef:example.org"]],
+        ),
+    ] = ()
+    max_command_age_seconds: Annotated[
+        Seconds,
+        Meta(description="A command older than this when it is read is not obeyed.", ge=0),
+    ] = 300
+
+
+class S3(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How to reach the object store when auditbot's destination is s3://."""
+
+    endpoint_url: Annotated[
+        Address | None,
+        Meta(
+            description="The store's address; unset means Amazon's own.",
+            examples=["https://s3.example.org"],
+        ),
+    ] = None
+    region: Annotated[str, Meta(description="The bucket's region.", min_length=1)] = "us-east-1"
+    access_key_id: Annotated[
+        Secret | None,
+        Meta(
+            description=(
+                "Access key; unset means the usual chain (environment, profile, instance role)."
+            )
+        ),
+    ] = None
+    secret_access_key: Annotated[
+        Secret | None, Meta(description="Secret key that belongs to access_key_id.")
+    ] = None
+    path_style: Annotated[
+        bool, Meta(description="Address the bucket in the path instead of the host name.")
+    ] = False
+    ca_file: Annotated[
+        FilledText | None,
+        Meta(
+            description="PEM file of the authority that signed the store's certificate.",
+            examples=["/etc/ssl/private-ca.pem"],
+        ),
+    ] = None
+
+
+class Auditbot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The bot that archives."""
+
+    enabled: Annotated[bool, Meta(description="Whether this bot runs.")] = True
+    localpart: Annotated[str, Meta(description="Local part of its user ID.")] = "auditbot"
+    displayname: Annotated[str, Meta(description="Its name as people see it.", min_length=1)] = (
+        "Audit Bot"
+    )
+    avatar_url: Annotated[
+        Picture | None,
+        Meta(
+            description="Its picture, a content URI of this homeserver.",
+            examples=["mxc://example.org/abcdef"],
+        ),
+    ] = None
+    destination: Annotated[
+        Destination | None,
+        Meta(
+            description=(
+                "Where the archive goes: file:archive, file:///absolute/directory or "
+                "s3://bucket/prefix. Unset (null) means nothing is exported."
+            ),
+        ),
+    ] = "file:archive"
+    s3: Annotated[S3, Meta(description="The object store behind an s3:// destination.")] = S3()
+    segment_max_bytes: Annotated[
+        int,
+        Meta(description="Close a segment at this size before compression.", ge=1, extra=_BYTES),
+    ] = 64 * 2**20
+    segment_max_age_seconds: Annotated[
+        Seconds, Meta(description="Close a segment this long after its first record.", ge=0)
+    ] = 300
+
+
+class Rooms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which rooms the bots are to be in, and how they are kept there."""
+
+    direct_chats: Annotated[bool, Meta(description="Whether the bots enter direct chats too.")] = (
+        True
+    )
+    federated: Annotated[
+        bool, Meta(description="Whether the bots enter rooms created on other servers.")
+    ] = True
+    sweep_interval_seconds: Annotated[
+        Seconds, Meta(description="How often all rooms are checked.", gt=0)
+    ] = 3600
+    sweep_concurrency: Annotated[
+        int, Meta(description="Rooms mended at the same time.", ge=1, le=32)
+    ] = 4
+
+
+class Feeds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The second feed, which finds what the homeserver's push lost."""
+
+    reconcile_interval_seconds: Annotated[
+        Seconds,
+        Meta(description="How often the timelines are compared with the push.", gt=0),
+    ] = 30
+
+
+class Logging(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What Steward says about itself; never message text, never a secret."""
+
+    level: Annotated[
+        str,
+        Meta(
+            description="What is said: DEBUG, INFO, WARNING or ERROR.",
+            pattern="^(DEBUG|INFO|WARNING|ERROR)$",
+            extra={"form": "DEBUG, INFO, WARNING or ERROR"},
+        ),
+    ] = "INFO"
+    json: Annotated[bool, Meta(description="One JSON object a line instead of text.")] = False
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole configuration."""
+
+    homeserver: Annotated[Homeserver, Meta(description="The Matrix homeserver.")]
+    appservice: Annotated[Appservice, Meta(description="The application service.")]
+    encryption: Annotated[Encryption, Meta(description="End-to-end encryption.")]
+    database: Annotated[DatabaseSettings, Meta(description="Steward's own state.")] = (
+        DatabaseSettings()
+    )
+    adminbot: Annotated[Adminbot, Meta(description="The bot that takes commands.")] = Adminbot()
+    auditbot: Annotated[Auditbot, Meta(description="The bot that archives.")] = Auditbot()
+    rooms: Annotated[Rooms, Meta(description="Being in every room.")] = Rooms()
+    feeds: Annotated[Feeds, Meta(description="The second feed.")] = Feeds()
+    logging: Annotated[Logging, Meta(description="Logs.")] = Logging()

@@ -1,0 +1,1 @@
+"""Everything observable: log lines and metrics."""
