@@ -1,0 +1,186 @@
+"""One database, PostgreSQL or SQLite, reached through mautrix's ``async_db``.
+
+The promise kept here: when ``transaction()`` ends without an exception, what was written is on
+disk; when it ends with one (cancellation included), nothing of it is.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import aiosqlite
+import asyncpg
+from mautrix.util.async_db import Database as MautrixDatabase
+from mautrix.util.async_db import Scheme, UpgradeTable
+
+from common.errors import ConfigError, PermanentError, TransientError
+
+Row = Mapping[str, Any]
+"""One row, by column name. Column types are those of the schema, booleans may be 0 and 1."""
+
+
+class Connection(Protocol):
+    """The part of mautrix's connection that we use; ``$1``-style placeholders in both dialects."""
+
+    async def execute(self, query: str, *args: Any) -> object:
+        """Run one statement."""
+        ...
+
+    async def executemany(self, query: str, args: Iterable[Sequence[Any]]) -> object:
+        """Run one statement for each tuple of arguments."""
+        ...
+
+    async def fetch(self, query: str, *args: Any) -> Sequence[Row]:
+        """Return all rows."""
+        ...
+
+    async def fetchrow(self, query: str, *args: Any) -> Row | None:
+        """Return the first row, or ``None``."""
+        ...
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        """Return the first column of the first row, or ``None``."""
+        ...
+
+
+class Database:
+    """The pool. ``is_postgres`` is for the few statements the two dialects spell differently."""
+
+    def __init__(self, url: str, upgrades: UpgradeTable, *, max_connections: int = 8) -> None:
+        sqlite_file = sqlite_file_of(url)
+        self.is_postgres = sqlite_file is None
+        arguments: dict[str, Any]
+        if sqlite_file is None:
+            target = url
+            arguments = {"min_size": 1, "max_size": max_connections, "meow_exit_on_ice": False}
+        else:
+            target = f"sqlite:///{sqlite_file}"
+            # One connection: SQLite has one writer anyway, and readers then never meet
+            # SQLITE_BUSY. FULL: a commit must survive a power cut, the homeserver has been told 200.
+            arguments = {
+                "min_size": 1,
+                "init_commands": [
+                    "PRAGMA journal_mode = WAL",
+                    "PRAGMA synchronous = FULL",
+                    "PRAGMA foreign_keys = ON",
+                    "PRAGMA busy_timeout = 5000",
+                ],
+            }
+        self._pool = MautrixDatabase.create(target, upgrade_table=upgrades, db_args=arguments)
+        self._sqlite_file = sqlite_file
+
+    async def start(self) -> None:
+        """Connect and bring the schema up to date; raise ``TransientError`` if it is away."""
+        if self._sqlite_file is not None and not self._sqlite_file.exists():
+            # Room keys and messages are in there: nobody else on the machine may read it.
+            self._sqlite_file.parent.mkdir(parents=True, exist_ok=True)
+            self._sqlite_file.touch(mode=0o600)
+        try:
+            await self._pool.start()
+        except (OSError, asyncpg.PostgresError) as error:
+            raise TransientError(f"The database cannot be reached: {error}") from error
+
+    async def stop(self) -> None:
+        """Close every connection."""
+        await self._pool.stop()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Run the block in one transaction; it is committed durably on exit, or not at all.
+
+        Raises:
+            TransientError: the database is away or busy; nothing was written.
+            PermanentError: the database can never store one of the values; nothing was written.
+        """
+        # acquire_direct, because acquire() hands the same connection to child tasks through a
+        # context variable, and two tasks must never share a transaction.
+        try:
+            async with self._pool.acquire_direct() as connection:
+                typed = cast(Connection, connection)
+                wrapped = connection.wrapped
+                if not isinstance(wrapped, aiosqlite.Connection):
+                    async with wrapped.transaction():
+                        yield typed
+                    return
+                try:
+                    await typed.execute("BEGIN IMMEDIATE")
+                    yield typed
+                    await typed.execute("COMMIT")
+                except BaseException:
+                    # mautrix rolls back for Exception only; a cancelled task would otherwise
+                    # leave the one SQLite connection inside a transaction for ever. Without
+                    # asking whether there is one: a statement that was cancelled, BEGIN
+                    # included, still runs in the connection's thread, and this runs after it.
+                    await wrapped.rollback()
+                    raise
+        except _REFUSED as error:
+            raise _refused(error) from error
+        except _AWAY as error:
+            raise _unusable(error) from error
+
+    async def fetch(self, query: str, *args: Any) -> Sequence[Row]:
+        """Return all rows of one query outside any transaction."""
+        async with self._reading() as connection:
+            return await connection.fetch(query, *args)
+
+    async def fetchrow(self, query: str, *args: Any) -> Row | None:
+        """Return the first row of one query, or ``None``."""
+        async with self._reading() as connection:
+            return await connection.fetchrow(query, *args)
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        """Return the first column of the first row of one query, or ``None``."""
+        async with self._reading() as connection:
+            return await connection.fetchval(query, *args)
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[Connection]:
+        try:
+            async with self._pool.acquire_direct() as connection:
+                yield cast(Connection, connection)
+        except _AWAY as error:
+            raise _unusable(error) from error
+
+
+_REFUSED = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    aiosqlite.IntegrityError,
+)
+_AWAY = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    aiosqlite.OperationalError,
+)
+
+
+def _unusable(error: Exception) -> TransientError | PermanentError:
+    # asyncpg's own check of an argument is an InterfaceError, and a ValueError too.
+    if isinstance(error, ValueError):
+        return _refused(error)
+    return TransientError(f"The database cannot be used at the moment: {error}")
+
+
+def _refused(error: Exception) -> PermanentError:
+    # The text of such an error quotes the value, which may be what somebody wrote.
+    return PermanentError(f"The database refused a value: {type(error).__name__}")
+
+
+def sqlite_file_of(url: str) -> Path | None:
+    """Return the file of a SQLite URL, ``None`` for PostgreSQL; refuse anything else."""
+    scheme, _, rest = url.partition(":")
+    if scheme in {"postgres", "postgresql"}:
+        return None
+    if scheme == "sqlite" and rest.strip("/"):
+        # sqlite:NAME and sqlite:///NAME are relative, sqlite:////NAME is absolute.
+        return Path(rest.removeprefix("///")).absolute()
+    raise ConfigError("database.url must begin with “postgres://” or “sqlite:”.")
+
+
+__all__ = ["Connection", "Database", "Row", "Scheme", "UpgradeTable", "sqlite_file_of"]

@@ -1,0 +1,1 @@
+"""What the homeserver told us, durably, in order, once."""
