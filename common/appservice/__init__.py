@@ -1,0 +1,1 @@
+"""The edge where the homeserver pushes to us."""

@@ -1,0 +1,1 @@
+"""The few client-server calls we make."""

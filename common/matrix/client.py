@@ -1,0 +1,230 @@
+"""The client-server API as one account, through mautrix's application-service requests."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, cast
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+from mautrix.api import Method, PathBuilder
+from mautrix.appservice import AppServiceAPI
+from mautrix.errors import MatrixConnectionError, MatrixRequestError
+from mautrix.types import UserID
+from mautrix.util.logging import TraceLogger
+from yarl import URL
+
+from common.config.secret import Secret
+from common.errors import StewardError, TransientError
+from common.ids import DeviceId, EventId, RoomId, UserId
+
+Json = dict[str, Any]
+"""A JSON object of the client-server API; every access to it must expect hostile content."""
+
+CLIENT = "/_matrix/client"
+
+
+class MatrixError(StewardError):
+    """The homeserver refused a request: the specification's "standard error response".
+
+    ``status`` is the HTTP status, ``errcode`` e.g. ``M_FORBIDDEN`` (``""`` if it sent none),
+    ``retry_after_ms`` the wait it asked for, if any.
+    """
+
+    def __init__(self, status: int, errcode: str, message: str) -> None:
+        super().__init__(f"{status} {errcode}: {message}")
+        self.status = status
+        self.errcode = errcode
+        self.message = message
+
+
+class MatrixClient:
+    """Requests in the name of one of the application service's accounts.
+
+    Every method raises ``MatrixError`` where the homeserver says no and ``TransientError``
+    where it cannot be reached, is overloaded or answers 5xx.
+    """
+
+    def __init__(
+        self, api: AppServiceAPI, user_id: UserId, device_id: DeviceId | None = None
+    ) -> None:
+        self._api = api
+        self._as_user = api.user(UserID(user_id))
+        self.user_id = user_id
+        self.device_id = device_id
+
+    def with_device(self, device_id: DeviceId) -> "MatrixClient":
+        """Return a client that masquerades as the account's device (MSC4326)."""
+        return MatrixClient(self._api, self.user_id, device_id)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        timeout_seconds: float = 60,
+    ) -> Json:
+        """Send one request; ``path`` begins with a slash and is percent-encoded already."""
+        parameters = dict(query or {})
+        if self.device_id is not None:
+            parameters["device_id"] = self.device_id
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                answer = await self._as_user.request(
+                    Method(method), PathBuilder(path), content=body, query_params=parameters
+                )
+        except MatrixRequestError as error:
+            raise _refusal(error) from error
+        except (MatrixConnectionError, TimeoutError, aiohttp.ClientError) as error:
+            raise _away(method, path, error) from error
+        return cast(Json, answer)
+
+    async def request_as(
+        self, token: Secret | None, method: str, path: str, body: Json | None = None
+    ) -> Json:
+        """Send one request with another access token, or with none; nothing of it is logged."""
+        headers = {"Authorization": f"Bearer {token.reveal()}"} if token else {}
+        try:
+            async with self._api.session.request(
+                method,
+                self._url(path),
+                json=body,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=60),
+            ) as response:
+                answer = await response.read()
+                if response.status != _OK:
+                    raise _refusal_of_bytes(response.status, answer)
+                return cast(Json, msgspec.json.decode(answer))
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _away(method, path, error) from error
+
+    async def get_bytes(
+        self, path: str, *, query: Mapping[str, str], timeout_seconds: float, device: bool = True
+    ) -> bytes:
+        """GET and return the body as it came, for feeds whose bytes are evidence."""
+        parameters = {**query, "user_id": self.user_id}
+        if device and self.device_id is not None:
+            parameters["device_id"] = self.device_id
+        try:
+            async with self._api.session.get(
+                self._url(path),
+                params=parameters,
+                headers={"Authorization": f"Bearer {self._api.token}"},
+                timeout=aiohttp.ClientTimeout(total=timeout_seconds),
+            ) as response:
+                body = await response.read()
+                if response.status != _OK:
+                    raise _refusal_of_bytes(response.status, body)
+                return body
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _away("GET", path, error) from error
+
+    def _url(self, path: str) -> URL:
+        base = self._api.base_url
+        return base.with_path(base.raw_path.rstrip("/") + path, encoded=True)
+
+    async def send(self, room_id: RoomId, event_type: str, content: Json, txn_id: str) -> EventId:
+        """Send a message event; the same ``txn_id`` sends it once only."""
+        path = f"{CLIENT}/v3/rooms/{segment(room_id)}/send/{segment(event_type)}/{segment(txn_id)}"
+        return EventId(str((await self.request("PUT", path, content))["event_id"]))
+
+    async def put_state(
+        self, room_id: RoomId, event_type: str, state_key: str, content: Json
+    ) -> EventId:
+        """Send a state event."""
+        path = f"{CLIENT}/v3/rooms/{segment(room_id)}/state/{segment(event_type)}/{segment(state_key)}"
+        return EventId(str((await self.request("PUT", path, content))["event_id"]))
+
+    async def state_event(self, room_id: RoomId, event_type: str, state_key: str = "") -> Json:
+        """Return the content of one state event as it is now."""
+        path = f"{CLIENT}/v3/rooms/{segment(room_id)}/state/{segment(event_type)}/{segment(state_key)}"
+        return await self.request("GET", path)
+
+    async def state(self, room_id: RoomId) -> list[Json]:
+        """Return the whole current state of a room, as events."""
+        answer = await self.request("GET", f"{CLIENT}/v3/rooms/{segment(room_id)}/state")
+        return cast(list[Json], answer)
+
+    async def join(self, room_id: RoomId) -> None:
+        """Join a room, accepting an invitation where there is one."""
+        await self.request("POST", f"{CLIENT}/v3/rooms/{segment(room_id)}/join", {})
+
+    async def invite(self, room_id: RoomId, user_id: UserId) -> None:
+        """Invite somebody."""
+        await self.request(
+            "POST", f"{CLIENT}/v3/rooms/{segment(room_id)}/invite", {"user_id": user_id}
+        )
+
+    async def leave(self, room_id: RoomId) -> None:
+        """Leave a room or decline an invitation."""
+        await self.request("POST", f"{CLIENT}/v3/rooms/{segment(room_id)}/leave", {})
+
+    async def joined_rooms(self) -> list[RoomId]:
+        """Return the rooms this account is in."""
+        answer = await self.request("GET", f"{CLIENT}/v3/joined_rooms")
+        return [RoomId(room) for room in answer["joined_rooms"]]
+
+    async def joined_members(self, room_id: RoomId) -> dict[UserId, Json]:
+        """Return who is joined: user ID → ``{"display_name", "avatar_url"}``."""
+        answer = await self.request("GET", f"{CLIENT}/v3/rooms/{segment(room_id)}/joined_members")
+        return cast(dict[UserId, Json], answer["joined"])
+
+
+def segment(text: str) -> str:
+    """Percent-encode one path segment: identifiers are hostile, they may hold ``/`` and ``..``."""
+    return quote(text, safe="")
+
+
+def connect(
+    *,
+    homeserver_url: str,
+    as_token: Secret,
+    sender: UserId,
+    session: aiohttp.ClientSession,
+) -> AppServiceAPI:
+    """Return mautrix's application-service API, from which clients masquerade."""
+    log = cast(TraceLogger, logging.getLogger("mau.as"))  # noqa: TID251  # mautrix insists on one
+    # At DEBUG mautrix writes request bodies, message text included, into the log.
+    log.setLevel(logging.INFO)
+    return AppServiceAPI(
+        base_url=homeserver_url,
+        bot_mxid=UserID(sender),
+        token=as_token.reveal(),
+        log=log,
+        client_session=session,
+    )
+
+
+_OK = 200
+_OVERLOADED = 429
+_SERVER_FAULT = 500
+
+
+def _away(method: str, path: str, error: Exception) -> TransientError:
+    # A time-out has no text of its own.
+    return TransientError(
+        f"The homeserver did not answer {method} {path}: {str(error) or 'time-out'}"
+    )
+
+
+def _refusal(error: MatrixRequestError) -> StewardError:
+    return _classify(error.http_status, error.errcode or "", error.message or "")
+
+
+def _refusal_of_bytes(status: int, body: bytes) -> StewardError:
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        answer = {}
+    said = answer if isinstance(answer, dict) else {}
+    return _classify(status, str(said.get("errcode", "")), str(said.get("error", "")))
+
+
+def _classify(status: int, errcode: str, message: str) -> StewardError:
+    if status >= _SERVER_FAULT or status == _OVERLOADED:
+        return TransientError(f"The homeserver answered {status} {errcode}: {message}")
+    return MatrixError(status, errcode, message)
