@@ -1,0 +1,1 @@
+"""The second feed: each bot's own /sync, for room keys and for what the push lost."""
