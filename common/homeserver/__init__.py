@@ -1,0 +1,1 @@
+"""The homeserver's administration API, typed; this package itself imports no client."""
