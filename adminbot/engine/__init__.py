@@ -1,0 +1,1 @@
+"""How a message becomes an outcome; pure: no I/O, and time is an argument."""

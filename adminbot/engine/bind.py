@@ -1,0 +1,220 @@
+"""The words after a command's name become its typed arguments, or a sentence what is wrong.
+
+The promise: any words give arguments, the wish for help, or a ``UsageError``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from adminbot.engine.command import Command, Parameter
+from adminbot.engine.line import Line, LineError, Word, quote
+from adminbot.engine.text import nearest
+from adminbot.engine.values import RoomAddress, Setting, looks_like_room
+from common.errors import UserError
+from common.ids import RoomId
+
+FALSE = {"no", "false", "off"}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A command with its arguments; rooms given by address are still to be looked up."""
+
+    command: Command
+    arguments: Mapping[str, object]
+    dry_run: bool = False
+
+    @property
+    def addresses(self) -> dict[str, RoomAddress]:
+        """Arguments that are rooms' addresses."""
+        return {
+            name: value for name, value in self.arguments.items() if isinstance(value, RoomAddress)
+        }
+
+    @property
+    def room(self) -> RoomId | None:
+        """The room that the command is about."""
+        parameter = self.command.about_a_room
+        value = self.arguments.get(parameter.name) if parameter else None
+        return RoomId(value) if isinstance(value, str) else None
+
+    def with_rooms(self, found: Mapping[str, RoomId]) -> "Bound":
+        """Return the same with addresses replaced by the rooms they name."""
+        return replace(self, arguments={**self.arguments, **found})
+
+
+@dataclass(frozen=True)
+class HelpAsked:
+    """``--help`` stood somewhere on the line."""
+
+    command: Command
+
+
+class UsageError(LineError):
+    """The command is known, its words are not right."""
+
+    def __init__(
+        self, sentence: str, command: Command, text: str = "", start: int = 0, end: int = 0
+    ) -> None:
+        super().__init__(sentence, text, start, end)
+        self.command = command
+
+
+def bind(command: Command, line: Line, setting: Setting) -> Bound | HelpAsked:
+    """Read the words after the command's name."""
+    reading = _Reading(command, line, setting)
+    if reading.help_asked():
+        return HelpAsked(command)
+    reading.read_words()
+    return Bound(command, reading.complete(), dry_run=reading.dry_run)
+
+
+def without_secrets(bound: Bound) -> str:
+    """Return the command as it may be written down: resolved, secrets replaced."""
+    parts = [bound.command.name]
+    for parameter in bound.command.parameters:
+        value = bound.arguments[parameter.name]
+        if value == parameter.default or (value is None):
+            continue
+        parts.extend(_written(parameter, value))
+    return " ".join(parts)
+
+
+def _written(parameter: Parameter, value: object) -> list[str]:
+    if parameter.kind.secret:
+        shown = "(secret)"
+    elif parameter.flag:
+        return [parameter.spelling] if value != parameter.default else []
+    else:
+        values = value if isinstance(value, tuple) else (value,)
+        shown = " ".join(quote(_text(one)) for one in values)
+    return [parameter.spelling, shown] if parameter.option else [shown]
+
+
+def _text(value: object) -> str:
+    return value.alias if isinstance(value, RoomAddress) else str(value)
+
+
+@dataclass
+class _Reading:
+    """The state of reading one line from left to right."""
+
+    command: Command
+    line: Line
+    setting: Setting
+    found: dict[str, object] = field(default_factory=dict)
+    at: int = 0
+    options_ended: bool = False
+    dry_run: bool = False
+
+    def help_asked(self) -> bool:
+        """Say whether ``--help`` stands anywhere; then nothing else on the line matters."""
+        return any(word.text == "--help" and not word.quoted for word in self.line.words)
+
+    def read_words(self) -> None:
+        """Read every word from left to right."""
+        while self.at < len(self.line.words):
+            word = self.line.words[self.at]
+            self.at += 1
+            if self._is_option(word):
+                if word.text == "--":
+                    self.options_ended = True
+                elif word.text == "--dry-run" and self.command.changes_things:
+                    self.dry_run = True
+                else:
+                    self._option(word)
+            else:
+                self._positional(word)
+
+    def complete(self) -> dict[str, object]:
+        """Return all arguments, defaults included."""
+        arguments: dict[str, object] = {}
+        for parameter in self.command.parameters:
+            if parameter.name in self.found:
+                arguments[parameter.name] = self.found[parameter.name]
+            elif parameter.room and not parameter.option and self.setting.room is not None:
+                arguments[parameter.name] = self.setting.room
+            elif parameter.required:
+                raise self._error(f"The {parameter.spelling} is missing.", None)
+            else:
+                arguments[parameter.name] = parameter.default
+        return arguments
+
+    def _is_option(self, word: Word) -> bool:
+        return not self.options_ended and not word.quoted and word.text.startswith("--")
+
+    def _option(self, word: Word) -> None:
+        name, equals, value = word.text[2:].partition("=")
+        parameter, negated = self._named(name, word)
+        if parameter.name in self.found:
+            raise self._error(f"{parameter.spelling} is given twice.", word)
+        if parameter.flag:
+            wanted = not equals or value.lower() not in FALSE
+            text = "yes" if wanted != negated else "no"
+            if equals:
+                self._read(parameter, value, word)
+            self.found[parameter.name] = self._read(parameter, text, word)
+            return
+        if not equals:
+            if self.at >= len(self.line.words):
+                raise self._error(f"--{name} needs a value after it.", word)
+            word = self.line.words[self.at]
+            value = word.text
+            self.at += 1
+        self.found[parameter.name] = self._read(parameter, value, word)
+
+    def _named(self, name: str, word: Word) -> tuple[Parameter, bool]:
+        options = {
+            one.name.replace("_", "-"): one for one in self.command.parameters if one.option
+        }
+        typed = name.lower()
+        if typed in options:
+            return options[typed], False
+        positive = options.get(typed.removeprefix("no-"))
+        if typed.startswith("no-") and positive is not None and positive.flag:
+            return positive, True
+        likely = nearest(typed, [*options, "help"], limit=1)
+        hint = f" Did you mean --{likely[0]}?" if likely else ""
+        raise self._error(f"There is no option --{name}.{hint}", word)
+
+    def _positional(self, word: Word) -> None:
+        waiting = [
+            one
+            for one in self.command.parameters
+            if not one.option and (one.many or one.name not in self.found)
+        ]
+        if not waiting:
+            raise self._error(f"“{word.text}” is one word too many.", word)
+        parameter = waiting[0]
+        if (
+            parameter.room
+            and self.setting.room is not None
+            and len(waiting) > 1
+            and not looks_like_room(word.text)
+        ):
+            # The room is the current one; the word belongs to what comes next.
+            self.found[parameter.name] = self.setting.room
+            parameter = waiting[1]
+        if parameter.kind.rest:
+            text = self.line.rest(self.at - 1)
+            self.at = len(self.line.words)
+            self.found[parameter.name] = self._read(parameter, text, word)
+            return
+        value = self._read(parameter, word.text, word)
+        if parameter.many:
+            earlier = self.found.get(parameter.name, ())
+            self.found[parameter.name] = (*earlier, value) if isinstance(earlier, tuple) else value
+        else:
+            self.found[parameter.name] = value
+
+    def _read(self, parameter: Parameter, text: str, word: Word) -> object:
+        try:
+            return parameter.kind.read(text, self.setting)
+        except UserError as error:
+            raise self._error(str(error), word) from None
+
+    def _error(self, sentence: str, word: Word | None) -> UsageError:
+        if word is None:
+            end = len(self.line.text)
+            return UsageError(sentence, self.command, self.line.text, end, end)
+        return UsageError(sentence, self.command, self.line.text, word.start, word.end)

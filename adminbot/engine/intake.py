@@ -1,0 +1,235 @@
+"""Is this event a command, a confirmation, or nothing of ours? Decided from the event alone.
+
+Source of the list of what is never obeyed: edits, notices, quoted text, other servers' people,
+our own accounts, old and redacted events. Everything in an event is hostile: types are checked
+before use, and the display name is never read.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from adminbot.engine.confirm import Reaction, Reply, is_yes, spoken
+from adminbot.engine.line import without_reply_fallback
+from common.errors import UserError
+from common.ids import (
+    EventId,
+    RoomId,
+    UserId,
+    parse_event_id,
+    parse_room_id,
+    parse_user_id,
+    server_of,
+)
+
+
+class Ignored(StrEnum):
+    """Why an event is nothing of ours."""
+
+    MALFORMED = "malformed"
+    NOT_A_MESSAGE = "not a message"
+    REMOTE = "sent from another server"
+    OWN = "sent by one of our own accounts"
+    REDACTED = "redacted"
+    OLD = "too old"
+    NOT_TEXT = "not plain text"
+    EDIT = "an edit"
+    FORWARDED = "forwarded"
+    NOT_FOR_US = "not for us"
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is to be known to tell our events from others."""
+
+    server_name: str
+    own: frozenset[UserId]
+    prefixes: Sequence[str]
+    first_words: frozenset[str]
+    now_ms: int
+    max_age_ms: int
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """An event by a local person, recent, and not taken back."""
+
+    event: EventId
+    room: RoomId
+    sender: UserId
+    type: str
+    origin_ms: int
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A message that is a command. ``text`` has no prefix; ``addressed``: surely meant for us."""
+
+    event: EventId
+    room: RoomId
+    sender: UserId
+    origin_ms: int
+    text: str
+    formatted: str | None
+    thread: EventId | None
+    addressed: bool
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """An event that may answer one of our questions."""
+
+    event: EventId
+    room: RoomId
+    sender: UserId
+    reply: Reply
+
+
+def open_envelope(event: object, around: Surroundings) -> Envelope | Ignored:
+    """Check everything that can be checked before decryption."""
+    if not isinstance(event, Mapping):
+        return Ignored.MALFORMED
+    content, moment, kind = event.get("content"), event.get("origin_server_ts"), event.get("type")
+    if not isinstance(content, Mapping) or not isinstance(kind, str):
+        return Ignored.MALFORMED
+    if not isinstance(moment, int) or isinstance(moment, bool):
+        return Ignored.MALFORMED
+    if "state_key" in event:
+        return Ignored.NOT_A_MESSAGE
+    try:
+        sender = parse_user_id(_text(event.get("sender")))
+        envelope = Envelope(
+            event=parse_event_id(_text(event.get("event_id"))),
+            room=parse_room_id(_text(event.get("room_id"))),
+            sender=sender,
+            type=kind,
+            origin_ms=moment,
+            content=content,
+        )
+    except UserError:
+        return Ignored.MALFORMED
+    return _unwanted(event, envelope, around) or envelope
+
+
+def recognise(
+    envelope: Envelope, around: Surroundings, *, direct: bool
+) -> Request | Confirmation | Ignored:
+    """Say what a readable event is; ``direct``: in a direct chat with its sender."""
+    if envelope.type == "m.reaction":
+        return _reaction(envelope)
+    if envelope.type != "m.room.message":
+        return Ignored.NOT_A_MESSAGE
+    content = envelope.content
+    body, relation = content.get("body"), _relation(content)
+    if content.get("msgtype") != "m.text" or not isinstance(body, str):
+        return Ignored.NOT_TEXT
+    if relation.get("rel_type") == "m.replace" or "m.new_content" in content:
+        return Ignored.EDIT
+    if "m.forwarded" in content:
+        return Ignored.FORWARDED
+    if isinstance(relation.get("m.in_reply_to"), Mapping):
+        body = without_reply_fallback(body)
+    return _command(envelope, body.strip(), around, direct=direct)
+
+
+def needs_direct(envelope: Envelope, around: Surroundings) -> bool:
+    """Say whether it matters for an event if its room is a direct chat."""
+    if envelope.type == "m.room.encrypted":
+        return True
+    return (
+        envelope.type == "m.room.message"
+        and recognise(envelope, around, direct=False) is Ignored.NOT_FOR_US
+    )
+
+
+def _unwanted(
+    event: Mapping[Any, Any], envelope: Envelope, around: Surroundings
+) -> Ignored | None:
+    if server_of(envelope.sender) != around.server_name:
+        return Ignored.REMOTE
+    if envelope.sender in around.own:
+        return Ignored.OWN
+    unsigned = event.get("unsigned")
+    if isinstance(unsigned, Mapping) and "redacted_because" in unsigned:
+        return Ignored.REDACTED
+    if around.now_ms - envelope.origin_ms > around.max_age_ms:
+        return Ignored.OLD
+    return None
+
+
+def _reaction(envelope: Envelope) -> Confirmation | Ignored:
+    relation = _relation(envelope.content)
+    if relation.get("rel_type") != "m.annotation" or not is_yes(relation.get("key")):
+        return Ignored.NOT_FOR_US
+    try:
+        question = parse_event_id(_text(relation.get("event_id")))
+    except UserError:
+        return Ignored.MALFORMED
+    return Confirmation(envelope.event, envelope.room, envelope.sender, Reaction(question))
+
+
+def _command(
+    envelope: Envelope, body: str, around: Surroundings, *, direct: bool
+) -> Request | Confirmation | Ignored:
+    prefix = _prefix(body, around.prefixes)
+    text = body[len(prefix or "") :].strip()
+    if answer := spoken(text):
+        return Confirmation(envelope.event, envelope.room, envelope.sender, answer)
+    if prefix is None and not direct:
+        return Ignored.NOT_FOR_US
+    if not direct and not _named(prefix or "") and _first(text) not in around.first_words:
+        return Ignored.NOT_FOR_US
+    if not text and not _named(prefix or ""):
+        return Ignored.NOT_FOR_US
+    formatted = envelope.content.get("formatted_body")
+    return Request(
+        event=envelope.event,
+        room=envelope.room,
+        sender=envelope.sender,
+        origin_ms=envelope.origin_ms,
+        text=text or "help",
+        formatted=formatted if isinstance(formatted, str) else None,
+        thread=_thread(envelope.content),
+        addressed=direct or _named(prefix or ""),
+    )
+
+
+def _prefix(body: str, prefixes: Sequence[str]) -> str | None:
+    """Return the longest prefix that the text begins with; one that is a word ends at a space."""
+    lowered = body.lower()
+    for prefix in sorted(prefixes, key=len, reverse=True):
+        after = body[len(prefix) : len(prefix) + 1]
+        ended = not after or after.isspace() or not prefix[-1:].isalnum()
+        if prefix and lowered.startswith(prefix.lower()) and ended:
+            return prefix
+    return None
+
+
+def _named(prefix: str) -> bool:
+    """Say whether a prefix names us, unlike a bare “!” that every bot may use."""
+    return any(character.isalnum() for character in prefix)
+
+
+def _first(text: str) -> str:
+    return text.split(maxsplit=1)[0].lower() if text else ""
+
+
+def _relation(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    relation = content.get("m.relates_to")
+    return relation if isinstance(relation, Mapping) else {}
+
+
+def _thread(content: Mapping[str, Any]) -> EventId | None:
+    relation = _relation(content)
+    if relation.get("rel_type") != "m.thread":
+        return None
+    try:
+        return parse_event_id(_text(relation.get("event_id")))
+    except UserError:
+        return None
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,282 @@
+"""Words become values: one reader for each type that a command's parameter may have."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from enum import StrEnum
+from typing import Any, Literal, NewType, get_args, get_origin
+
+from adminbot.engine.link import parse_link
+from adminbot.engine.text import listed, nearest
+from common.config.secret import Secret
+from common.errors import UserError
+from common.ids import (
+    EventId,
+    RoomAlias,
+    RoomId,
+    UserId,
+    parse_event_id,
+    parse_room_alias,
+    parse_room_id,
+    parse_user_id,
+)
+
+Text = NewType("Text", str)
+"""The rest of the line, as typed."""
+ByteSize = NewType("ByteSize", int)
+"""A number of bytes, as ``20M`` or ``1.5GiB``."""
+Page = NewType("Page", int)
+"""Which page of a long list, from 1."""
+Csv = NewType("Csv", int)
+"""Truthy where the list is wanted as comma-separated values."""
+
+FIRST_PAGE = Page(1)
+NO_CSV = Csv(0)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and when a line is read: it gives short forms their meaning."""
+
+    server_name: str
+    now: datetime
+    room: RoomId | None = None
+    """The current room, if it is a shared one."""
+    zone: tzinfo = UTC
+
+
+Read = Callable[[str, Setting], object]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A type of argument: its name in the usage line, its reader, its MSC4391 schema."""
+
+    name: str
+    read: Read
+    schema: Mapping[str, Any]
+    flag: bool = False
+    """An option that needs no value."""
+    rest: bool = False
+    """Takes the rest of the line."""
+    secret: bool = False
+    """Never written down."""
+    implied_help: str = ""
+    """The help text where the command gives none."""
+
+
+@dataclass(frozen=True)
+class RoomAddress:
+    """A room given by its address; whoever runs the command asks which room that is."""
+
+    alias: RoomAlias
+
+
+def kind_of(annotation: object) -> Kind | None:
+    """Return the kind of argument for a type annotation, ``None`` if there is none."""
+    if get_origin(annotation) is Literal:
+        return _choice(tuple(str(value) for value in get_args(annotation)), str)
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return _choice(tuple(member.value for member in annotation), annotation)
+    return next((kind for type_, kind in _KINDS if type_ is annotation), None)
+
+
+def looks_like_room(word: str) -> bool:
+    """Say whether a word can only mean a room."""
+    link = parse_link(word)
+    return (link.target if link else word)[:1] in {"!", "#"}
+
+
+def _read_user(word: str, setting: Setting) -> UserId:
+    link = parse_link(word)
+    name = link.target if link else word
+    if ":" not in name and not name.startswith(("!", "#", "$")):
+        name = f"@{name.removeprefix('@')}:{setting.server_name}"
+    return parse_user_id(name)
+
+
+def _read_room(word: str, setting: Setting) -> RoomId | RoomAddress:
+    link = parse_link(word)
+    name = link.target if link else word
+    if name.startswith("#"):
+        full = name if ":" in name else f"{name}:{setting.server_name}"
+        return RoomAddress(parse_room_alias(full))
+    if not name.startswith("!"):
+        raise UserError(
+            f"“{name}” is not a room; one looks like #lobby:{setting.server_name} or !id."
+        )
+    return parse_room_id(name)
+
+
+def _read_event(word: str, setting: Setting) -> EventId:
+    del setting
+    link = parse_link(word)
+    return parse_event_id(link.event if link and link.event else word)
+
+
+def _read_int(word: str, setting: Setting) -> int:
+    del setting
+    if not re.fullmatch(r"[+-]?[0-9]{1,15}", word):
+        raise UserError(f"“{word}” is not a whole number.")
+    return int(word)
+
+
+def _read_page(word: str, setting: Setting) -> Page:
+    number = _read_int(word, setting)
+    if not 1 <= number <= 10**9:
+        raise UserError(f"“{word}” is not a page; the first is 1.")
+    return Page(number)
+
+
+def _read_yes_no(word: str, setting: Setting) -> bool:
+    del setting
+    match word.lower():
+        case "yes" | "true" | "on":
+            return True
+        case "no" | "false" | "off":
+            return False
+        case _:
+            raise UserError(f"“{word}” is neither yes nor no.")
+
+
+def _read_csv(word: str, setting: Setting) -> Csv:
+    return Csv(int(_read_yes_no(word, setting)))
+
+
+_UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "min": 60, "s": 1}
+_DURATION_PART = re.compile(r"([0-9]{1,6})(w|d|h|min|m|s)")
+
+
+def _read_duration(word: str, setting: Setting) -> timedelta:
+    del setting
+    parts = _DURATION_PART.findall(word.lower())
+    if not parts or "".join(number + unit for number, unit in parts) != word.lower():
+        raise UserError(f"“{word}” is not a duration; one looks like 7d, 12h or 1h30m.")
+    return timedelta(seconds=sum(int(number) * _UNITS[unit] for number, unit in parts))
+
+
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)\s?([kmgt]?)(ib|b)?")
+
+
+def _read_size(word: str, setting: Setting) -> ByteSize:
+    del setting
+    match = _SIZE.fullmatch(word.lower())
+    if match is None:
+        raise UserError(f"“{word}” is not a size; one looks like 500k, 20M or 1.5GiB.")
+    base = 1000 if match[3] == "b" else 1024
+    return ByteSize(int(float(match[1]) * base ** _POWERS[match[2]]))
+
+
+def _read_date(word: str, setting: Setting) -> datetime:
+    text = " ".join(word.lower().split())
+    try:
+        return _relative_date(text, setting) or _absolute_date(word.strip(), setting)
+    except (ValueError, OverflowError):
+        raise UserError(
+            f"“{word}” is not a date; one looks like 2026-12-01, “2026-12-01 09:00”, “in 2h” or "
+            "“tomorrow 9:00”."
+        ) from None
+
+
+def _relative_date(text: str, setting: Setting) -> datetime | None:
+    if text == "now":
+        return setting.now
+    if text.startswith("in "):
+        try:
+            return setting.now + _read_duration(text[3:].replace(" ", ""), setting)
+        except UserError as error:
+            raise ValueError from error
+    day, _, clock = text.partition(" ")
+    days = {"yesterday": -1, "today": 0, "tomorrow": 1}.get(day)
+    if days is None:
+        return None
+    hour, minute = _clock(clock)
+    local = setting.now.astimezone(setting.zone) + timedelta(days=days)
+    return local.replace(hour=hour, minute=minute, second=0, microsecond=0).astimezone(UTC)
+
+
+def _clock(text: str) -> tuple[int, int]:
+    if not text:
+        return 0, 0
+    match = re.fullmatch(r"([0-9]{1,2})(?::([0-9]{2}))?", text)
+    if match is None:
+        raise ValueError
+    return int(match[1]), int(match[2] or 0)
+
+
+def _absolute_date(text: str, setting: Setting) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=setting.zone)
+    return moment.astimezone(UTC)
+
+
+def _read_str(word: str, setting: Setting) -> str:
+    del setting
+    return word
+
+
+def _read_secret(word: str, setting: Setting) -> Secret:
+    del setting
+    return Secret(word)
+
+
+def _choice(values: tuple[str, ...], make: Callable[[str], object]) -> Kind:
+    def read(word: str, setting: Setting) -> object:
+        del setting
+        if word.lower() not in values:
+            likely = nearest(word, values, limit=1)
+            hint = f"; did you mean {likely[0]}?" if likely else "."
+            raise UserError(f"“{word}” is none of {listed(values)}{hint}")
+        return make(word.lower())
+
+    variants = [
+        {"schema_type": "literal", "literal_type": "string", "value": value} for value in values
+    ]
+    return Kind("|".join(values), read, {"schema_type": "union", "variants": variants})
+
+
+def _primitive(name: str) -> dict[str, Any]:
+    return {"schema_type": "primitive", "type": name}
+
+
+_STRING = _primitive("string")
+_ROOM_SCHEMA = {
+    "schema_type": "union",
+    "variants": [_primitive("room_id"), _primitive("room_alias")],
+}
+
+_KINDS: tuple[tuple[object, Kind], ...] = (
+    (UserId, Kind("user", _read_user, _primitive("user_id"))),
+    (RoomId, Kind("room", _read_room, _ROOM_SCHEMA)),
+    (EventId, Kind("event", _read_event, _primitive("event_id"))),
+    (bool, Kind("yes|no", _read_yes_no, _primitive("boolean"), flag=True)),
+    (int, Kind("number", _read_int, _primitive("integer"))),
+    (timedelta, Kind("duration", _read_duration, _STRING)),
+    (datetime, Kind("date", _read_date, _STRING)),
+    (ByteSize, Kind("size", _read_size, _STRING)),
+    (Text, Kind("text", _read_str, _STRING, rest=True)),
+    (str, Kind("word", _read_str, _STRING)),
+    (Secret, Kind("secret", _read_secret, _STRING, secret=True)),
+    (
+        Page,
+        Kind(
+            "number",
+            _read_page,
+            _primitive("integer"),
+            implied_help="which page of the list, from 1",
+        ),
+    ),
+    (
+        Csv,
+        Kind(
+            "yes|no",
+            _read_csv,
+            _primitive("boolean"),
+            flag=True,
+            implied_help="as comma-separated values",
+        ),
+    ),
+)

@@ -1,0 +1,142 @@
+"""What has to be known to decide, asked of the homeserver now; nothing here is remembered."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from adminbot.engine.actor import Actor, Place, PlaceKind, Target
+from adminbot.engine.intake import Request
+from common.homeserver.errors import NotFoundError, RefusedError
+from common.homeserver.port import AdminReader
+from common.homeserver.synapse.rooms import (
+    GetEvent,
+    GetRoom,
+    GetRoomState,
+    GetStateEvent,
+    ListRoomMembers,
+    StateEvent,
+)
+from common.homeserver.synapse.users import GetUser, UserDetails
+from common.ids import RoomId, UserId
+from common.matrix.power import Power, power_of
+
+# The homeserver's statistics lag behind; a room that has many members by them is not two people.
+_SURELY_SHARED = 20
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The questions; ``me`` is adminbot, ``bots`` all of Steward's accounts."""
+
+    admin: AdminReader
+    me: UserId
+    bots: frozenset[UserId]
+    server_admins: Collection[str]
+    control_rooms: Collection[str]
+
+    async def actor(self, user: UserId) -> Actor:
+        """Return who asks: the admin flag is the homeserver's, or the configured list's."""
+        try:
+            found = await self.admin.read(GetUser(user))
+        except NotFoundError:
+            return Actor(user, closed="unknown to the homeserver")
+        return Actor(
+            user,
+            server_admin=found.admin or user in self.server_admins,
+            bridged=found.appservice_id is not None,
+            closed=_closed(found),
+        )
+
+    async def place(self, room: RoomId, user: UserId) -> Place:
+        """Return what sort of room this is for that person."""
+        if room in self.control_rooms:
+            return Place(room, PlaceKind.CONTROL, open=await self._open(room))
+        if await self.direct_with(room) == user and not await self._open(room):
+            return Place(room, PlaceKind.DIRECT)
+        return Place(room, PlaceKind.SHARED)
+
+    async def speaks_to_us(self, room: RoomId) -> UserId | None:
+        """Return the one person all of whose messages in a room are meant for us.
+
+        A room that somebody has given a name is made for more people, even while its maker is
+        still alone in it with the bots.
+        """
+        try:
+            named = (await self.admin.read(GetRoom(room))).name
+        except RefusedError:
+            return None
+        return None if named else await self.direct_with(room)
+
+    async def direct_with(self, room: RoomId) -> UserId | None:
+        """Return the one person who is alone with the bots in a room, ``None`` if it is shared."""
+        try:
+            if (await self.admin.read(GetRoom(room))).joined_members > _SURELY_SHARED:
+                return None
+            members = await self.admin.read(ListRoomMembers(room))
+        except RefusedError:
+            return None
+        people = [member for member in members if member not in self.bots]
+        return people[0] if len(people) == 1 and self.me in members else None
+
+    async def target(self, room: RoomId, user: UserId) -> Target:
+        """Return what somebody may do in a room; nothing where they are not joined."""
+        try:
+            members = await self.admin.read(ListRoomMembers(room))
+            if user not in members:
+                return Target(room, None)
+            return Target(room, await self._power(room, user))
+        except NotFoundError:
+            return Target(room, None)
+
+    async def still_stands(self, request: Request) -> bool:
+        """Say whether the homeserver has this event from this sender, not taken back.
+
+        And whether we were in the room when it was sent: what was said before is not for us.
+        """
+        try:
+            event = await self.admin.read(GetEvent(request.room, request.event))
+            if event.sender != request.sender or "redacted_because" in event.unsigned:
+                return False
+            joined = await self.admin.read(GetStateEvent(request.room, "m.room.member", self.me))
+        except NotFoundError:
+            return False
+        return _joined_before(joined, request.origin_ms)
+
+    async def _power(self, room: RoomId, user: UserId) -> Power | None:
+        create = await self._state(room, "m.room.create")
+        if create is None:
+            return None
+        levels = await self._state(room, "m.room.power_levels")
+        return power_of(
+            user,
+            levels=None if levels is None else levels.content,
+            create_sender=create.sender,
+            create=create.content,
+        )
+
+    async def _state(self, room: RoomId, type_: str) -> StateEvent | None:
+        events = await self.admin.read(GetRoomState(room, type_))
+        return next((event for event in events if not event.state_key), None)
+
+    async def _open(self, room: RoomId) -> bool:
+        rules = await self._state(room, "m.room.join_rules")
+        return rules is not None and rules.content.get("join_rule") == "public"
+
+
+def _closed(found: UserDetails) -> str | None:
+    claims = {
+        "deactivated": found.deactivated,
+        "suspended": found.suspended,
+        "locked": found.locked,
+        "a guest": found.is_guest,
+    }
+    return next((word for word, claim in claims.items() if claim), None)
+
+
+def _joined_before(member: StateEvent, moment_ms: int) -> bool:
+    if member.content.get("membership") != "join":
+        return False
+    before = member.unsigned.get("prev_content")
+    if isinstance(before, dict) and before.get("membership") == "join":
+        # A change of our name or picture: we have been in there for longer.
+        return True
+    return member.origin_server_ts <= moment_ms

@@ -1,0 +1,255 @@
+"""From inbox entries to rows: which events are commands or confirmations, and what they say.
+
+What was recognised is written down in the transaction that moves the bot's cursor, so that it
+is taken in once. An encrypted message whose key has not come waits for it.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import msgspec
+
+from adminbot.engine.intake import (
+    Confirmation,
+    Envelope,
+    Ignored,
+    Request,
+    Surroundings,
+    needs_direct,
+    open_envelope,
+    recognise,
+)
+from adminbot.facts import Facts
+from adminbot.store import Store, Unreadable
+from common.clock import Clock
+from common.crypto.port import (
+    Decrypted,
+    EncryptedEvent,
+    Reading,
+    SessionRef,
+    Trust,
+    Undecryptable,
+    Why,
+)
+from common.database.pool import Connection
+from common.ids import RoomId, UserId
+from common.inbox.port import Entry, EntryKind
+from common.telemetry.log import Log
+
+DIRECT_CHATS_REMEMBERED = 20_000
+
+_KEY_MAY_COME = {Why.NO_SESSION, Why.UNKNOWN_INDEX}
+
+log = Log("adminbot")
+
+
+class Crypto(Protocol):
+    """What is needed of ``common.crypto.machine.CryptoMachine``."""
+
+    async def decrypt(
+        self, connection: Connection, events: Sequence[EncryptedEvent]
+    ) -> Sequence[Reading]:
+        """Read events, in order, inside a transaction."""
+        ...
+
+
+@dataclass
+class DirectChats:
+    """Who is alone with us in a room; asked once and forgotten when a member or name changes.
+
+    Only for telling whether a message may be a command at all; whoever carries it out asks
+    again.
+    """
+
+    facts: Facts
+    known: OrderedDict[RoomId, UserId | None] = field(default_factory=OrderedDict)
+
+    async def person_in(self, room: RoomId) -> UserId | None:
+        """Return the one person in a direct chat, ``None`` for a shared room."""
+        if room not in self.known:
+            self.known[room] = await self.facts.speaks_to_us(room)
+            if len(self.known) > DIRECT_CHATS_REMEMBERED:
+                self.known.popitem(last=False)
+        self.known.move_to_end(room)
+        return self.known[room]
+
+    def forget(self, room: object) -> None:
+        """Ask again the next time."""
+        if isinstance(room, str):
+            self.known.pop(RoomId(room), None)
+
+
+@dataclass(frozen=True)
+class Encrypted:
+    """An encrypted event that may hold a command."""
+
+    envelope: Envelope
+    direct: bool
+    body: bytes
+
+    @property
+    def event(self) -> EncryptedEvent:
+        """As the crypto machine wants it."""
+        one = self.envelope
+        return EncryptedEvent(one.event, one.room, one.sender, one.content)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a batch of entries holds for us."""
+
+    found: Sequence[Request | Confirmation]
+    encrypted: Sequence[Encrypted]
+
+
+@dataclass(frozen=True)
+class Intake:
+    """From entries to rows: which of them are ours, and what they say."""
+
+    crypto: Crypto
+    direct_chats: DirectChats
+    store: Store
+    clock: Clock
+    around: Surroundings
+    woken: asyncio.Event
+
+    def now(self) -> Surroundings:
+        """Return the surroundings of this moment."""
+        return replace(self.around, now_ms=self.clock.now_ms())
+
+    async def sort(self, entries: Sequence[Entry]) -> Batch:
+        """Find what may be ours; asks the homeserver about rooms, changes nothing."""
+        around = self.now()
+        events = [(entry.body, _event(entry)) for entry in entries]
+        for _, event in events:
+            if event is not None and event.get("type") in {"m.room.member", "m.room.name"}:
+                self.direct_chats.forget(event.get("room_id"))
+        found: list[Request | Confirmation] = []
+        encrypted: list[Encrypted] = []
+        for body, event in events:
+            envelope = open_envelope(event, around)
+            if isinstance(envelope, Ignored):
+                continue
+            direct = needs_direct(envelope, around) and await self._direct(envelope)
+            if envelope.type == "m.room.encrypted":
+                encrypted.append(Encrypted(envelope, direct, body))
+                continue
+            meaning = recognise(envelope, around, direct=direct)
+            if not isinstance(meaning, Ignored):
+                found.append(meaning)
+        return Batch(found, encrypted)
+
+    async def keep(self, connection: Connection, batch: Batch) -> None:
+        """Write a batch down; called inside the transaction that moves the cursor."""
+        for meaning in batch.found:
+            await self._keep_one(connection, meaning, None)
+        readings = (
+            await self.crypto.decrypt(connection, [one.event for one in batch.encrypted])
+            if batch.encrypted
+            else []
+        )
+        for one, reading in zip(batch.encrypted, readings, strict=True):
+            await self._keep_reading(connection, one, reading)
+
+    async def read_again(
+        self, connection: Connection, sessions: Collection[SessionRef] | None
+    ) -> None:
+        """Try what could not be read: all of it, or what waits for these sessions."""
+        waiting = [
+            encrypted
+            for one in await self.store.unreadable(connection, sessions)
+            if (encrypted := await self._again(connection, one)) is not None
+        ]
+        if not waiting:
+            return
+        readings = await self.crypto.decrypt(connection, [one.event for one in waiting])
+        for one, reading in zip(waiting, readings, strict=True):
+            if not _key_may_come(reading):
+                await self.store.no_longer_unreadable(connection, one.envelope.event)
+                await self._keep_reading(connection, one, reading)
+
+    async def _direct(self, envelope: Envelope) -> bool:
+        return await self.direct_chats.person_in(envelope.room) == envelope.sender
+
+    async def _again(self, connection: Connection, one: Unreadable) -> Encrypted | None:
+        envelope = open_envelope(_decoded(one.body), self.now())
+        if isinstance(envelope, Ignored):
+            # Too old by now: it would not be obeyed any more.
+            await self.store.no_longer_unreadable(connection, one.event)
+            return None
+        return Encrypted(envelope, one.direct, one.body)
+
+    async def _keep_reading(
+        self, connection: Connection, one: Encrypted, reading: Reading
+    ) -> None:
+        match reading:
+            case Undecryptable(session_id=str(session)) if _key_may_come(reading):
+                ref = SessionRef(one.envelope.room, session)
+                waiting = Unreadable(one.envelope.event, ref, one.body, one.direct)
+                await self.store.take_unreadable(connection, waiting)
+            case Decrypted(trust=Trust.MISMATCH):
+                log.warning(
+                    "an encrypted message is not from whom it claims to be; ignored",
+                    event=one.envelope.event,
+                    sender=one.envelope.sender,
+                )
+            case Decrypted():
+                envelope = _opened(one.envelope, reading.payload)
+                meaning = recognise(envelope, self.now(), direct=one.direct) if envelope else None
+                if isinstance(meaning, Request | Confirmation):
+                    await self._keep_one(connection, meaning, reading.trust)
+            case Undecryptable():
+                pass
+
+    async def _keep_one(
+        self, connection: Connection, meaning: Request | Confirmation, trust: Trust | None
+    ) -> None:
+        match meaning:
+            case Request():
+                await self.store.take_in(connection, meaning, trust)
+            case Confirmation():
+                await self.store.take_confirmation(connection, meaning)
+        # Before the commit: the worker looks again and again for a while.
+        self.woken.set()
+
+
+def _event(entry: Entry) -> Mapping[str, Any] | None:
+    return _decoded(entry.body) if entry.kind is EntryKind.EVENT else None
+
+
+def _decoded(body: bytes) -> Mapping[str, Any] | None:
+    try:
+        event = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return event if isinstance(event, dict) else None
+
+
+def _key_may_come(reading: Reading) -> bool:
+    return isinstance(reading, Undecryptable) and reading.why in _KEY_MAY_COME
+
+
+def _opened(envelope: Envelope, payload: bytes) -> Envelope | None:
+    """Return an encrypted event as if it had been sent in clear.
+
+    Relations stand outside the encryption (specification, "Event relationships"); what is an
+    edit by either is an edit.
+    """
+    inner = _decoded(payload)
+    if inner is None:
+        return None
+    content, kind = inner.get("content"), inner.get("type")
+    if not isinstance(content, dict) or not isinstance(kind, str):
+        return None
+    outer = envelope.content.get("m.relates_to")
+    opened = dict(content)
+    if outer is not None and not _is_edit(content.get("m.relates_to")):
+        opened["m.relates_to"] = outer
+    return replace(envelope, type=kind, content=opened)
+
+
+def _is_edit(relation: object) -> bool:
+    return isinstance(relation, dict) and relation.get("rel_type") == "m.replace"

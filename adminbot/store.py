@@ -1,0 +1,379 @@
+"""Commands and plans that wait, in the database: nothing is obeyed that is not in here.
+
+The promise: a command is taken in once, a plan confirmed once and carried out once, whatever
+crashes in between.
+"""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from adminbot.engine.confirm import (
+    LIFETIME_MS,
+    Pending,
+    Reaction,
+    Verdict,
+    code_for,
+    judge,
+)
+from adminbot.engine.intake import Confirmation, Request
+from adminbot.engine.plan import Plan, canonical_call
+from common.clock import Clock
+from common.crypto.port import SessionRef, Trust
+from common.database.pool import Connection, Database, Row
+from common.ids import EventId, RoomId, UserId
+
+KEPT_MS = 7 * 86_400_000
+"""How long a finished command's name is kept, so that it is never taken in again."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command that waits to be carried out; ``trust`` is ``None`` for a plain message."""
+
+    request: Request
+    trust: Trust | None
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A plan as it was written down."""
+
+    event: EventId
+    room: RoomId
+    requester: UserId
+    summary: str
+    fingerprint: str
+    code: str
+    question: EventId | None
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An encrypted event whose room key has not come."""
+
+    event: EventId
+    session: SessionRef
+    body: bytes
+    direct: bool
+
+
+@dataclass(frozen=True)
+class Store:
+    """The tables ``admin_command``, ``admin_plan`` and ``admin_unreadable``."""
+
+    database: Database
+    clock: Clock
+
+    # Taking in: called inside the transaction that moves the bot's cursor.
+
+    async def take_in(self, connection: Connection, request: Request, trust: Trust | None) -> None:
+        """Keep a command; a second time changes nothing."""
+        await connection.execute(
+            "INSERT INTO admin_command (event_id, room_id, sender, text, formatted, thread,"
+            " addressed, trust, origin_ms, received_ms, status, attempts, due_ms)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'received', 0, 0)"
+            " ON CONFLICT (event_id) DO NOTHING",
+            request.event,
+            request.room,
+            request.sender,
+            request.text,
+            request.formatted,
+            request.thread,
+            int(request.addressed),
+            None if trust is None else trust.value,
+            request.origin_ms,
+            self.clock.now_ms(),
+        )
+
+    async def take_confirmation(self, connection: Connection, reply: Confirmation) -> bool:
+        """Mark the plan that a reply confirms, once; return whether there was one."""
+        if isinstance(reply.reply, Reaction):
+            # Before looking: this locks a row whose question is just being sent, so that either
+            # question_sent sees the reaction or we see the question's name.
+            await connection.execute(
+                "UPDATE admin_plan SET early_reaction = $1 WHERE room_id = $2"
+                " AND requester = $3 AND status = 'asking'",
+                reply.reply.event,
+                reply.room,
+                reply.sender,
+            )
+        rows = await connection.fetch(
+            "SELECT * FROM admin_plan WHERE room_id = $1 AND requester = $2"
+            " AND status IN ('asking', 'asked')",
+            reply.room,
+            reply.sender,
+        )
+        for row in rows:
+            verdict = judge(_pending(row), reply.sender, reply.reply, self.clock.now_ms())
+            if verdict is Verdict.CONFIRMED:
+                confirmed = await connection.fetchrow(
+                    "UPDATE admin_plan SET status = 'confirmed' WHERE event_id = $1"
+                    " AND status IN ('asking', 'asked') RETURNING event_id",
+                    row["event_id"],
+                )
+                return confirmed is not None
+        return False
+
+    async def take_unreadable(self, connection: Connection, one: Unreadable) -> None:
+        """Keep an event until its key comes."""
+        await connection.execute(
+            "INSERT INTO admin_unreadable"
+            " (event_id, room_id, session_id, body, direct, received_ms)"
+            " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (event_id) DO NOTHING",
+            one.event,
+            one.session.room_id,
+            one.session.session_id,
+            one.body,
+            int(one.direct),
+            self.clock.now_ms(),
+        )
+
+    async def unreadable(
+        self, connection: Connection, sessions: Collection[SessionRef] | None = None
+    ) -> list[Unreadable]:
+        """Return events that wait for these sessions, or for any."""
+        if sessions is None:
+            rows = list(
+                await connection.fetch(
+                    "SELECT * FROM admin_unreadable ORDER BY received_ms LIMIT 50"
+                )
+            )
+        else:
+            rows = []
+            for session in sessions:
+                rows += await connection.fetch(
+                    "SELECT * FROM admin_unreadable WHERE room_id = $1 AND session_id = $2",
+                    session.room_id,
+                    session.session_id,
+                )
+        return [_unreadable(row) for row in rows]
+
+    async def no_longer_unreadable(self, connection: Connection, event: EventId) -> None:
+        """Forget an event that was read or never will be."""
+        await connection.execute("DELETE FROM admin_unreadable WHERE event_id = $1", event)
+
+    # Working off.
+
+    async def jobs(self, limit: int) -> list[Job]:
+        """Return commands that are due, oldest first."""
+        rows = await self.database.fetch(
+            "SELECT * FROM admin_command WHERE status = 'received' AND due_ms <= $1"
+            " ORDER BY received_ms, event_id LIMIT $2",
+            self.clock.now_ms(),
+            limit,
+        )
+        return [_job(row) for row in rows]
+
+    async def job(self, event: EventId) -> Job | None:
+        """Return one command."""
+        row = await self.database.fetchrow(
+            "SELECT * FROM admin_command WHERE event_id = $1", event
+        )
+        return None if row is None else _job(row)
+
+    async def put_off(self, event: EventId, wait_ms: int) -> None:
+        """Try a command again later."""
+        async with self.database.transaction() as connection:
+            await connection.execute(
+                "UPDATE admin_command SET attempts = attempts + 1, due_ms = $1"
+                " WHERE event_id = $2",
+                self.clock.now_ms() + wait_ms,
+                event,
+            )
+
+    async def finish(self, event: EventId) -> None:
+        """A command is dealt with: forget its words, keep its name."""
+        async with self.database.transaction() as connection:
+            await _finish(connection, event)
+
+    # Plans.
+
+    async def ask(self, request: Request, plan: Plan, *, at_once: bool = False) -> Asked:
+        """Write a plan down before anybody is asked about it (or before it is carried out)."""
+        asked = Asked(
+            event=request.event,
+            room=request.room,
+            requester=request.sender,
+            summary=plan.summary,
+            fingerprint=plan.fingerprint,
+            code=plan.typed or code_for(request.event, plan.fingerprint),
+            question=None,
+        )
+        async with self.database.transaction() as connection:
+            await connection.execute(
+                "INSERT INTO admin_plan (event_id, room_id, requester, summary, fingerprint,"
+                " steps, code, typed, status, expires_ms)"
+                " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+                " ON CONFLICT (event_id) DO UPDATE SET summary = excluded.summary,"
+                " fingerprint = excluded.fingerprint, steps = excluded.steps,"
+                " code = excluded.code, typed = excluded.typed, expires_ms = excluded.expires_ms",
+                asked.event,
+                asked.room,
+                asked.requester,
+                asked.summary,
+                asked.fingerprint,
+                json.dumps([canonical_call(step) for step in plan.steps]),
+                asked.code,
+                int(plan.typed is not None),
+                "executing" if at_once else "asking",
+                self.clock.now_ms() + LIFETIME_MS,
+            )
+            if at_once:
+                await _planned(connection, request.event)
+        return asked
+
+    async def question_sent(self, event: EventId, question: EventId) -> None:
+        """The question is out; a reaction may have overtaken our knowing its name."""
+        async with self.database.transaction() as connection:
+            await connection.execute(
+                "UPDATE admin_plan SET question_id = $1, expires_ms = $2, status = CASE"
+                " WHEN early_reaction = $3 AND typed = 0 THEN 'confirmed' ELSE 'asked' END"
+                " WHERE event_id = $4 AND status = 'asking'",
+                question,
+                self.clock.now_ms() + LIFETIME_MS,
+                question,
+                event,
+            )
+            await _planned(connection, event)
+
+    async def confirmed(self) -> list[Asked]:
+        """Return plans that were confirmed and not begun."""
+        rows = await self.database.fetch("SELECT * FROM admin_plan WHERE status = 'confirmed'")
+        return [_asked(row) for row in rows]
+
+    async def begin(self, event: EventId) -> bool:
+        """Claim a confirmed plan; ``True`` for exactly one caller ever."""
+        async with self.database.transaction() as connection:
+            row = await connection.fetchrow(
+                "UPDATE admin_plan SET status = 'executing'"
+                " WHERE event_id = $1 AND status = 'confirmed' RETURNING event_id",
+                event,
+            )
+            return row is not None
+
+    async def end(self, event: EventId, status: str = "done") -> None:
+        """A plan is over, and with it its command."""
+        async with self.database.transaction() as connection:
+            await connection.execute(
+                "UPDATE admin_plan SET status = $1, steps = '[]' WHERE event_id = $2",
+                status,
+                event,
+            )
+            await _finish(connection, event)
+
+    async def overdue(self) -> list[Asked]:
+        """Return plans whose question nobody answered in time."""
+        rows = await self.database.fetch(
+            "SELECT * FROM admin_plan WHERE status = 'asked' AND expires_ms <= $1",
+            self.clock.now_ms(),
+        )
+        return [_asked(row) for row in rows]
+
+    async def expire(self, event: EventId) -> bool:
+        """Close a question; ``False`` if it was confirmed at the last moment."""
+        async with self.database.transaction() as connection:
+            row = await connection.fetchrow(
+                "UPDATE admin_plan SET status = 'expired', steps = '[]'"
+                " WHERE event_id = $1 AND status = 'asked' RETURNING event_id",
+                event,
+            )
+            if row is not None:
+                await _finish(connection, event)
+            return row is not None
+
+    async def interrupted(self) -> list[Asked]:
+        """Return plans that were being carried out when the process ended."""
+        rows = await self.database.fetch("SELECT * FROM admin_plan WHERE status = 'executing'")
+        return [_asked(row) for row in rows]
+
+    async def counts(self) -> tuple[int, int]:
+        """Return how many commands wait, and how many messages wait for a key."""
+        waiting = await self.database.fetchval(
+            "SELECT COUNT(*) FROM admin_command WHERE status = 'received'"
+        )
+        unreadable = await self.database.fetchval("SELECT COUNT(*) FROM admin_unreadable")
+        return int(waiting), int(unreadable)
+
+    async def forget_old(self) -> None:
+        """Drop the names of commands and plans that were finished long ago."""
+        now_ms = self.clock.now_ms()
+        async with self.database.transaction() as connection:
+            await connection.execute(
+                "DELETE FROM admin_plan WHERE status IN ('done', 'expired') AND expires_ms < $1",
+                now_ms - KEPT_MS,
+            )
+            await connection.execute(
+                "DELETE FROM admin_command WHERE status = 'done' AND received_ms < $1"
+                " AND event_id NOT IN (SELECT event_id FROM admin_plan)",
+                now_ms - KEPT_MS,
+            )
+
+
+async def _finish(connection: Connection, event: EventId) -> None:
+    await connection.execute(
+        "UPDATE admin_command SET status = 'done', text = '', formatted = NULL"
+        " WHERE event_id = $1",
+        event,
+    )
+
+
+async def _planned(connection: Connection, event: EventId) -> None:
+    await connection.execute(
+        "UPDATE admin_command SET status = 'planned' WHERE event_id = $1 AND status = 'received'",
+        event,
+    )
+
+
+def _job(row: Row) -> Job:
+    return Job(
+        request=Request(
+            event=EventId(row["event_id"]),
+            room=RoomId(row["room_id"]),
+            sender=UserId(row["sender"]),
+            origin_ms=int(row["origin_ms"]),
+            text=row["text"],
+            formatted=row["formatted"],
+            thread=None if row["thread"] is None else EventId(row["thread"]),
+            addressed=bool(row["addressed"]),
+        ),
+        trust=None if row["trust"] is None else Trust(row["trust"]),
+        attempts=int(row["attempts"]),
+    )
+
+
+def _asked(row: Row) -> Asked:
+    return Asked(
+        event=EventId(row["event_id"]),
+        room=RoomId(row["room_id"]),
+        requester=UserId(row["requester"]),
+        summary=row["summary"],
+        fingerprint=row["fingerprint"],
+        code=row["code"],
+        question=_event(row["question_id"]),
+    )
+
+
+def _pending(row: Row) -> Pending:
+    return Pending(
+        requester=UserId(row["requester"]),
+        question=_event(row["question_id"]),
+        code=row["code"],
+        typed=bool(row["typed"]),
+        expires_ms=int(row["expires_ms"]),
+    )
+
+
+def _unreadable(row: Row) -> Unreadable:
+    return Unreadable(
+        event=EventId(row["event_id"]),
+        session=SessionRef(row["room_id"], row["session_id"]),
+        body=bytes(row["body"]),
+        direct=bool(row["direct"]),
+    )
+
+
+def _event(value: Any) -> EventId | None:
+    return None if value is None else EventId(value)

@@ -1,0 +1,125 @@
+import re
+from html.parser import HTMLParser
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adminbot.engine.answer import (
+    Answer,
+    Block,
+    Bullets,
+    Code,
+    Facts,
+    Mono,
+    Paragraph,
+    Pill,
+    Strong,
+    Table,
+    answer,
+    csv_block,
+    say,
+)
+from adminbot.engine.render import MOST_BYTES, notice, render
+from adminbot.engine.text import visible
+
+spans = st.one_of(
+    st.text(max_size=60),
+    *(st.builds(kind, st.text(max_size=60)) for kind in (Pill, Mono, Strong)),
+)
+rows = st.tuples(spans, spans)
+blocks: st.SearchStrategy[Block] = st.one_of(
+    st.builds(Paragraph, st.tuples(spans, spans)),
+    st.builds(Code, st.text(max_size=200)),
+    st.builds(Bullets, st.lists(st.tuples(spans), max_size=4).map(tuple)),
+    st.builds(Table, st.tuples(st.text(), st.text()), st.lists(rows, max_size=4).map(tuple)),
+    st.builds(Facts, st.lists(st.tuples(st.text(), rows), max_size=4).map(tuple)),
+)
+TAGS = {"p", "pre", "code", "ul", "li", "table", "thead", "tbody", "tr", "th", "td", "strong", "a"}
+
+
+class Seen(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = ""
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in TAGS
+        assert [name for name, _ in attrs] == (["href"] if tag == "a" else [])
+        self.links += [value or "" for _, value in attrs]
+
+    def handle_comment(self, data: str) -> None:
+        raise AssertionError(data)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@settings(max_examples=60)
+@given(st.lists(blocks, max_size=4).map(tuple))
+def test_nothing_written_by_others_becomes_markup(given_blocks: tuple[Block, ...]) -> None:
+    rendered = render(Answer(given_blocks))
+
+    seen = Seen()
+    seen.feed(rendered.html)
+    seen.close()
+    bare = re.sub(r"</?[a-z]+( href=\"[^\"<>]*\")?>", "", rendered.html)
+    assert "<" not in bare
+    assert ">" not in bare
+    assert all(link.startswith("https://matrix.to/#/") for link in seen.links)
+    assert visible(rendered.body.replace("\n", "")) == rendered.body.replace("\n", "")
+
+
+def test_overrides_of_the_writing_direction_are_spelt_out() -> None:
+    rendered = render(answer(say(Mono("evil\u202etxt.exe\x00"))))
+
+    assert rendered.body == "evil{U+202E}txt.exe{U+0000}"
+    assert "{U+202E}" in rendered.html
+
+
+def test_naming_somebody_never_pings() -> None:
+    content = notice(answer(say(Pill("@alice:example.org"), " @room")))
+
+    assert content["m.mentions"] == {}
+    assert content["msgtype"] == "m.notice"
+    assert 'href="https://matrix.to/#/@alice:example.org"' in content["formatted_body"]
+
+
+def test_a_hostile_identifier_stays_inside_its_link() -> None:
+    rendered = render(answer(say(Pill('!x"><img src=x>'))))
+
+    assert "<img" not in rendered.html
+    assert 'href="https://matrix.to/#/!x%22%3E%3Cimg%20src%3Dx%3E"' in rendered.html
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(min_value=0, max_value=1000), st.sampled_from(["ä<", "\x00", "x", "\n"]))
+def test_no_answer_is_too_large_to_send(number: int, text: str) -> None:
+    line = text * 40
+    large = answer(
+        "before",
+        Table(("a", "b"), ((Mono(line), line),) * number),
+        Code((line + "\n") * number),
+        Bullets(((line,),) * number),
+        "after",
+    )
+
+    rendered = render(large, most_bytes=MOST_BYTES // 4)
+
+    assert rendered.size <= MOST_BYTES // 4
+    if number < 100:
+        assert "before" in rendered.body
+    if number > 300:
+        assert "--page" in rendered.body
+
+
+def test_a_table_is_readable_as_plain_text() -> None:
+    table = Table(("User", "State"), ((Pill("@a:b"), "active"), (Pill("@long:b"), "locked")))
+
+    assert render(answer(table)).body == "User     State\n@a:b     active\n@long:b  locked"
+
+
+def test_a_name_like_a_formula_is_no_formula_in_a_spreadsheet() -> None:
+    block = csv_block(("user", "name"), [("@a:b", "=HYPERLINK(1)"), ("@c:d", None)])
+
+    assert block == Code("user,name\n@a:b,'=HYPERLINK(1)\n@c:d,")

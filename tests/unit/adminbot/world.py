@@ -1,0 +1,373 @@
+"""Fakes of our own ports for adminbot's tests: one that answers and remembers what was changed."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, cast
+
+from adminbot.engine.actor import Actor, Place, PlaceKind, Role
+from adminbot.engine.answer import answer
+from adminbot.engine.command import Command, command
+from adminbot.engine.intake import Request, Surroundings
+from adminbot.engine.plan import Plan
+from adminbot.engine.supply import HealthReport
+from adminbot.engine.values import Setting
+from common.crypto.port import EncryptedEvent, Reading
+from common.database.pool import Connection
+from common.errors import TransientError
+from common.homeserver.errors import NotFoundError, RefusedError
+from common.homeserver.port import (
+    AdminReader,
+    AdminWriter,
+    ChangeRequest,
+    Danger,
+    Grant,
+    HttpChange,
+    Json,
+    Permission,
+    ReadRequest,
+    T,
+    path,
+)
+from common.homeserver.synapse.rooms import (
+    Event,
+    GetEvent,
+    GetRoom,
+    GetRoomState,
+    GetStateEvent,
+    ListRoomMembers,
+    ListRooms,
+    ResolveAlias,
+    RoomDetails,
+    RoomPage,
+    StateEvent,
+)
+from common.homeserver.synapse.server import GetServerVersion, ServerVersion
+from common.homeserver.synapse.users import (
+    Device,
+    GetUser,
+    ListUserDevices,
+    ListUserRooms,
+    ListUsers,
+    UserDetails,
+    UserPage,
+    UserSummary,
+)
+from common.ids import EventId, RoomId, UserId
+
+SERVER = "example.org"
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+NOW_MS = int(NOW.timestamp() * 1000)
+
+ALICE = UserId("@alice:example.org")
+BOB = UserId("@bob:example.org")
+ADMIN = UserId("@root:example.org")
+ME = UserId("@adminbot:example.org")
+AUDITBOT = UserId("@auditbot:example.org")
+PUPPET = UserId("@_irc_mallory:example.org")
+
+DIRECT = RoomId("!direct")
+SHARED = RoomId("!shared:example.org")
+CONTROL = RoomId("!control")
+
+
+class FakeClock:
+    """A clock that stands still until told."""
+
+    def __init__(self) -> None:
+        self.moment = NOW
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def now_ms(self) -> int:
+        return int(self.moment.timestamp() * 1000)
+
+    def monotonic(self) -> float:
+        return self.moment.timestamp()
+
+    def forward(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
+
+
+@dataclass
+class FakeAdmin:
+    """The administration API as a script; ``changes`` is what was done."""
+
+    users: dict[UserId, UserDetails] = field(default_factory=dict)
+    members: dict[RoomId, tuple[UserId, ...]] = field(default_factory=dict)
+    state: dict[RoomId, list[StateEvent]] = field(default_factory=dict)
+    aliases: dict[str, RoomId] = field(default_factory=dict)
+    events: dict[EventId, Event] = field(default_factory=dict)
+    changes: list[HttpChange] = field(default_factory=list)
+    reads: list[object] = field(default_factory=list)
+    refuse_change: Callable[[HttpChange], bool] = lambda call: False
+    away: int = 0
+
+    async def read(self, request: ReadRequest[T]) -> T:
+        self.reads.append(request)
+        if self.away:
+            self.away -= 1
+            raise TransientError("The homeserver is away.")
+        return cast(T, self._answer(request))
+
+    async def change(self, request: ChangeRequest[T]) -> T:
+        call = request.to_http()
+        if self.refuse_change(call):
+            raise RefusedError(400, "M_UNKNOWN", "not today")
+        self.changes.append(call)
+        return request.read_response({})
+
+    def on_behalf_of(self, grant: Grant) -> AdminReader:
+        return FakeReader(self, grant)
+
+    def executing_for(self, grant: Grant) -> AdminWriter:
+        return self
+
+    def _answer(self, request: object) -> object:  # noqa: C901, PLR0911, PLR0912  # a script
+        match request:
+            case GetServerVersion():
+                return ServerVersion("1.163.2")
+            case GetUser(user=user):
+                return self._known(self.users, user)
+            case ListUsers():
+                return self._page()
+            case ListUserDevices():
+                return (Device("ABC"),)
+            case ListUserRooms(user=user):
+                return tuple(room for room, people in self.members.items() if user in people)
+            case GetRoom(room=room):
+                people = self._known(self.members, room)
+                return RoomDetails(
+                    room_id=room, joined_members=len(people), name="<b>Lobby</b>", version="12"
+                )
+            case ListRooms():
+                return RoomPage(
+                    rooms=tuple(RoomDetails(room_id=room) for room in self.members),
+                    total_rooms=len(self.members),
+                )
+            case ListRoomMembers(room=room):
+                return self._known(self.members, room)
+            case GetRoomState(room=room, type=type_):
+                return tuple(one for one in self.state.get(room, []) if type_ in {None, one.type})
+            case GetStateEvent(room=room):
+                joined = {"membership": "join"}
+                return StateEvent("m.room.member", ME, EventId("$j"), ME, NOW_MS - 10**6, joined)
+            case GetEvent(event=event):
+                return self._known(self.events, event)
+            case ResolveAlias(alias=alias):
+                return self._known(self.aliases, alias)
+            case _:
+                raise AssertionError(request)
+
+    def _known(self, where: Mapping[Any, Any], key: object) -> Any:
+        if key not in where:
+            raise NotFoundError(404, "M_NOT_FOUND", "not found")
+        return where[key]
+
+    def _page(self) -> UserPage:
+        people = tuple(
+            UserSummary(name=one.name, displayname=one.displayname, admin=one.admin)
+            for one in self.users.values()
+        )
+        return UserPage(users=people, total=len(people))
+
+
+@dataclass
+class FakeReader:
+    """The reading half, within a grant."""
+
+    admin: FakeAdmin
+    grant: Grant
+
+    async def read(self, request: ReadRequest[T]) -> T:
+        assert self.grant.allows(request), f"{request} is beyond the grant"
+        return await self.admin.read(request)
+
+
+@dataclass
+class FakeMessenger:
+    """What was said; the same ``txn_id`` says it once."""
+
+    said: dict[str, tuple[RoomId, Json]] = field(default_factory=dict)
+    away: int = 0
+    spoke: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def send(
+        self, room_id: RoomId, content: Json, *, txn_id: str, event_type: str = "m.room.message"
+    ) -> EventId:
+        if self.away:
+            self.away -= 1
+            raise TransientError("The homeserver is away.")
+        async with self.spoke:
+            self.said.setdefault(txn_id, (room_id, content))
+            self.spoke.notify_all()
+        return EventId(f"${txn_id}")
+
+    @property
+    def bodies(self) -> list[str]:
+        return [str(content["body"]) for _, content in self.said.values()]
+
+
+@dataclass
+class FakeSender:
+    """What was sent in clear."""
+
+    sent: list[tuple[RoomId, str, Json]] = field(default_factory=list)
+    offered: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def send(self, room_id: RoomId, event_type: str, content: Json, txn_id: str) -> EventId:
+        self.sent.append((room_id, event_type, content))
+        self.offered.set()
+        return EventId(f"${txn_id}")
+
+
+@dataclass
+class FakeCrypto:
+    """Reads events by a script."""
+
+    readings: dict[str, Reading] = field(default_factory=dict)
+
+    async def decrypt(
+        self, connection: Connection, events: Sequence[EncryptedEvent]
+    ) -> Sequence[Reading]:
+        return [self.readings[event.event_id] for event in events]
+
+
+class FakeHealth:
+    """All is well."""
+
+    async def report(self) -> HealthReport:
+        return HealthReport("0.1.0", 60.0, 0, 0, 0, "SQLite")
+
+
+@dataclass(frozen=True)
+class Close:
+    """Close an account, as a later command will."""
+
+    permission: ClassVar = Permission.DESTROY
+    danger: ClassVar = Danger.IRREVERSIBLE
+    idempotent: ClassVar = True
+
+    user: UserId
+    reason: str = ""
+
+    def to_http(self) -> HttpChange:
+        return HttpChange(
+            method="POST", path=path("/close/{}", self.user), body={"reason": self.reason}
+        )
+
+    def read_response(self, body: Json) -> None:
+        """Return nothing."""
+
+    def describe(self) -> str:
+        return f"Close the account of {self.user}"
+
+
+@dataclass(frozen=True)
+class Rename:
+    """A harmless change."""
+
+    permission: ClassVar = Permission.MANAGE
+    danger: ClassVar = Danger.NONE
+    idempotent: ClassVar = True
+
+    user: UserId
+
+    def to_http(self) -> HttpChange:
+        return HttpChange(method="PUT", path=path("/rename/{}", self.user))
+
+    def read_response(self, body: Json) -> None:
+        """Return nothing."""
+
+    def describe(self) -> str:
+        return f"Rename {self.user}"
+
+
+@command("test close", who=Role.SERVER_ADMIN, needs=Permission.DESTROY)
+async def close(admin: AdminReader, user: UserId, *, by_name: bool = False) -> Plan:
+    """Close an account and those of its shadows for good.
+
+    Args:
+        user: whose account
+        by_name: have the name typed
+    """
+    page = await admin.read(ListUsers())
+    shadows = [one.name for one in page.users if one.displayname == f"shadow of {user}"]
+    return Plan(
+        summary=f"Close {user} and {len(shadows)} shadows",
+        steps=tuple(Close(one) for one in (user, *shadows)),
+        typed=user if by_name else None,
+    )
+
+
+@command("test rename", who=Role.SERVER_ADMIN, needs=Permission.MANAGE)
+async def rename(admin: AdminReader, user: UserId) -> Plan:
+    """Rename somebody; no question asked.
+
+    Args:
+        user: whom
+    """
+    return Plan(
+        summary=f"Rename {user}", steps=(Rename(user),), result=answer(f"{user} is renamed.")
+    )
+
+
+TEST_COMMANDS: tuple[Command, ...] = (close, rename)
+
+
+def setting(*, room: RoomId | None = None) -> Setting:
+    return Setting(SERVER, NOW, room)
+
+
+def surroundings(**changed: Any) -> Surroundings:
+    given: dict[str, Any] = {
+        "server_name": SERVER,
+        "own": frozenset({ME, AUDITBOT}),
+        "prefixes": ("!admin", "!"),
+        "first_words": frozenset({"help", "user", "room", "test"}),
+        "now_ms": NOW_MS,
+        "max_age_ms": 300_000,
+    }
+    return Surroundings(**{**given, **changed})
+
+
+def message(
+    text: str,
+    extra: Mapping[str, Any] | None = None,
+    *,
+    sender: str = ALICE,
+    room: str = DIRECT,
+) -> dict[str, Any]:
+    """Return an ordinary text message, client format."""
+    content = {"msgtype": "m.text", "body": text, **(extra or {})}
+    return {
+        "type": "m.room.message",
+        "event_id": "$command",
+        "room_id": room,
+        "sender": sender,
+        "origin_server_ts": NOW_MS - 1000,
+        "content": content,
+    }
+
+
+def request(text: str, *, sender: UserId = ADMIN, room: RoomId = DIRECT) -> Request:
+    return Request(
+        event=EventId("$command"),
+        room=room,
+        sender=sender,
+        origin_ms=NOW_MS - 1000,
+        text=text,
+        formatted=None,
+        thread=None,
+        addressed=True,
+    )
+
+
+def in_direct_chat() -> Place:
+    return Place(DIRECT, PlaceKind.DIRECT)
+
+
+def server_admin() -> Actor:
+    return Actor(ADMIN, server_admin=True)
