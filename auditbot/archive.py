@@ -1,0 +1,177 @@
+"""Cut, build and upload: from the ledger to the store, each step written down before the next.
+
+The promise kept: whatever is killed whenever, the same segment is uploaded with the same bytes
+under the same key.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from auditbot.segments import SealedSegment, Segments, StreamPlace
+from auditbot.storage.port import ObjectStore
+from common.clock import Clock
+from common.errors import PermanentError, StewardError, TransientError
+from common.inbox.signal import Signal
+from common.telemetry.log import Log
+
+FIRST_WAIT_SECONDS = 0.5
+LONGEST_WAIT_SECONDS = 60.0
+FLUSH_SECONDS = 5.0
+
+log = Log("audit.archive")
+
+OpenStore = Callable[[StreamPlace], ObjectStore]
+
+
+class SegmentLedger(Protocol):
+    """The sealed segments of a stream, oldest first."""
+
+    async def oldest_sealed(self, stream: str) -> SealedSegment | None:
+        """Return the segment that is to be uploaded next."""
+        ...
+
+    async def mark_uploaded(self, segment: SealedSegment, *, now_ms: int) -> None:
+        """Remember that a segment is stored."""
+        ...
+
+
+async def upload_next(
+    ledger: SegmentLedger, store: ObjectStore, stream: str, *, now_ms: int
+) -> bool:
+    """Upload one sealed segment; safe to repeat after a crash at any line."""
+    segment = await ledger.oldest_sealed(stream)  # decided and stored earlier
+    if segment is None:
+        return False
+    await store.put(segment.key, segment.body, segment.sha256)
+    await ledger.mark_uploaded(segment, now_ms=now_ms)
+    return True
+
+
+@dataclass
+class _Destination:
+    """A stream's store and how long it has refused."""
+
+    store: ObjectStore
+    wait_seconds: float = 0.0
+    not_before: float = 0.0
+
+
+@dataclass
+class Archive:
+    """The standing work. ``written`` is raised when there may be something to cut."""
+
+    segments: Segments
+    open_store: OpenStore
+    clock: Clock
+    written: Signal
+    _sealed: Signal = field(default_factory=Signal)
+    _destinations: dict[str, _Destination] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Cut and upload until cancelled; then store what is there, within a few seconds."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._seal_when_due())
+                group.create_task(self._upload_when_sealed())
+        except asyncio.CancelledError:
+            await self._flush()
+            raise
+        finally:
+            for destination in self._destinations.values():
+                await destination.store.close()
+            self._destinations.clear()
+
+    async def seal(self, *, flush: bool = False) -> int | None:
+        """Cut what is due and build it; return the moment to look again, if any."""
+        look_again_ms = await self.segments.cut_due(now_ms=self.clock.now_ms(), flush=flush)
+        while await self.segments.build_next(now_ms=self.clock.now_ms()):
+            self._sealed.notify()
+        return look_again_ms
+
+    async def upload(self) -> float | None:
+        """Upload all that is sealed; return how long to wait for the stores that refuse."""
+        waits: list[float] = []
+        for place in await self.segments.streams_waiting():
+            destination = self._destination(place)
+            wait = destination.not_before - self.clock.monotonic()
+            if wait <= 0:
+                wait = await self._upload_stream(place, destination)
+            if wait > 0:
+                waits.append(wait)
+        return min(waits, default=None)
+
+    async def _seal_when_due(self) -> None:
+        wait_seconds = FIRST_WAIT_SECONDS
+        while True:
+            seen = self.written.count
+            try:
+                look_again_ms = await self.seal()
+            except TransientError as error:
+                log.warning("segments cannot be cut", wait=wait_seconds, reason=error)
+                await asyncio.sleep(wait_seconds)
+                wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
+                continue
+            wait_seconds = FIRST_WAIT_SECONDS
+            remaining = None
+            if look_again_ms is not None:
+                remaining = max(look_again_ms - self.clock.now_ms(), 1) / 1000
+            await self.written.changed(seen, timeout_seconds=remaining)
+
+    async def _upload_when_sealed(self) -> None:
+        while True:
+            seen = self._sealed.count
+            try:
+                wait = await self.upload()
+            except TransientError as error:
+                log.warning("the ledger cannot be read", reason=error)
+                wait = FIRST_WAIT_SECONDS
+            await self._sealed.changed(seen, timeout_seconds=wait)
+
+    async def _upload_stream(self, place: StreamPlace, destination: _Destination) -> float:
+        """Upload a stream's segments in order; return how long to wait, 0 when all is stored."""
+        try:
+            while await upload_next(
+                self.segments, destination.store, place.stream, now_ms=self.clock.now_ms()
+            ):
+                if destination.wait_seconds:
+                    log.info("the archive's storage works again", stream=place.stream)
+                destination.wait_seconds = 0.0
+        except TransientError as error:
+            if not destination.wait_seconds:
+                log.warning("the archive's storage is away", stream=place.stream, reason=error)
+            grown = min(
+                max(destination.wait_seconds * 2, FIRST_WAIT_SECONDS), LONGEST_WAIT_SECONDS
+            )
+        except PermanentError as error:
+            # Nothing is thrown away: somebody mends the store, then this goes on.
+            if not destination.wait_seconds:
+                log.error("the archive cannot be stored", stream=place.stream, reason=error)
+            grown = LONGEST_WAIT_SECONDS
+        else:
+            return 0.0
+        destination.wait_seconds = grown
+        # Not all writers of a store that comes back should come at the same moment.
+        wait = grown * (0.5 + secrets.randbelow(1000) / 2000)
+        destination.not_before = self.clock.monotonic() + wait
+        return wait
+
+    async def _flush(self) -> None:
+        """Store what is there before the process ends; what is not done is done at the next."""
+        try:
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await self.seal(flush=True)
+                for destination in self._destinations.values():
+                    destination.not_before = 0.0
+                await self.upload()
+        except (TimeoutError, StewardError) as error:
+            log.warning(
+                "the rest will be stored after the next start", reason=str(error) or "no time left"
+            )
+
+    def _destination(self, place: StreamPlace) -> _Destination:
+        if place.stream not in self._destinations:
+            self._destinations[place.stream] = _Destination(self.open_store(place))
+        return self._destinations[place.stream]

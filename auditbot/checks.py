@@ -1,0 +1,38 @@
+"""What ``steward doctor`` asks auditbot: can the archive be kept where it is to be kept?"""
+
+from auditbot.storage.open import open_store, probe
+from common.checks import Finding, broken, fine, noted
+from common.config.schema import Config
+from common.errors import StewardError
+
+
+async def checks(config: Config) -> list[Finding]:
+    """Return what is found out about the archive's destination."""
+    destination = config.auditbot.destination
+    if destination is None:
+        return [noted("auditbot exports nothing", "set auditbot.destination to start the archive")]
+    fault = await probe_destination(config)
+    if fault is None:
+        return [fine(f"the archive in {destination} can be written, read and never overwritten")]
+    return [broken(f"the archive in {destination} cannot be kept safely", fault)]
+
+
+async def probe_destination(config: Config) -> str | None:
+    """Write, read and delete a tiny object; return what to mend, ``None`` if all is well."""
+    settings = config.auditbot
+    if settings.destination is None:
+        return None
+    try:
+        store = open_store(settings.destination, settings.s3)
+        try:
+            result = await probe(store)
+        finally:
+            await store.close()
+    except StewardError as error:
+        return str(error)
+    if not result.create_only:
+        return (
+            f"{settings.destination} lets an object be overwritten (it ignores If-None-Match): "
+            "make sure that only one Steward writes there, or use another store."
+        )
+    return None

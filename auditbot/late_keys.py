@@ -1,0 +1,158 @@
+"""Events that could not be read yet: kept with their first record, read when a key comes.
+
+The first record stays as it is; what the event says is appended as a record of its own.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from auditbot.ledger import Export, Writing, open_stream, seen
+from auditbot.pipeline.content import relations
+from auditbot.pipeline.hostile import key, mapping, read_envelope
+from auditbot.pipeline.record import Record, decryption_record, from_line
+from common.clock import Clock
+from common.crypto.port import (
+    Decrypted,
+    EncryptedEvent,
+    Reading,
+    SessionRef,
+    Undecryptable,
+    Why,
+)
+from common.database.pool import Connection, Database, Row
+
+FINAL = frozenset({Why.REPLAY, Why.MALFORMED, Why.ROOM_MISMATCH})
+"""No key makes these readable."""
+
+_PAGE = 100
+
+
+class Decryption(Protocol):
+    """The part of the bot's encryption that the archive needs."""
+
+    async def decrypt(
+        self, connection: Connection, events: Sequence[EncryptedEvent]
+    ) -> list[Reading]:
+        """Return for each event how it could be read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An event that waits for a key; ``line`` is its first record."""
+
+    event_id: str
+    room_id: str
+    session_id: str
+    line: bytes
+
+
+def pending(record: Record, line: bytes, reading: Reading | None, name: str) -> Pending | None:
+    """Return what to keep of an event that a key may still make readable."""
+    if not isinstance(reading, Undecryptable) or reading.why in FINAL:
+        return None
+    if record.wire_json is None or record.enc_session_id is None or record.room_id is None:
+        return None
+    return Pending(name, key(record.room_id), key(record.enc_session_id), line)
+
+
+async def keep_pending(connection: Connection, waiting: Sequence[Pending], now_ms: int) -> None:
+    """Store events that wait for a key."""
+    if waiting:
+        await connection.executemany(
+            "INSERT INTO audit_pending (event_id, room_id, session_id, since_ms, line)"
+            " VALUES ($1, $2, $3, $4, $5) ON CONFLICT (event_id) DO NOTHING",
+            [
+                (item.event_id, item.room_id, item.session_id, now_ms, item.line)
+                for item in waiting
+            ],
+        )
+
+
+@dataclass(frozen=True)
+class LateKeys:
+    """Reads pending events again. ``written`` is told of every transaction that adds records."""
+
+    database: Database
+    crypto: Decryption
+    export: Export
+    server_name: str
+    clock: Clock
+    written: Callable[[Writing], None]
+
+    async def retry(self, sessions: Collection[SessionRef]) -> int:
+        """Read the events of these Megolm sessions; return how many became readable."""
+        done = 0
+        for session in sorted(sessions):
+            done += await self._retry_pages(
+                "room_id = $2 AND session_id = $3",
+                key(session.room_id),
+                key(session.session_id),
+            )
+        return done
+
+    async def retry_all(self) -> int:
+        """Read every pending event; return how many became readable."""
+        return await self._retry_pages("1 = 1")
+
+    async def _retry_pages(self, condition: str, *arguments: str) -> int:
+        after, done = "", 0
+        while True:
+            async with self.database.transaction() as connection:
+                writing = await open_stream(
+                    connection,
+                    self.export,
+                    server_name=self.server_name,
+                    now_ms=self.clock.now_ms(),
+                )
+                rows = await connection.fetch(
+                    "SELECT event_id, line FROM audit_pending"  # noqa: S608  # our own words
+                    f" WHERE event_id > $1 AND {condition} ORDER BY event_id LIMIT {_PAGE}",
+                    after,
+                    *arguments,
+                )
+                if writing is None or not rows:
+                    return done
+                after = str(rows[-1]["event_id"])
+                done += await self._read_again(connection, writing, rows)
+                await writing.write(connection)
+                self.written(writing)
+
+    async def _read_again(
+        self, connection: Connection, writing: Writing, rows: Sequence[Row]
+    ) -> int:
+        waiting = sorted(
+            ((str(row["event_id"]), from_line(bytes(row["line"]))) for row in rows),
+            key=lambda pair: pair[1].seq,
+        )
+        events = [_event(first) for _, first in waiting]
+        readings = await self.crypto.decrypt(connection, events)
+        edits = [key(relations({}, event.content)["edit_of"] or "") for event in events]
+        senders = await seen(connection, "event", {target for target in edits if target})
+        read: list[tuple[str]] = []
+        for (name, first), reading, target in zip(waiting, readings, edits, strict=True):
+            if not isinstance(reading, Decrypted):
+                continue
+            record = decryption_record(
+                first,
+                reading,
+                writing.place(),
+                ts_received=writing.now_ms,
+                edited_sender=senders.get(target),
+            )
+            writing.add(record, name=name)
+            read.append((name,))
+        if read:
+            await connection.executemany("DELETE FROM audit_pending WHERE event_id = $1", read)
+        return len(read)
+
+
+def _event(first: Record) -> EncryptedEvent:
+    envelope = read_envelope((first.wire_json or "").encode())
+    return EncryptedEvent(
+        event_id=envelope.event_id or "",
+        room_id=envelope.room_id or "",
+        sender=envelope.sender or "",
+        content=mapping(envelope.content),
+    )

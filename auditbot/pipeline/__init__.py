@@ -1,0 +1,1 @@
+"""The pure stages from an event to a sealed segment, in reading order."""

@@ -1,0 +1,1 @@
+"""Reading an archive; imports nothing of what writes it."""

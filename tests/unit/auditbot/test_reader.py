@@ -1,0 +1,255 @@
+"""What was archived is read back in order, and shown so that nothing in it can deceive."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from auditbot.pipeline.hostile import read_envelope
+from auditbot.pipeline.record import (
+    Place,
+    Setting,
+    control_record,
+    decryption_record,
+    event_record,
+    to_line,
+)
+from auditbot.pipeline.room_state import fold
+from auditbot.pipeline.seal import compress
+from auditbot.reader.cli import main
+from auditbot.reader.read import DamagedArchiveError, Period, lines, object_keys, read
+from auditbot.reader.show import show
+from auditbot.storage.directory import DirectoryStore
+from common.crypto.port import Reading, Undecryptable, Why
+from common.errors import ConfigError
+from tests.unit.auditbot.builders import (
+    ALICE,
+    NOON,
+    decrypted,
+    encrypted,
+    event,
+    message,
+    state,
+)
+from tests.unit.auditbot.lines import ARRIVAL, LOBBY, PLACE
+
+NOVEMBER_24 = "v1/example.org/events/dt=2025-11-24/20251124T000000Za-000000000000.jsonl.zst"
+
+
+def record(body: bytes, reading: Reading | None = None) -> bytes:
+    envelope = read_envelope(body)
+    setting = Setting(LOBBY, fold(LOBBY, [envelope]))
+    return to_line(event_record(envelope, reading, PLACE, ARRIVAL, setting))
+
+
+def shown(line: bytes) -> str:
+    text = show(json.loads(line))
+    assert text is not None
+    return text
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Callable[[str, bytes], str]:
+    """Return a function that puts an object there and returns the destination."""
+    store = DirectoryStore(tmp_path / "archive")
+
+    def put(key: str, body: bytes) -> str:
+        asyncio.run(store.put(key, body, hashlib.sha256(body).hexdigest()))
+        return f"file:{tmp_path / 'archive'}"
+
+    return put
+
+
+Put = Callable[[str, bytes], str]
+
+
+def test_a_message_is_shown_with_time_room_name_and_text() -> None:
+    assert shown(record(message("$1"))) == (f"2025-11-24 16:00:00  [Lobby] Alice ({ALICE}): hello")
+
+
+def test_further_lines_are_indented_so_that_none_can_pose_as_a_record() -> None:
+    text = shown(record(message("$1", "one\n2025-11-24 16:00:00  [Lobby] Bob: two")))
+
+    assert text.splitlines()[1].startswith("    2025")
+
+
+def test_no_control_character_reaches_the_terminal() -> None:
+    text = shown(record(message("$1", "\x1b[2J\x07\u202eevil\u2028\r")))
+
+    assert text.endswith("\\x1b[2J\\x07\\u202eevil\\u2028\\r")
+
+
+def test_what_could_not_be_read_says_why() -> None:
+    text = shown(record(encrypted("$1"), Undecryptable(Why.NO_SESSION)))
+
+    assert text.endswith("(not readable: no_session)")
+
+
+def test_what_was_read_later_names_the_first_record() -> None:
+    envelope = read_envelope(encrypted("$1"))
+    setting = Setting(LOBBY, LOBBY)
+    first = event_record(envelope, Undecryptable(Why.NO_SESSION), PLACE, ARRIVAL, setting)
+    payload = b'{"type":"m.room.message","content":{"body":"at last"}}'
+    place = Place("stream", 8, bytes(16), "example.org")
+    late = decryption_record(
+        first, decrypted(payload), place, ts_received=NOON, edited_sender=None
+    )
+
+    assert shown(to_line(late)).endswith("at last [readable only later; first record 7]")
+
+
+@pytest.mark.parametrize(
+    ("body", "ending"),
+    [
+        (state("m.room.name", {"name": "New"}), f"[New] Alice ({ALICE}) named the room “New”"),
+        (
+            state("m.room.member", {"membership": "leave"}, key="@bob:example.org"),
+            "removed @bob:example.org",
+        ),
+        (
+            event("$1", {"reason": "spam"}, type="m.room.redaction", redacts="$0"),
+            "deleted $0, because: spam",
+        ),
+        (
+            event(
+                "$1",
+                {"m.relates_to": {"rel_type": "m.annotation", "event_id": "$0", "key": "👍"}},
+                type="m.reaction",
+            ),
+            "reacted 👍 to $0",
+        ),
+        (
+            event(
+                "$1",
+                {
+                    "body": "* b",
+                    "m.new_content": {"body": "b"},
+                    "m.relates_to": {"rel_type": "m.replace", "event_id": "$0"},
+                },
+            ),
+            ": b [edit of $0]",
+        ),
+        (
+            event("$1", {}, type="m.room.message", unsigned={"redacted_because": {}}),
+            ": (deleted before it arrived)",
+        ),
+        (event("$1", {"x": 1}, type="org.example.thing"), ": (org.example.thing)"),
+    ],
+)
+def test_each_kind_of_event_is_said_in_words(body: bytes, ending: str) -> None:
+    assert shown(record(body)).endswith(ending)
+
+
+def test_the_export_itself_speaks_too() -> None:
+    control = control_record(
+        PLACE, now_ms=NOON, actor="config", action="export_started", detail={}
+    )
+
+    assert shown(to_line(control)) == "2025-11-24 16:00:00  — export started by config —"
+
+
+async def test_objects_are_read_in_the_order_of_their_records(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    base = "v1/example.org/events/dt="
+    names = [
+        "2025-11-24/a-000000000009",
+        "2025-11-24/a-1000000000000",
+        "2025-11-25/a-000000000000",
+    ]
+    for name in reversed(names):
+        body = compress([b'{"n":"' + name.encode() + b'"}\n'])
+        await store.put(f"{base}{name}.jsonl.zst", body, hashlib.sha256(body).hexdigest())
+    await store.put("v1/example.org/events/other", b"x", hashlib.sha256(b"x").hexdigest())
+
+    assert [found.record["n"] async for found in read(store)] == names
+    # 2025-11-25T00:00Z on.
+    assert len(await object_keys(store, Period(start_ms=1_764_028_800_000))) == 1
+    assert len(await object_keys(store, Period(end_ms=1_764_028_800_000))) == 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "no JSON", "half a line"])
+async def test_a_damaged_object_is_named(tmp_path: Path, damage: str) -> None:
+    body = compress([record(message("$1"))])
+    if damage == "cut":
+        body = body[:-20]
+    elif damage == "flip":
+        body = body[:-30] + bytes([body[-30] ^ 1]) + body[-29:]
+    else:
+        body = compress([b"hello\n" if damage == "no JSON" else b'{"v":1}'])
+    store = DirectoryStore(tmp_path)
+    await store.put(NOVEMBER_24, body, hashlib.sha256(body).hexdigest())
+
+    with pytest.raises(DamagedArchiveError, match="20251124T000000Za-000000000000"):
+        [found async for found in read(store)]
+
+
+def test_a_line_that_no_record_can_be_does_not_fill_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("auditbot.reader.read.LONGEST_LINE_BYTES", 1000)
+
+    with pytest.raises(DamagedArchiveError, match="line"):
+        list(lines("key", compress([b"x" * 1_000_000])))
+
+
+def test_the_command_prints_for_people_and_as_json(
+    archive: Put, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = record(message("$1"))
+    place = archive(NOVEMBER_24, compress([line]))
+
+    assert main(["read", "--destination", place]) == 0
+    assert capsys.readouterr().out.endswith("hello\n")
+    assert main(["read", "--destination", place, "--json"]) == 0
+    assert capsys.readouterr().out.encode() == line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+        (["--room", "lob"], 1),
+        (["--room", "!room"], 1),
+        (["--room", "elsewhere"], 0),
+        (["--from", "2025-11-24"], 1),
+        (["--from", "2025-11-25"], 0),
+        (["--to", "2025-11-24"], 1),
+        (["--to", "2025-11-24T16:00"], 0),
+        (["--from", "2025-11-24T16:00", "--to", "2025-11-24T16:01"], 1),
+    ],
+)
+def test_the_command_selects(
+    archive: Put, capsys: pytest.CaptureFixture[str], arguments: list[str], count: int
+) -> None:
+    place = archive(NOVEMBER_24, compress([record(message("$1"))]))
+
+    assert main(["read", "--destination", place, *arguments]) == 0
+
+    assert capsys.readouterr().out.count("\n") == count
+
+
+def test_an_empty_archive_and_a_wrong_place_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["read", "--destination", f"file:{tmp_path}"]) == 0
+    assert "no archive" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="s3://bucket/prefix"):
+        main(["read", "--destination", "ftp://x"])
+
+
+def test_without_a_place_the_command_says_how_to_name_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ConfigError, match="--destination"):
+        main(["read"])
+
+
+def test_a_time_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["read", "--from", "yesterday"])
+
+    assert "2026-03-01" in capsys.readouterr().err

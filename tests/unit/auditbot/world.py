@@ -1,0 +1,97 @@
+"""auditbot on a real database with a scripted decryption and known rooms."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from auditbot.bot import create_bot
+from common.bots import Bot, Services
+from common.clock import Clock
+from common.config.schema import Appservice, Auditbot, Config, Encryption, Homeserver
+from common.config.secret import Secret
+from common.database.pool import Database
+from common.demo.waiting import wait_for
+from common.inbox.port import Entry
+from common.matrix.client import MatrixError
+from tests.unit.auditbot.builders import ScriptedDecryption, StoppedClock
+
+AUDITBOT = "@auditbot:example.org"
+
+
+@dataclass
+class KnownRooms:
+    """Answers for rooms as the homeserver would."""
+
+    states: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    user_id: str = AUDITBOT
+
+    async def state(self, room_id: str) -> list[dict[str, Any]]:
+        self.asked.append(room_id)
+        if room_id not in self.states:
+            raise MatrixError(403, "M_FORBIDDEN", "You are not in the room.")
+        return self.states[room_id]
+
+
+@dataclass
+class World:
+    """auditbot on a database; ``restart`` gives a new one, as a new process would have."""
+
+    database: Database
+    directory: Path
+    clock: Clock
+    crypto: ScriptedDecryption = field(default_factory=ScriptedDecryption)
+    rooms: KnownRooms = field(default_factory=KnownRooms)
+    destination: str | None = ""
+    max_age: float = 300
+
+    def restart(self) -> Bot:
+        destination = self.destination
+        if destination == "":
+            destination = f"file:{self.directory / 'archive'}"
+        config = Config(
+            homeserver=Homeserver(url="http://127.0.0.1:1", server_name="example.org"),
+            appservice=Appservice(as_token=Secret("a"), hs_token=Secret("b")),
+            encryption=Encryption(pickle_key=Secret("c")),
+            auditbot=Auditbot(destination=destination, segment_max_age_seconds=self.max_age),
+        )
+        services = Services(
+            config=config,
+            clock=self.clock,
+            database=self.database,
+            client=cast(Any, self.rooms),
+            crypto=cast(Any, self.crypto),
+            messenger=cast(Any, None),
+            admin=cast(Any, None),
+        )
+        return create_bot(services)
+
+    def advance(self, milliseconds: int) -> None:
+        """Let time pass on a clock that stands."""
+        self.clock = StoppedClock(self.clock.now_ms() + milliseconds)
+
+    async def give(self, bot: Bot, batch: Sequence[Entry]) -> None:
+        effect = await bot.handle(batch)
+        async with self.database.transaction() as connection:
+            await effect(connection)
+
+    async def until(self, question: str) -> None:
+        """Wait until the database answers yes."""
+
+        async def says_yes() -> bool:
+            return bool(await self.database.fetchval(question))
+
+        await wait_for(says_yes, 20, question)
+
+    async def records(self) -> list[dict[str, Any]]:
+        rows = await self.database.fetch(
+            "SELECT line FROM audit_record JOIN audit_stream ON stream = id"
+            " ORDER BY started_ms, stream, seq"
+        )
+        return [msgspec.json.decode(bytes(row["line"])) for row in rows]
+
+    async def events(self, kind: str = "event") -> list[dict[str, Any]]:
+        return [record for record in await self.records() if record["kind"] == kind]
