@@ -135,8 +135,8 @@ async def ensure_server_admin(adminbot: MatrixClient, shared_secret: Secret | No
     """Make adminbot a server admin where the shared secret allows it; return whether it is one.
 
     Only a server admin can make another one, and the shared secret can only create accounts.
-    So a helper account with a random password is created as admin, grants the right, and is
-    deactivated for good.
+    So a helper account with a random password is created as admin, grants the right, is
+    deactivated for good and loses the right itself.
     """
     if await is_server_admin(adminbot):
         return True
@@ -159,6 +159,8 @@ async def ensure_server_admin(adminbot: MatrixClient, shared_secret: Secret | No
         await adminbot.request_as(
             token, "POST", f"{ADMIN}/v1/deactivate/{segment(helper)}", {"erase": True}
         )
+    # A closed account that could be reopened as an admin would be a back door.
+    await adminbot.request("PUT", f"{ADMIN}/v1/users/{segment(helper)}/admin", {"admin": False})
     log.info("adminbot was made a server admin", account=adminbot.user_id, through=helper)
     return True
 

@@ -1,0 +1,1 @@
+"""``steward doctor``: is everything reachable and configured, and if not, what to mend."""
