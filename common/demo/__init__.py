@@ -1,0 +1,1 @@
+"""A whole Steward with real servers and clients, on one machine."""

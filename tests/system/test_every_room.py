@@ -1,0 +1,132 @@
+"""Both bots are in every room, with power, early enough to read its first message."""
+
+import statistics
+import time
+from functools import partial
+
+import pytest
+
+from common.ids import RoomId
+from tests.support.clients import NioClient, RawClient, wait_for
+from tests.support.world import MakeWorld, Wish, World
+
+ROOMS = 20
+
+
+async def bots_are_in(person: RawClient, world: World, room: RoomId) -> None:
+    await person.wait_for_members(room, world.steward.adminbot, world.steward.auditbot)
+
+
+async def has_power(person: RawClient, world: World, room: RoomId) -> bool:
+    create = await person.state(room, "m.room.create")
+    if world.steward.adminbot in create.get("additional_creators", []):
+        return True
+    levels = await person.state(room, "m.room.power_levels")
+    return bool(levels["users"].get(world.steward.adminbot, 0) >= 100)
+
+
+async def test_the_first_message_of_twenty_encrypted_rooms_is_read(world: World) -> None:
+    account = await world.synapse.register("first-words")
+    sent = []
+    async with NioClient(world.synapse.url, account, world.directory / "first-words") as alice:
+        for number in range(ROOMS):
+            room = await alice.create_room(f"room {number}", encrypted=True)
+            sent.append(await alice.send_text(room, f"first word {number}"))
+
+        records = [await world.steward.wait_for_event(event) for event in sent]
+
+    assert [record["body"] for record in records] == [f"first word {n}" for n in range(ROOMS)]
+    assert {record["enc_status"] for record in records} == {"decrypted"}
+
+
+@pytest.mark.parametrize("version", ["10", "11", "12"])
+async def test_adminbot_has_power_that_moderators_cannot_take(world: World, version: str) -> None:
+    async with await world.person() as alice:
+        room = await alice.create_room(extra={"room_version": version})
+
+        await bots_are_in(alice, world, room)
+
+        assert await has_power(alice, world, room)
+
+
+async def test_an_upgraded_room_is_entered_too(world: World) -> None:
+    async with await world.person() as alice:
+        room = await alice.create_room(extra={"room_version": "10"})
+        await bots_are_in(alice, world, room)
+
+        answer = await alice.client("POST", f"/rooms/{room}/upgrade", {"new_version": "11"})
+
+        new_room = RoomId(answer["replacement_room"])
+        await bots_are_in(alice, world, new_room)
+        await wait_for(partial(has_power, alice, world, new_room), 20, "power in the new room")
+
+
+async def test_without_the_module_the_bots_enter_within_a_second(make_world: MakeWorld) -> None:
+    world = await make_world(Wish(module=False))
+    waits = []
+    async with await world.person() as alice:
+        # The homeserver's very first push waits out its back-off; people's rooms come later.
+        await bots_are_in(alice, world, await alice.create_room())
+        for number in range(ROOMS):
+            room = await alice.create_room(extra={"room_version": "11" if number % 2 else "12"})
+            created = time.monotonic()
+            await bots_are_in(alice, world, room)
+            waits.append(time.monotonic() - created)
+            await wait_for(partial(has_power, alice, world, room), 10, "power")
+
+    median = statistics.median(waits)
+    assert median < 1
+
+
+async def test_without_the_module_first_words_may_be_lost_and_are_recorded_so(
+    make_world: MakeWorld,
+) -> None:
+    world = await make_world(Wish(module=False))
+    account = await world.synapse.register("alice")
+    sent = []
+    async with NioClient(world.synapse.url, account, world.directory / "nio") as alice:
+        for number in range(5):
+            room = await alice.create_room(f"room {number}", encrypted=True)
+            sent.append(await alice.send_text(room, "said before the bots could come"))
+        records = [await world.steward.wait_for_event(event) for event in sent]
+
+        # Where the bots could enter first, the key is theirs.
+        room = await alice.create_room("calm", encrypted=True)
+        await alice.wait_for_members(room, world.steward.adminbot, world.steward.auditbot)
+        later = await world.steward.wait_for_event(await alice.send_text(room, "said later"))
+
+    unread = [record for record in records if record["enc_status"] == "undecryptable"]
+    assert unread, "the race was won every time; the module would not be needed"
+    assert {record["enc_error"] for record in unread} == {"no_session"}
+    assert all(record["wire_json"] for record in unread)
+    assert later["body"] == "said later"
+
+
+async def test_rooms_from_before_the_first_start_are_entered(make_world: MakeWorld) -> None:
+    world = await make_world(Wish(module=False), start=False)
+    await world.synapse.start()
+    async with await world.person() as alice:
+        rooms = [
+            await alice.create_room(extra={"room_version": "11"}),
+            await alice.create_room(extra={"room_version": "12"}),
+            await alice.create_room(extra={"preset": "public_chat"}),
+        ]
+
+        await world.steward.start()
+
+        for room in rooms:
+            await bots_are_in(alice, world, room)
+            await wait_for(partial(has_power, alice, world, room), 20, "power")
+
+
+async def test_a_bot_that_was_kicked_comes_back(make_world: MakeWorld) -> None:
+    world = await make_world(Wish(module=False))
+    async with await world.person() as alice:
+        room = await alice.create_room(extra={"room_version": "11"})
+        await bots_are_in(alice, world, room)
+
+        await alice.kick(room, world.steward.auditbot)
+        await bots_are_in(alice, world, room)
+
+        event = await alice.send_text(room, "still here?")
+        assert (await world.steward.wait_for_event(event))["body"] == "still here?"
