@@ -42,13 +42,15 @@ check: install-all  ## format, lint, types, import directions, dependencies, gen
 	@$(RUN)lint-imports
 	@$(RUN)deptry .
 	@$(RUN)codespell
-	@$(RUN)python -m common.config.generate --check && $(RUN)python -m adminbot.reference --check
+	@$(RUN)python -m common.config.generate --check
+	@$(RUN)python -m adminbot.reference | diff -u docs/reference/commands.md - || { echo "make generate writes it anew"; exit 1; }
 
 fix: install-all  ## format and mend what can be mended
 	@$(RUN)ruff format . ; $(RUN)ruff check --fix .
 
 generate: install-all  ## write the generated files anew
-	@$(RUN)python -m common.config.generate && $(RUN)python -m adminbot.reference
+	@$(RUN)python -m common.config.generate
+	@$(RUN)python -m adminbot.reference > docs/reference/commands.md
 
 clean:  ## remove everything that was installed or built here
 	@rm -rf .uv .venv $(JS)/node_modules dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -91,3 +91,8 @@ def configure_logging(level: str, *, as_json: bool) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger(_ROOT).setLevel(level)  # noqa: TID251  # the one place
+
+
+def silence(library: str) -> None:
+    """Keep a library's own log lines to itself, errors included."""
+    logging.getLogger(library).setLevel(logging.CRITICAL)  # noqa: TID251  # the one place

@@ -13,7 +13,8 @@ from common.appservice.receiver import Receiver
 from common.clock import SystemClock
 from common.config.secret import Secret
 from common.database.pool import Database
-from common.demo.servers import LOOPBACK, free_port
+from common.demo.process import LOOPBACK
+from common.demo.servers import free_port
 from common.ids import UserId
 from common.inbox.port import EntryKind
 from common.inbox.store import StoredInbox

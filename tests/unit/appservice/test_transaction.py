@@ -80,7 +80,9 @@ def test_an_event_nested_100_deep_is_kept() -> None:
 
 
 def test_an_event_with_a_lone_surrogate_does_not_stop_the_feed() -> None:
-    body = b'{"events":[{"event_id":"$odd","content":{"body":"\\ud800","n":NaN}},{"event_id":"$b"}]}'
+    body = (
+        b'{"events":[{"event_id":"$odd","content":{"body":"\\ud800","n":NaN}},{"event_id":"$b"}]}'
+    )
 
     entries = parse_transaction("1", body)
 

@@ -87,9 +87,9 @@ def test_a_lone_surrogate_does_not_stop_the_feed() -> None:
 
     room = parse_timeline_sync(body).rooms[0]
 
-    assert [entry.key for entry in timeline_entries(room.room_id, room.events, Source.SYNC, "s")] == [
-        "event:$a"
-    ]
+    assert [
+        entry.key for entry in timeline_entries(room.room_id, room.events, Source.SYNC, "s")
+    ] == ["event:$a"]
 
 
 def test_a_page_of_messages_has_a_next_position_until_the_end() -> None:
