@@ -260,7 +260,7 @@ def test_finding_a_command_gives_one_or_a_user_error(text: str) -> None:
         ("user lst", "user list"),
         ("user", "user list"),
         ("hlep", "help"),
-        ("room mmbers", "room members"),
+        ("room memberz", "room members"),
     ],
 )
 def test_typing_errors_get_the_nearest_commands(text: str, nearest: str) -> None:
