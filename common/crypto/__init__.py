@@ -1,0 +1,1 @@
+"""End-to-end encryption: Olm, Megolm, devices and cross-signing, on vodozemac alone."""

@@ -1,0 +1,171 @@
+"""Reading room messages: replays, hostile messages, and what is held in memory."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from common.crypto.canonical import from_unpadded, unpadded
+from common.crypto.port import Decrypted, EncryptedEvent, Undecryptable, Why
+from tests.unit.crypto.peers import ROOM, Bot, KeyServer, Peer, rolled_back
+
+
+async def share(bot: Bot, peer: Peer, room: str = ROOM) -> None:
+    await bot.receive(peer.olm("m.room_key", peer.room_key(room)))
+
+
+def results(readings: list[Any]) -> list[object]:
+    return [r.why if isinstance(r, Undecryptable) else r.index for r in readings]
+
+
+async def test_one_index_belongs_to_one_event(bot: Bot, alice: Peer) -> None:
+    await share(bot, alice)
+    first = alice.message("pay 10", event_id="$1")
+    again = replace(first, event_id="$2")
+
+    assert results(await bot.decrypt(first)) == [0]
+    assert results(await bot.decrypt(again)) == [Why.REPLAY]
+    assert results(await bot.decrypt(first, again)) == [0, Why.REPLAY]
+
+
+async def test_a_replay_in_the_same_batch_is_one(bot: Bot, alice: Peer) -> None:
+    await share(bot, alice)
+    first = alice.message("pay 10", event_id="$1")
+
+    readings = await bot.decrypt(first, replace(first, event_id="$2"), first)
+
+    assert results(readings) == [0, Why.REPLAY, 0]
+
+
+async def test_a_batch_larger_than_a_statement_is_bound_completely(bot: Bot, alice: Peer) -> None:
+    await share(bot, alice)
+    events = [alice.message(str(n), event_id=f"${n}") for n in range(1101)]
+
+    assert results(await bot.decrypt(*events)) == list(range(1101))
+    copies = [replace(event, event_id=f"{event.event_id}x") for event in events]
+    assert results(await bot.decrypt(*copies)) == [Why.REPLAY] * 1101
+
+
+async def test_an_index_bound_in_a_rolled_back_transaction_is_free(bot: Bot, alice: Peer) -> None:
+    await share(bot, alice)
+    first = alice.message("pay 10", event_id="$1")
+    async with rolled_back(bot.database) as conn:
+        await bot.machine.decrypt(conn, [first])
+
+    assert results(await bot.decrypt(replace(first, event_id="$2"))) == [0]
+
+
+async def test_a_message_for_another_room_is_refused(bot: Bot, alice: Peer) -> None:
+    await share(bot, alice)
+    await share(bot, alice, "!other")
+    event = alice.message("x", event_id="$1", room="!other")
+
+    assert results(await bot.decrypt(replace(event, room_id=ROOM))) == [Why.ROOM_MISMATCH]
+    assert results(await bot.decrypt(event)) == [0]
+
+
+async def test_a_tampered_message_is_refused_and_binds_nothing(bot: Bot, alice: Peer) -> None:
+    await share(bot, alice)
+    event = alice.message("x", event_id="$1")
+    data = bytearray(from_unpadded(event.content["ciphertext"]))
+    data[-80] ^= 1
+    tampered = replace(
+        event, event_id="$0", content={**event.content, "ciphertext": unpadded(bytes(data))}
+    )
+
+    assert results(await bot.decrypt(tampered)) == [Why.BAD_MAC]
+    assert results(await bot.decrypt(event)) == [0]
+
+
+async def test_an_index_before_the_key_is_unknown(bot: Bot, alice: Peer) -> None:
+    early = alice.message("x", event_id="$1")
+    await share(bot, alice)
+
+    assert results(await bot.decrypt(early)) == [Why.UNKNOWN_INDEX]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"[]",
+        b'"x"',
+        b"\xff\xfe",
+        b"[" * 50_000,
+        b'{"type": "m.room.message", "content": {}}',
+        b'{"type": "m.room.message", "content": {}, "room_id": null}',
+        b'{"type": 1, "content": {}, "room_id": "!room"}',
+        b'{"type": "m.room.message", "content": [], "room_id": "!room"}',
+        b'{"type": "m.room.message", "content": "x", "room_id": "!room"}',
+        b'{"type": "m.room.message", "room_id": "!room"}',
+    ],
+)
+async def test_a_payload_of_another_form_is_malformed(
+    bot: Bot, alice: Peer, payload: bytes
+) -> None:
+    await share(bot, alice)
+
+    assert results(await bot.decrypt(alice.sealed(payload, event_id="$1"))) == [Why.MALFORMED]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"type": "m.room.message", "content": {"body": "\\ud800"}, "room_id": "!room"}',
+        b'{"type": "m.room.message", "content": {"body": "\xff"}, "room_id": "!room"}',
+        b'{"type": "m.room.message", "content": {"n": 1e999}, "room_id": "!room", "x": "\\udc00"}',
+    ],
+)
+async def test_odd_text_does_not_hide_a_message(bot: Bot, alice: Peer, payload: bytes) -> None:
+    await share(bot, alice)
+
+    [reading] = await bot.decrypt(alice.sealed(payload, event_id="$1"))
+
+    assert isinstance(reading, Decrypted)
+    assert reading.payload == payload
+
+
+HOSTILE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    content=st.fixed_dictionaries(
+        {},
+        optional={
+            "algorithm": st.just("m.megolm.v1.aes-sha2") | HOSTILE,
+            "ciphertext": st.binary(max_size=200).map(unpadded) | HOSTILE,
+            "session_id": st.just("known") | HOSTILE,
+            "sender_key": HOSTILE,
+            "device_id": HOSTILE,
+        },
+    ),
+    sender=st.text(max_size=8),
+)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_hostile_events_are_answered_and_never_raise(
+    bot: Bot, content: dict[str, Any], sender: str
+) -> None:
+    [reading] = await bot.decrypt(EncryptedEvent("$1", ROOM, sender, content))
+
+    assert isinstance(reading, Undecryptable)
+
+
+async def test_memory_holds_no_more_sessions_than_allowed(
+    bot: Bot, server: KeyServer, alice: Peer
+) -> None:
+    small = Bot(bot.database, server, bot.clock, session_cache=3)
+    events = []
+    for n in range(10):
+        alice.group = type(alice.group)()
+        await share(small, alice)
+        events.append(alice.message(str(n), event_id=f"${n}"))
+
+    assert results(await small.decrypt(*events)) == [0] * 10
+    assert len(small.machine._cache) == 3
+    assert results(await small.decrypt(*events)) == [0] * 10
