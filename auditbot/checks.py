@@ -10,11 +10,21 @@ async def checks(config: Config) -> list[Finding]:
     """Return what is found out about the archive's destination."""
     destination = config.auditbot.destination
     if destination is None:
-        return [noted("auditbot exports nothing", "set auditbot.destination to start the archive")]
+        return [
+            noted(
+                "The archive is switched off: auditbot exports nothing.",
+                "Set auditbot.destination to start it.",
+            )
+        ]
     fault = await probe_destination(config)
     if fault is None:
-        return [fine(f"the archive in {destination} can be written, read and never overwritten")]
-    return [broken(f"the archive in {destination} cannot be kept safely", fault)]
+        return [
+            fine(
+                f"The archive at {destination} can be written, read and deleted, and an object "
+                "is never overwritten."
+            )
+        ]
+    return [broken(f"The archive at {destination} cannot be kept safely.", fault)]
 
 
 async def probe_destination(config: Config) -> str | None:

@@ -140,7 +140,10 @@ class FakeAdmin:
             case GetRoom(room=room):
                 people = self._known(self.members, room)
                 return RoomDetails(
-                    room_id=room, joined_members=len(people), name="<b>Lobby</b>", version="12"
+                    room_id=room,
+                    joined_members=len(people),
+                    name=None if room == DIRECT else "<b>Lobby</b>",
+                    version="12",
                 )
             case ListRooms():
                 return RoomPage(
