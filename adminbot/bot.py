@@ -72,7 +72,7 @@ class OwnHealth:
         return HealthReport(
             version=version("matrix-steward"),
             up_seconds=self.clock.monotonic() - self.started,
-            commands_waiting=waiting,
+            commands_waiting=max(0, waiting - 1),  # without the one that asks
             commands_unreadable=unreadable,
             entries_set_aside=int(set_aside),
             database="PostgreSQL" if self.database.is_postgres else "SQLite",
