@@ -61,6 +61,7 @@ async def _until_stopped(*, once: bool, keep: Path | None) -> int:
         teller.failed(str(error))
     except asyncio.CancelledError:
         teller.say("\nStopped; nothing was left behind.")
+        return 1 if once or teller.missing else 0
     return 1 if teller.missing else 0
 
 
