@@ -17,5 +17,9 @@ class PermanentError(StewardError):
     """This piece of work can never succeed: set it aside and raise an alarm."""
 
 
+class StartOverError(StewardError):
+    """What the process was set up with is gone: end it and set it up anew; nothing is lost."""
+
+
 class ConfigError(StewardError):
     """The configuration cannot be used: say where and what to write, exit status 2."""

@@ -4,8 +4,9 @@ The promise kept here: when ``transaction()`` ends without an exception, what wa
 disk; when it ends with one (cancellation included), nothing of it is.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -13,6 +14,7 @@ import aiosqlite
 import asyncpg
 from mautrix.util.async_db import Database as MautrixDatabase
 from mautrix.util.async_db import Scheme, UpgradeTable
+from mautrix.util.async_db.connection import LoggingConnection
 
 from common.errors import ConfigError, PermanentError, TransientError
 
@@ -53,7 +55,12 @@ class Database:
         arguments: dict[str, Any]
         if sqlite_file is None:
             target = url
-            arguments = {"min_size": 1, "max_size": max_connections, "meow_exit_on_ice": False}
+            arguments = {
+                "min_size": 1,
+                "max_size": max_connections,
+                "command_timeout": STATEMENT_SECONDS,
+                "meow_exit_on_ice": False,
+            }
         else:
             target = f"sqlite:///{sqlite_file}"
             # One connection: SQLite has one writer anyway, and readers then never meet
@@ -78,46 +85,43 @@ class Database:
             self._sqlite_file.touch(mode=0o600)
         try:
             await self._pool.start()
-        except (OSError, asyncpg.PostgresError) as error:
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, aiosqlite.Error) as error:
             raise TransientError(f"The database cannot be reached: {error}") from error
 
     async def stop(self) -> None:
-        """Close every connection."""
-        await self._pool.stop()
+        """Close every connection; one that hangs is left to the end of the process."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._pool.stop()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """Run the block in one transaction; it is committed durably on exit, or not at all.
 
+        A cancellation may come while the commit is under way; then it is one or the other.
+
         Raises:
-            TransientError: the database is away or busy; nothing was written.
+            TransientError: the database is away, slow or busy; nothing was written.
             PermanentError: the database can never store one of the values; nothing was written.
         """
-        # acquire_direct, because acquire() hands the same connection to child tasks through a
-        # context variable, and two tasks must never share a transaction.
-        try:
-            async with self._pool.acquire_direct() as connection:
-                typed = cast(Connection, connection)
-                wrapped = connection.wrapped
-                if not isinstance(wrapped, aiosqlite.Connection):
-                    async with wrapped.transaction():
-                        yield typed
-                    return
-                try:
-                    await typed.execute("BEGIN IMMEDIATE")
+        async with self._acquired() as connection:
+            wrapped = connection.wrapped
+            typed = cast(Connection, connection)
+            if not isinstance(wrapped, aiosqlite.Connection):
+                async with wrapped.transaction():
                     yield typed
-                    await typed.execute("COMMIT")
-                except BaseException:
-                    # mautrix rolls back for Exception only; a cancelled task would otherwise
-                    # leave the one SQLite connection inside a transaction for ever. Without
-                    # asking whether there is one: a statement that was cancelled, BEGIN
-                    # included, still runs in the connection's thread, and this runs after it.
-                    await wrapped.rollback()
-                    raise
-        except _REFUSED as error:
-            raise _refused(error) from error
-        except _AWAY as error:
-            raise _unusable(error) from error
+                return
+            try:
+                await typed.execute("BEGIN IMMEDIATE")
+                yield typed
+                await typed.execute("COMMIT")
+            except BaseException:
+                # mautrix rolls back for Exception only; a cancelled task would otherwise
+                # leave the one SQLite connection inside a transaction for ever. Without
+                # asking whether there is one: a statement that was cancelled, BEGIN
+                # included, still runs in the connection's thread, and this runs after it.
+                await wrapped.rollback()
+                raise
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Row]:
         """Return all rows of one query outside any transaction."""
@@ -136,27 +140,47 @@ class Database:
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[Connection]:
+        async with self._acquired() as connection:
+            yield cast(Connection, connection)
+
+    @asynccontextmanager
+    async def _acquired(self) -> AsyncIterator[LoggingConnection]:
+        """Lend a connection; tell the database's errors apart from everybody else's."""
         try:
-            async with self._pool.acquire_direct() as connection:
-                yield cast(Connection, connection)
+            async with AsyncExitStack() as stack:
+                # acquire_direct, because acquire() hands the same connection to child tasks
+                # through a context variable, and two tasks must never share a transaction.
+                try:
+                    async with asyncio.timeout(ACQUIRE_SECONDS):
+                        connection = await stack.enter_async_context(self._pool.acquire_direct())
+                except (OSError, TimeoutError) as error:
+                    raise TransientError(
+                        f"No connection to the database: {str(error) or 'time-out'}"
+                    ) from error
+                yield connection
+        except _REFUSED as error:
+            raise _refused(error) from error
         except _AWAY as error:
             raise _unusable(error) from error
 
+
+ACQUIRE_SECONDS = 20
+STATEMENT_SECONDS = 30
+CLOSE_SECONDS = 10
 
 _REFUSED = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     aiosqlite.IntegrityError,
 )
+# Everything else a database says: away, read-only, full, out of order, not as we know it. None
+# of it is the fault of what was to be written, so the work is kept.
 _AWAY = (
-    OSError,
-    asyncpg.PostgresConnectionError,
+    asyncpg.PostgresError,
     asyncpg.InterfaceError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.SerializationError,
-    asyncpg.DeadlockDetectedError,
-    aiosqlite.OperationalError,
+    ConnectionError,
+    TimeoutError,  # asyncpg's command_timeout
+    aiosqlite.Error,
 )
 
 
@@ -164,7 +188,7 @@ def _unusable(error: Exception) -> TransientError | PermanentError:
     # asyncpg's own check of an argument is an InterfaceError, and a ValueError too.
     if isinstance(error, ValueError):
         return _refused(error)
-    return TransientError(f"The database cannot be used at the moment: {error}")
+    return TransientError(f"The database cannot be used at the moment: {str(error) or 'time-out'}")
 
 
 def _refused(error: Exception) -> PermanentError:

@@ -9,10 +9,11 @@ import msgspec
 from common.crypto.machine import CryptoMachine
 from common.crypto.port import SessionRef
 from common.database.pool import Connection
-from common.errors import TransientError
+from common.errors import PermanentError, TransientError
 from common.ids import RoomId, UserId
 from common.inbox.consumer import Consumer, Effect
 from common.inbox.port import Entry, EntryKind
+from common.matrix.client import MatrixError
 from common.telemetry.log import Log
 
 log = Log("feeds.device")
@@ -22,6 +23,7 @@ KEY_KINDS = (EntryKind.TO_DEVICE, EntryKind.DEVICE_LIST, EntryKind.KEY_COUNTS)
 OnSessions = Callable[[frozenset[SessionRef]], Awaitable[None]]
 
 REMEMBERED = 10_000
+LONGEST_NAME = 255
 
 
 class _Content(msgspec.Struct):
@@ -60,11 +62,18 @@ class DeviceKeys:
         async with self._lock:
             while await consumer.step():
                 pass
-            new = frozenset(self._new)
-            self._new.clear()
-        await self.crypto.maintain()
+        new = frozenset(self._new)
         if new:
-            await self.on_sessions(new)
+            # Before the network work, which may fail; forgotten only when they were told of.
+            try:
+                await self.on_sessions(new)
+            except PermanentError as error:
+                log.error("messages with late keys could not be dealt with", reason=error)
+            self._new -= new
+        try:
+            await self.crypto.maintain()
+        except MatrixError as error:
+            raise TransientError(f"Keys could not be kept up: {error}") from error
 
     async def before(self, entries: Sequence[Entry]) -> None:
         """Have every key that can be had before a batch of room events is read.
@@ -72,7 +81,14 @@ class DeviceKeys:
         A client sends the key first, so it waits on the homeserver when the event arrives.
         Each missing session is asked for once; what still lacks its key is recorded as such.
         """
-        await self.settle()
+        try:
+            await self.settle()
+            await self._fetch_missing(entries)
+        except (TransientError, MatrixError, PermanentError) as error:
+            # Nothing waits for a key: without it the event is recorded as unreadable for now.
+            log.warning("room keys could not be fetched before a batch", reason=error)
+
+    async def _fetch_missing(self, entries: Sequence[Entry]) -> None:
         wanted: dict[SessionRef, None] = {}
         senders: set[UserId] = set()
         for entry in entries:
@@ -87,11 +103,8 @@ class DeviceKeys:
         if unasked and self.catch_up is not None:
             await self.catch_up()
             self._remember(unasked)
-        try:
-            await self.crypto.learn(senders)
-        except TransientError as error:
-            # Only the mark of trust suffers; the message itself can be read.
-            log.warning("devices of senders could not be looked up", reason=error)
+        # If this fails only the mark of trust suffers; the message itself can be read.
+        await self.crypto.learn(senders)
 
     def _remember(self, sessions: Sequence[SessionRef]) -> None:
         self._asked_for.update(dict.fromkeys(sessions))
@@ -112,4 +125,11 @@ def _megolm(entry: Entry) -> _Encrypted | None:
         event = _encrypted.decode(entry.body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
-    return event if event.type == "m.room.encrypted" else None
+    if event.type != "m.room.encrypted" or not _is_name(event.content.session_id):
+        return None
+    return event if _is_name(event.room_id) and _is_name(event.sender) else None
+
+
+def _is_name(text: str) -> bool:
+    """Say whether every database can be asked for this; names of real sessions are base64."""
+    return text.isprintable() and len(text) <= LONGEST_NAME

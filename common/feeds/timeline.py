@@ -3,8 +3,9 @@
 Synapse holds events for an application service in memory and stores its position first, so a
 crash loses what was waiting (its issue 11637). What a user may read through ``/sync`` has no
 such gap. This feed asks every half minute, and at once when the homeserver was away, what
-happened since its last token; the inbox drops what the push has brought already. Asking on a
-schedule instead of always keeps its cost independent of the traffic.
+happened since its last token; the inbox drops what the push has brought already. Where a timeline
+was cut, the gap is a row that is committed with the token and read page by page. Asking on a
+schedule instead of always keeps the cost independent of the traffic.
 """
 
 import itertools
@@ -12,12 +13,11 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from common.clock import Clock
-from common.database.pool import Connection, Database
+from common.database.pool import Database
 from common.errors import TransientError
 from common.feeds.sync_response import (
     RawEvent,
-    RoomTimeline,
+    TimelineSync,
     event_field,
     parse_messages,
     parse_timeline_sync,
@@ -33,8 +33,11 @@ from common.telemetry.log import Log
 
 log = Log("feeds.timeline")
 
+TIMELINE = 20
+"""Events of each room in one sync; a room with more has a gap, which bounds one answer's size."""
+
 PAGE = 100
-"""Events for each room and page; Synapse's own upper limit (``filter_timeline_limit``)."""
+"""Events in one page of a gap."""
 
 _NOTHING: dict[str, list[str]] = {"types": []}
 _FILTER = json.dumps(
@@ -42,7 +45,7 @@ _FILTER = json.dumps(
         "presence": _NOTHING,
         "account_data": _NOTHING,
         "room": {
-            "timeline": {"limit": PAGE, "lazy_load_members": True},
+            "timeline": {"limit": TIMELINE, "lazy_load_members": True},
             "state": _NOTHING,
             "ephemeral": _NOTHING,
             "account_data": _NOTHING,
@@ -51,6 +54,19 @@ _FILTER = json.dumps(
     }
 )
 _NO_ROOMS = json.dumps({"room": {"rooms": []}, "presence": _NOTHING, "account_data": _NOTHING})
+
+REFUSALS = 50
+"""How often a gap is tried; afterwards it stays in the table for a person to look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """A stretch of one room's timeline, from one token to another."""
+
+    room_id: RoomId
+    from_token: str
+    to_token: str
+
 
 OnInvited = Callable[[Sequence[RoomId]], Awaitable[None]]
 
@@ -65,7 +81,6 @@ class TimelineFeed:
     client: MatrixClient
     inbox: StoredInbox
     database: Database
-    clock: Clock
     interval_seconds: float
     reconnected: Signal
     push_behind: Signal
@@ -82,7 +97,7 @@ class TimelineFeed:
                     log.info("events came here before the push brought them", events=found)
                     self.push_behind.notify()
                 wait_seconds = self.interval_seconds
-            except TransientError as error:
+            except (TransientError, MatrixError) as error:
                 log.warning("timelines could not be read", reason=error)
                 wait_seconds = min(5.0, self.interval_seconds)
             await self.reconnected.changed(seen, timeout_seconds=wait_seconds)
@@ -93,18 +108,11 @@ class TimelineFeed:
         if since is None:
             await self._begin()
             return 0
-        body = await self._sync(since, _FILTER)
-        sync = parse_timeline_sync(body)
-        found = 0
-        for room in sync.rooms:
-            entries = await self._entries(room, since)
-            found += await self.inbox.append(entries)
+        sync = parse_timeline_sync(await self._sync(since, _FILTER))
+        found = await self._keep(sync, since)
         if sync.invited:
             await self.on_invited(sync.invited)
-        if sync.next_batch != since:
-            async with self.database.transaction() as connection:
-                await store_token(connection, self._name, sync.next_batch)
-        return found
+        return found + await self._fill_gaps()
 
     async def _begin(self) -> None:
         """Remember where the record begins: now, and not before."""
@@ -112,57 +120,96 @@ class TimelineFeed:
         sync = parse_timeline_sync(await self._sync(None, _NO_ROOMS))
         async with self.database.transaction() as connection:
             await store_token(connection, self._name, sync.next_batch)
-            await _store_beginning(connection, self._name, self.clock.now_ms())
+            await store_token(connection, self._beginning, sync.next_batch)
 
-    async def _entries(self, room: RoomTimeline, since: str) -> list[NewEntry]:
-        """Return a room's events oldest first, the gap before its timeline filled."""
-        beginning = int(await stored_token(self.database, f"{self._name}:beginning") or 0)
-        joined_now = any(self._is_own_join(event) for event in room.events)
-        timeline = [
-            event for event in room.events if not (joined_now and _is_older(event, beginning))
-        ]
-        older: list[RawEvent] = []
-        # A timeline that was cut at the beginning needs nothing from before it.
-        if room.gap_from is not None and len(timeline) == len(room.events):
-            older = await self._fill(
-                room.room_id, room.gap_from, since, beginning if joined_now else None
-            )
-        return [
-            *timeline_entries(room.room_id, older, Source.MESSAGES, since),
-            *timeline_entries(room.room_id, timeline, Source.SYNC, since),
-        ]
+    async def _keep(self, sync: TimelineSync, since: str) -> int:
+        """Keep timelines, gaps and the token in one transaction; return the number of new events.
 
-    async def _fill(
-        self, room_id: RoomId, gap_from: str, since: str, beginning: int | None
-    ) -> list[RawEvent]:
-        """Page backwards from the gap to the last token; return the events oldest first.
-
-        In a room joined just now the last token bounds nothing, so ``beginning`` does.
+        A timeline that is not whole is left to its gap, which brings it in order. In a room joined
+        since, the gap reaches back to where the record begins: what was said while the bot was
+        only invited belongs to it, what was said before the record does not.
         """
-        newest_first: list[RawEvent] = []
-        position: str | None = gap_from
-        while position is not None:
-            query = {"dir": "b", "from": position, "limit": str(PAGE)}
-            if beginning is None:
-                query["to"] = since
+        beginning = await stored_token(self.database, self._beginning)
+        whole: list[NewEntry] = []
+        gaps: list[tuple[RoomId, str]] = []
+        for room in sync.rooms:
+            if any(map(self._is_own_join, room.events)):
+                gaps.append((room.room_id, beginning or since))
+            elif room.gap_from is not None:
+                gaps.append((room.room_id, since))
+            else:
+                whole += timeline_entries(room.room_id, room.events, Source.SYNC, since)
+        async with self.inbox.appending(whole) as (found, connection):
+            await connection.executemany(
+                "INSERT INTO feed_gap (feed, room_id, from_token, to_token)"
+                " VALUES ($1, $2, $3, $4) ON CONFLICT (feed, room_id, to_token) DO NOTHING",
+                [(self._name, room, start, sync.next_batch) for room, start in gaps],
+            )
+            await store_token(connection, self._name, sync.next_batch)
+        return found
+
+    async def _fill_gaps(self) -> int:
+        """Read what is open, a page at a time; one room's trouble is not the others'."""
+        rows = await self.database.fetch(
+            "SELECT room_id, from_token, to_token FROM feed_gap"
+            " WHERE feed = $1 AND refused < $2 ORDER BY refused, room_id, to_token",
+            self._name,
+            REFUSALS,
+        )
+        found = 0
+        for row in rows:
+            gap = _Gap(RoomId(row["room_id"]), row["from_token"], row["to_token"])
             try:
-                body = await self.client.get_bytes(
-                    f"/_matrix/client/v3/rooms/{segment(room_id)}/messages",
-                    query=query,
-                    timeout_seconds=60,
-                    device=False,
-                )
-            except MatrixError as error:
-                log.warning("a gap could not be read", room=room_id, reason=error)
-                break
-            events, position = parse_messages(body)
-            recent = [
-                event for event in events if beginning is None or not _is_older(event, beginning)
-            ]
-            newest_first += recent
-            if not events or len(recent) < len(events):
-                break
-        return newest_first[::-1]
+                found += await self._fill(gap)
+            except (MatrixError, TransientError) as error:
+                log.warning("a gap could not be read", room=gap.room_id, reason=error)
+                await self._note_refusal(gap)
+        return found
+
+    async def _fill(self, gap: "_Gap") -> int:
+        """Page forwards through a gap; each page and the new place are committed together."""
+        found, position = 0, gap.from_token
+        while True:
+            body = await self.client.get_bytes(
+                f"/_matrix/client/v3/rooms/{segment(gap.room_id)}/messages",
+                query={"dir": "f", "from": position, "to": gap.to_token, "limit": str(PAGE)},
+                timeout_seconds=60,
+                device=False,
+            )
+            events, end = parse_messages(body)
+            entries = list(timeline_entries(gap.room_id, events, Source.MESSAGES, position))
+            done = end is None or not events or end == position
+            async with self.inbox.appending(entries) as (new, connection):
+                found += new
+                if done:
+                    await connection.execute(
+                        "DELETE FROM feed_gap WHERE feed = $1 AND room_id = $2 AND to_token = $3",
+                        self._name,
+                        gap.room_id,
+                        gap.to_token,
+                    )
+                else:
+                    await connection.execute(
+                        "UPDATE feed_gap SET from_token = $4"
+                        " WHERE feed = $1 AND room_id = $2 AND to_token = $3",
+                        self._name,
+                        gap.room_id,
+                        gap.to_token,
+                        end,
+                    )
+            if done or end is None:
+                return found
+            position = end
+
+    async def _note_refusal(self, gap: "_Gap") -> None:
+        async with self.database.transaction() as connection:
+            await connection.execute(
+                "UPDATE feed_gap SET refused = refused + 1"
+                " WHERE feed = $1 AND room_id = $2 AND to_token = $3",
+                self._name,
+                gap.room_id,
+                gap.to_token,
+            )
 
     async def _sync(self, since: str | None, filter_: str) -> bytes:
         # The time-out varies because Synapse answers a repeated identical request from a cache.
@@ -192,16 +239,11 @@ class TimelineFeed:
     def _name(self) -> str:
         return f"timeline:{self.client.user_id}"
 
+    @property
+    def _beginning(self) -> str:
+        return f"{self._name}:beginning"
+
 
 def _membership(holder: object, name: str) -> object:
     content = holder.get(name) if isinstance(holder, dict) else None
     return content.get("membership") if isinstance(content, dict) else None
-
-
-def _is_older(event: RawEvent, beginning_ms: int) -> bool:
-    origin = event_field(event, "origin_server_ts")
-    return isinstance(origin, int) and origin < beginning_ms
-
-
-async def _store_beginning(connection: Connection, name: str, now_ms: int) -> None:
-    await store_token(connection, f"{name}:beginning", str(now_ms))

@@ -1,8 +1,9 @@
 """The durable inbox in our database: on disk when ``append`` returns, each entry once for ever."""
 
 import json
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from common.clock import Clock
 from common.database.pool import Connection, Database
@@ -140,17 +141,51 @@ class StoredInbox:
             )
         )
 
-    async def prune(self, readers: Collection[str], *, older_than_ms: int) -> None:
-        """Forget bodies that every reader has left behind; their keys stay for ever."""
+    async def prune(self, readers: "Collection[Reader]", *, older_than_ms: int) -> None:
+        """Forget what was kept before a moment and every reader has left behind.
+
+        The keys of entries stay for ever. A reader counts only for entries that it reads: one
+        that has had nothing to do for weeks does not keep everything.
+        """
         async with self._database.transaction() as connection:
             rows = await connection.fetch("SELECT reader, position FROM inbox_cursor")
-            reached = {row["reader"]: row["position"] for row in rows}
-            slowest = min((reached.get(reader, 0) for reader in readers), default=0)
-            await connection.execute(
-                "DELETE FROM inbox_entry WHERE position <= $1 AND received_ms < $2",
-                slowest,
-                older_than_ms,
-            )
+            reached = {row["reader"]: int(row["position"]) for row in rows}
+            for kind in EntryKind:
+                for recipient, slowest in _left_behind(kind, readers, reached).items():
+                    await connection.execute(
+                        "DELETE FROM inbox_entry WHERE kind = $1 AND received_ms < $2"
+                        " AND position <= $3 AND recipient = $4",
+                        kind.value,
+                        older_than_ms,
+                        slowest,
+                        recipient,
+                    )
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who reads which entries; ``recipient`` is as in ``StoredInbox.read``."""
+
+    name: str
+    kinds: Collection[EntryKind]
+    recipient: str = ""
+
+
+def _left_behind(
+    kind: EntryKind, readers: Collection[Reader], reached: Mapping[str, int]
+) -> dict[str, int]:
+    """Return, for each recipient of such entries, how far the slowest of its readers is."""
+    reading = [reader for reader in readers if kind in reader.kinds]
+    slowest: dict[str, int] = {}
+    for recipient in {"", *(reader.recipient for reader in reading)}:
+        positions = [
+            reached.get(reader.name, 0)
+            for reader in reading
+            # Entries for everybody are read by all, those for one account by its readers.
+            if recipient in {"", reader.recipient}
+        ]
+        slowest[recipient] = min(positions, default=0)
+    return slowest
 
 
 async def move_cursor(connection: Connection, reader: str, position: int) -> None:

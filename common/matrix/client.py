@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -78,8 +79,13 @@ class MatrixClient:
                 )
         except MatrixRequestError as error:
             raise _refusal(error) from error
-        except (MatrixConnectionError, TimeoutError, aiohttp.ClientError) as error:
+        except (MatrixConnectionError, TimeoutError, OSError, aiohttp.ClientError) as error:
             raise _away(method, path, error) from error
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            # mautrix trips over an answer that is no JSON object, e.g. of a proxy in between.
+            raise TransientError(
+                f"The answer to {method} {path} could not be read ({type(error).__name__})."
+            ) from error
         return cast(Json, answer)
 
     async def request_as(
@@ -99,8 +105,10 @@ class MatrixClient:
                 if response.status != _OK:
                     raise _refusal_of_bytes(response.status, answer)
                 return cast(Json, msgspec.json.decode(answer))
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _away(method, path, error) from error
+        except msgspec.DecodeError as error:
+            raise TransientError(f"The answer to {method} {path} is no JSON.") from error
 
     async def get_bytes(
         self, path: str, *, query: Mapping[str, str], timeout_seconds: float, device: bool = True
@@ -122,6 +130,32 @@ class MatrixClient:
                 return body
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _away("GET", path, error) from error
+
+    @asynccontextmanager
+    async def open(
+        self,
+        method: str,
+        path: str,
+        *,
+        data: AsyncIterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send one request and hand out the answer while it comes: for files of any size."""
+        try:
+            async with self._api.session.request(
+                method,
+                self._url(path),
+                data=data,
+                params={**(query or {}), "user_id": self.user_id},
+                headers={**(headers or {}), "Authorization": f"Bearer {self._api.token}"},
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=120),
+            ) as response:
+                if response.status != _OK:
+                    raise _refusal_of_bytes(response.status, await response.read())
+                yield response
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _away(method, path, error) from error
 
     def _url(self, path: str) -> URL:
         base = self._api.base_url
@@ -175,7 +209,9 @@ class MatrixClient:
 
 
 def segment(text: str) -> str:
-    """Percent-encode one path segment: identifiers are hostile, they may hold ``/`` and ``..``."""
+    """Percent-encode one path segment: identifiers are hostile, they may hold ``/`` or be ``..``."""
+    if text in {".", ".."}:  # a client would resolve these away
+        return text.replace(".", "%2E")
     return quote(text, safe="")
 
 

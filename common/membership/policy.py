@@ -3,7 +3,7 @@
 from common.config.schema import Rooms
 from common.errors import TransientError
 from common.homeserver.client import AdminClient
-from common.homeserver.errors import RefusedError
+from common.homeserver.errors import RefusedError, StrangeAnswerError
 from common.homeserver.synapse.rooms import GetRoomState, StateEvent
 from common.ids import RoomId, server_of
 
@@ -17,7 +17,7 @@ async def is_wanted(admin: AdminClient, room: RoomId, settings: Rooms, server_na
         return True
     try:
         state = await admin.read(GetRoomState(room=room))
-    except RefusedError as error:
+    except (RefusedError, StrangeAnswerError) as error:
         raise TransientError(f"The state of {room} cannot be read: {error}") from error
     if not settings.federated and not _is_local(state, server_name):
         return False

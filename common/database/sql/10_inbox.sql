@@ -41,3 +41,13 @@ CREATE TABLE feed_token (
     feed TEXT PRIMARY KEY,
     token TEXT NOT NULL
 );
+-- Stretches of rooms' timelines that a sync left out and that have still to be read, forwards
+-- from one token to another.
+CREATE TABLE feed_gap (
+    feed TEXT NOT NULL,
+    room_id TEXT NOT NULL,
+    from_token TEXT NOT NULL,
+    to_token TEXT NOT NULL,
+    refused INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (feed, room_id, to_token)
+);

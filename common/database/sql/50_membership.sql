@@ -14,3 +14,8 @@ CREATE TABLE membership_sweep (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     after_room TEXT NOT NULL
 );
+-- Accounts that were server admins only for the moment of making adminbot one; those still
+-- here have to be closed.
+CREATE TABLE identity_helper (
+    user_id TEXT PRIMARY KEY
+);

@@ -8,11 +8,13 @@ import pytest
 
 from common.clock import SystemClock
 from common.database.pool import Connection, Database
-from common.errors import TransientError
+from common.errors import PermanentError, StartOverError, TransientError
 from common.inbox.consumer import Consumer, Effect, Handler
 from common.inbox.port import Entry, EntryKind, NewEntry, Source
-from common.inbox.store import StoredInbox
+from common.inbox.store import Reader, StoredInbox
 from tests.support.databases import open_database, sqlite_url
+
+TEST = Reader("test", (EntryKind.EVENT,))
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ async def test_an_event_stays_known_after_its_body_is_gone(
 ) -> None:
     await inbox.append([event("$a")])
     await _consumer(inbox, database, _keep([])).step()
-    await inbox.prune(["test"], older_than_ms=SystemClock().now_ms() + 1)
+    await inbox.prune([TEST], older_than_ms=SystemClock().now_ms() + 1)
 
     assert await everything(inbox) == []
     assert await inbox.append([event("$a")]) == 0
@@ -70,9 +72,36 @@ async def test_nothing_is_pruned_that_somebody_has_still_to_read(
     await inbox.append([event("$a")])
     await _consumer(inbox, database, _keep([])).step()
 
-    await inbox.prune(["test", "slow"], older_than_ms=SystemClock().now_ms() + 1)
+    slow = Reader("slow", (EntryKind.EVENT,))
+    await inbox.prune([TEST, slow], older_than_ms=SystemClock().now_ms() + 1)
 
     assert len(await everything(inbox)) == 1
+
+
+async def test_a_reader_with_nothing_to_do_does_not_keep_everything(
+    inbox: StoredInbox, database: Database
+) -> None:
+    await inbox.append([event("$a")])
+    await _consumer(inbox, database, _keep([])).step()
+
+    idle = Reader("keys", (EntryKind.TO_DEVICE,), "@bot:x")
+    await inbox.prune([TEST, idle], older_than_ms=SystemClock().now_ms() + 1)
+
+    assert await everything(inbox) == []
+
+
+async def test_what_is_for_one_account_waits_for_its_reader_only(inbox: StoredInbox) -> None:
+    for_bot = NewEntry(EntryKind.TO_DEVICE, b"{}", Source.SYNC, "s", recipient="@bot:x")
+    for_none = NewEntry(EntryKind.TO_DEVICE, b"{}", Source.SYNC, "s", recipient="@other:x")
+    await inbox.append([for_bot, for_none])
+
+    reader = Reader("keys", (EntryKind.TO_DEVICE,), "@bot:x")
+    await inbox.prune([reader], older_than_ms=SystemClock().now_ms() + 1)
+
+    assert {
+        entry.recipient
+        for entry in await inbox.read(0, (EntryKind.TO_DEVICE,), limit=9, recipient="@bot:x")
+    } == {"@bot:x"}
 
 
 async def test_entries_come_in_the_order_they_were_given(inbox: StoredInbox) -> None:
@@ -144,8 +173,46 @@ async def test_a_crash_before_the_commit_repeats_the_batch_and_nothing_else(
     assert await database.fetchval("SELECT 1 FROM inbox_seen WHERE key = 'half done'") is None
 
 
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        TransientError("the homeserver is away"),
+        StartOverError("the device is gone"),
+        ExceptionGroup("a task group's", [TransientError("the homeserver is away")]),
+    ],
+)
+async def test_trouble_that_is_no_entrys_fault_sets_nothing_aside(
+    inbox: StoredInbox, database: Database, trouble: Exception
+) -> None:
+    await inbox.append([event("$a", b"a"), event("$b", b"b")])
+
+    async def handle(entries: Sequence[Entry]) -> Effect:
+        raise trouble
+
+    with pytest.raises((TransientError, StartOverError)):
+        await _consumer(inbox, database, handle).step()
+
+    assert await database.fetchval("SELECT count(*) FROM inbox_set_aside") == 0
+    assert await inbox.waiting("test", (EntryKind.EVENT,)) == 2
+
+
+async def test_every_commit_is_on_the_disk_before_it_is_told(database: Database) -> None:
+    assert await database.fetchval("PRAGMA synchronous") == 2
+
+
+async def test_positions_never_appear_out_of_order(inbox: StoredInbox) -> None:
+    async with asyncio.TaskGroup() as group:
+        for writer in range(10):
+            group.create_task(inbox.append([event(f"${writer}-{number}") for number in range(20)]))
+
+    positions = [entry.position for entry in await everything(inbox)]
+    assert len(positions) == 200
+    assert positions == sorted(set(positions))
+
+
+@pytest.mark.parametrize("bug", [TypeError, AttributeError, KeyError, PermanentError])
 async def test_a_poison_entry_is_set_aside_and_blocks_nobody(
-    inbox: StoredInbox, database: Database
+    inbox: StoredInbox, database: Database, bug: type[Exception]
 ) -> None:
     await inbox.append([event("$a", b"a"), event("$bad", b"poison"), event("$c", b"c")])
     seen: list[bytes] = []
@@ -154,7 +221,7 @@ async def test_a_poison_entry_is_set_aside_and_blocks_nobody(
         async def effect(connection: Connection) -> None:
             for entry in entries:
                 if entry.body == b"poison":
-                    raise TypeError("what somebody wrote")
+                    raise bug("a sentence")
                 seen.append(entry.body)
 
         return effect
@@ -165,7 +232,9 @@ async def test_a_poison_entry_is_set_aside_and_blocks_nobody(
 
     assert seen[-1] == b"c"
     rows = await database.fetch("SELECT body, reason FROM inbox_set_aside")
-    assert [(bytes(row["body"]), row["reason"]) for row in rows] == [(b"poison", "TypeError")]
+    assert [bytes(row["body"]) for row in rows] == [b"poison"]
+    # A bug's own words may quote what somebody wrote; only foreseen ones are kept.
+    assert rows[0]["reason"] == ("a sentence" if bug is PermanentError else bug.__name__)
     assert await inbox.waiting("test", (EntryKind.EVENT,)) == 0
 
 

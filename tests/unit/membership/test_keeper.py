@@ -1,0 +1,142 @@
+"""The keeper survives whatever a homeserver or a room answers."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from common.clock import SystemClock
+from common.config.schema import Rooms
+from common.database.pool import Database
+from common.errors import TransientError
+from common.homeserver.client import AdminClient
+from common.ids import RoomId, UserId
+from common.inbox.port import Entry, EntryKind, Source
+from common.inbox.signal import Signal
+from common.matrix.client import Json, MatrixClient, MatrixError
+from common.membership.keeper import Keeper
+from tests.support.databases import open_database, sqlite_url
+
+ROOM = RoomId("!room")
+ADMINBOT, AUDITBOT = UserId("@adminbot:x"), UserId("@auditbot:x")
+
+
+@dataclass
+class FakeHomeserver:
+    """Answers a keeper's requests; ``fail_join`` raises for joins."""
+
+    fail_join: Exception | None = None
+    levels: object = None
+    joined: set[str] = field(default_factory=set)
+    made_admin: list[str] = field(default_factory=list)
+
+    async def answer(self, user: str, method: str, path: str, body: Json | None) -> Any:
+        if path.endswith("/join"):
+            if self.fail_join is not None:
+                raise self.fail_join
+            self.joined.add(user)
+            return {}
+        if path.endswith("/make_room_admin"):
+            self.made_admin.append(cast(Json, body)["user_id"])
+            return {}
+        if path.endswith("/m.room.power_levels/"):
+            return {"users": {}, "users_default": self.levels}
+        if "/state/m.room.create" in path:
+            return {
+                "type": "m.room.create",
+                "sender": "@remote:evil",
+                "event_id": "$c",
+                "content": {"room_version": "9"},
+            }
+        if "/rooms" in path and method == "GET":
+            return {"rooms": [{"room_id": ROOM, "joined_local_members": 1}], "total_rooms": 1}
+        raise MatrixError(404, "M_NOT_FOUND", path)
+
+
+class FakeClient(MatrixClient):
+    """One bot's client that reaches the fake homeserver."""
+
+    def __init__(self, homeserver: FakeHomeserver, user_id: UserId) -> None:
+        self._homeserver = homeserver
+        self.user_id = user_id
+        self.device_id = None
+
+    async def request(self, method: str, path: str, body: Json | None = None, **_: object) -> Json:
+        return cast(Json, await self._homeserver.answer(self.user_id, method, path, body))
+
+    async def joined_rooms(self) -> list[RoomId]:
+        return []
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    async with open_database(sqlite_url(tmp_path)) as opened:
+        yield opened
+
+
+async def keeper(homeserver: FakeHomeserver, database: Database) -> Keeper:
+    bots = [FakeClient(homeserver, user) for user in (ADMINBOT, AUDITBOT)]
+    made = Keeper(
+        bots=bots,
+        admin=AdminClient(bots[0]),
+        settings=Rooms(),
+        server_name="x",
+        database=database,
+        clock=SystemClock(),
+        sweep_now=Signal(),
+    )
+    await made.start()
+    return made
+
+
+async def test_a_homeserver_that_is_away_while_joining_is_one_error_and_no_group(
+    database: Database,
+) -> None:
+    homeserver = FakeHomeserver(fail_join=TransientError("502: Failed to make_join"))
+    kept = await keeper(homeserver, database)
+
+    with pytest.raises(TransientError):
+        await kept.mend(ROOM)
+    with pytest.raises(TransientError):
+        await kept.sweep()
+
+
+@pytest.mark.parametrize("level", ["+-5", "", "9" * 30, "٣", [], {}, True, 1e9, None])
+async def test_power_levels_of_any_kind_are_only_a_problem_to_tell(
+    database: Database, level: object
+) -> None:
+    kept = await keeper(FakeHomeserver(levels=level), database)
+
+    problem = await kept.mend(ROOM)
+
+    assert problem is not None
+    assert "power" in problem
+    assert await database.fetchval("SELECT problem FROM membership_problem") == problem
+
+
+async def test_a_bug_about_one_room_does_not_stop_the_sweep(database: Database) -> None:
+    homeserver = FakeHomeserver(fail_join=cast(Exception, AttributeError("bug")))
+    kept = await keeper(homeserver, database)
+
+    await kept.sweep()
+
+    assert homeserver.joined == set()
+
+
+async def test_events_of_any_shape_are_looked_at(database: Database) -> None:
+    kept = await keeper(FakeHomeserver(), database)
+    odd: list[object] = [
+        1,
+        {"type": [], "room_id": 5},
+        {"type": "m.room.member", "room_id": ROOM, "state_key": AUDITBOT, "content": "x"},
+        {"type": "m.room.member", "room_id": ROOM, "state_key": AUDITBOT, "sender": "no colon"},
+    ]
+    entries = [
+        Entry(number, EntryKind.EVENT, json.dumps(each).encode(), Source.SYNC, "", "", 0)
+        for number, each in enumerate(odd)
+    ]
+
+    await kept.handle([*entries, Entry(9, EntryKind.EVENT, b"{", Source.SYNC, "", "", 0)])
