@@ -55,6 +55,7 @@ class Wish:
         postgres: both keep their databases there; None means SQLite
         s3: where the archive goes; None means a directory
         module: whether Synapse runs Steward's module
+        module_options: options of the module that join the usual ones
         settings: options of Steward that replace or join the usual ones
         extra: settings of Synapse that replace the usual ones
     """
@@ -62,6 +63,7 @@ class Wish:
     postgres: Postgres | None = None
     s3: SeaweedFS | None = None
     module: bool = True
+    module_options: Mapping[str, object] | None = None
     settings: Mapping[str, Mapping[str, object]] | None = None
     extra: Mapping[str, object] | None = None
 
@@ -87,6 +89,7 @@ async def prepare_world(directory: Path, wish: Wish) -> World:
         "config": {
             "bots": [f"@adminbot:{SERVER_NAME}", f"@auditbot:{SERVER_NAME}"],
             "direct_chats": True,
+            **(wish.module_options or {}),
         },
     }
     synapse = Synapse(

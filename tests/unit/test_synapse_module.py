@@ -1,9 +1,12 @@
 """What the Synapse module makes of createRoom requests."""
 
+import re
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from synapse.module_api.errors import ConfigError
 
 from common.synapse_module import StewardModule
 
@@ -12,18 +15,31 @@ ALICE = "@alice:x"
 
 
 async def created(
-    request: dict[str, Any], *, creator: str = ALICE, direct_chats: bool = True
+    request: dict[str, Any],
+    *,
+    creator: str = ALICE,
+    only_admins_invite: bool = False,
+    admin: bool = False,
+    **options: object,
 ) -> dict[str, Any]:
-    version = SimpleNamespace(identifier="12")
-    server = SimpleNamespace(default_room_version=version)
+    """Return a createRoom request as the module leaves it."""
+    server = SimpleNamespace(
+        default_room_version=SimpleNamespace(identifier="12"),
+        block_non_admin_invites=only_admins_invite,
+    )
+    limits = SimpleNamespace(rc_invites_per_room=SimpleNamespace(burst_count=10))
     api = SimpleNamespace(
-        _hs=SimpleNamespace(config=SimpleNamespace(server=server)),
+        _hs=SimpleNamespace(config=SimpleNamespace(server=server, ratelimiting=limits)),
         register_third_party_rules_callbacks=lambda **_: None,
     )
-    config = StewardModule.parse_config({"bots": BOTS, "direct_chats": direct_chats})
+    config = StewardModule.parse_config({"bots": BOTS, **options})
     requester = SimpleNamespace(user=SimpleNamespace(to_string=lambda: creator))
-    await StewardModule(config, api).on_create_room(requester, request, False)  # type: ignore[arg-type]  # Synapse's API object
+    await StewardModule(config, api).on_create_room(requester, request, admin)  # type: ignore[arg-type]  # Synapse's API object
     return request
+
+
+def levels(**content: object) -> dict[str, Any]:
+    return {"type": "m.room.power_levels", "content": content}
 
 
 async def test_version_12_rooms_have_the_bots_as_creators() -> None:
@@ -52,9 +68,7 @@ async def test_a_trusted_private_chat_keeps_the_power_of_its_invitees() -> None:
 
 
 async def test_power_levels_in_the_initial_state_are_completed_where_they_are() -> None:
-    levels = {"type": "m.room.power_levels", "content": {"users": {ALICE: 100}}}
-
-    request = await created({"room_version": "10", "initial_state": [levels]})
+    request = await created({"room_version": "10", "initial_state": [levels(users={ALICE: 100})]})
 
     users = request["initial_state"][0]["content"]["users"]
     assert users == {ALICE: 100} | dict.fromkeys(BOTS, 100)
@@ -109,7 +123,113 @@ async def test_an_odd_request_is_left_to_synapse(odd: dict[str, Any]) -> None:
     assert await created(odd) == before
 
 
-@pytest.mark.parametrize("config", [{}, {"bots": "@a:x"}, {"bots": ["adminbot"]}])
-def test_a_wrong_configuration_says_what_to_write(config: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="bots"):
+@pytest.mark.parametrize(
+    ("creators", "creator", "entered"),
+    [
+        ({}, ALICE, True),
+        ({"allow": ["@*:x"]}, ALICE, True),
+        ({"allow": ["@*:y"]}, ALICE, False),
+        ({"allow": []}, ALICE, False),
+        ({"allow": ["@alice"]}, ALICE, False),
+        ({"allow": ["@alice:?"]}, ALICE, True),
+        ({"deny": ["@_irc_*:x"]}, "@_irc_bob:x", False),
+        ({"deny": ["@_irc_*:x"]}, "@not_irc_bob:x", True),
+        ({"allow": ["@*:x"], "deny": ["@al*"]}, ALICE, False),
+        # Brackets and points are what they are, and nothing but the whole matches.
+        ({"allow": ["@alice:[::1]"]}, "@alice:[::1]", True),
+        ({"allow": ["@alice:[x]"]}, ALICE, False),
+        ({"allow": ["@ali.e:x"]}, ALICE, False),
+        ({"deny": ["@alice:x"]}, "@alice:xy", True),
+    ],
+)
+async def test_whose_rooms_are_entered_can_be_chosen(
+    creators: dict[str, list[str]], creator: str, *, entered: bool
+) -> None:
+    request = await created({}, creator=creator, creators=creators)
+
+    assert (request.get("invite") == BOTS) is entered
+    assert bool(request) is entered
+
+
+def test_no_user_id_takes_long_to_match() -> None:
+    config = StewardModule.parse_config({"bots": BOTS, "creators": {"deny": ["@" + "*a" * 100]}})
+    started = time.perf_counter()
+
+    assert not config.denied("@" + "a" * 250 + "b")
+
+    assert time.perf_counter() - started < 0.05
+
+
+async def test_a_bot_that_was_given_a_level_is_a_creator_instead() -> None:
+    # Synapse refuses a room in which a creator has a power level.
+    given = {ALICE: 100, "@auditbot:x": 50}
+
+    by_override = await created({"power_level_content_override": {"users": dict(given)}})
+    by_state = await created({"initial_state": [levels(users=dict(given))]})
+
+    assert by_override["power_level_content_override"]["users"] == {ALICE: 100}
+    assert by_state["initial_state"][0]["content"]["users"] == {ALICE: 100}
+
+
+@pytest.mark.parametrize("others", [8, 9])
+async def test_nobody_is_invited_beyond_what_synapse_lets_a_room_begin_with(others: int) -> None:
+    people = [f"@person{number}:x" for number in range(others)]
+
+    request = await created({"invite": list(people)})
+
+    assert request["invite"] == (people + BOTS if others == 8 else people)
+    assert request["creation_content"]["additional_creators"] == BOTS
+
+
+@pytest.mark.parametrize("admin", [True, False])
+async def test_where_only_admins_may_invite_others_do_not(*, admin: bool) -> None:
+    request = await created({}, admin=admin, only_admins_invite=True)
+
+    assert ("invite" in request) is admin
+    assert request["creation_content"]["additional_creators"] == BOTS
+
+
+@pytest.mark.parametrize(
+    ("override", "invites"),
+    [
+        ({"users": {ALICE: 0}}, False),
+        ({"users": {ALICE: 0}, "invite": 0}, True),
+        ({"users": {ALICE: 50}}, True),
+        ({"users_default": -10}, True),
+    ],
+)
+async def test_a_creator_who_will_lack_the_power_to_invite_does_not(
+    override: dict[str, Any], *, invites: bool
+) -> None:
+    request = await created({"room_version": "11", "power_level_content_override": override})
+
+    assert ("invite" in request) is invites
+    assert request["power_level_content_override"]["users"]["@auditbot:x"] == 100
+
+
+async def test_a_direct_chat_s_own_functional_members_stay() -> None:
+    own = {"type": "io.element.functional_members", "content": {"service_members": ["@b:x"]}}
+
+    request = await created({"is_direct": True, "initial_state": [own]})
+
+    assert request["initial_state"] == [own]
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({}, "bots"),
+        ({"bots": []}, "bots"),
+        ({"bots": "@a:x"}, "bots"),
+        ({"bots": ["adminbot"]}, "bots"),
+        ({"bots": BOTS, "direct_chats": "no"}, "direct_chats"),
+        ({"bots": BOTS, "direct": True}, 'no option "direct"; there are bots, direct_chats'),
+        ({"bots": BOTS, "creators": ["@*:x"]}, "creators"),
+        ({"bots": BOTS, "creators": {"allowed": []}}, 'no option "allowed"'),
+        ({"bots": BOTS, "creators": {"allow": "@*:x"}}, "creators.allow"),
+        ({"bots": BOTS, "creators": {"deny": [5]}}, "creators.deny"),
+    ],
+)
+def test_a_wrong_configuration_says_what_to_write(config: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
         StewardModule.parse_config(config)
