@@ -7,6 +7,7 @@ a crash changes nothing.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from adminbot.engine.text import storable
 from common.clock import Clock
 from common.database.pool import Connection, Database
 from common.ids import EventId, RoomId, UserId
@@ -75,15 +76,16 @@ class AuditTrail:
             self.clock.now_ms(),
             subject.room,
             subject.sender,
-            subject.command,
-            detail,
+            storable(subject.command),
+            storable(detail),
         )
 
     async def steps_taken(self, event: EventId) -> dict[Phase, int]:
-        """Return how many steps of a plan were begun, done and refused."""
+        """Return how many steps of a plan were begun, done and refused, and if it was done."""
         rows = await self.database.fetch(
             "SELECT phase, COUNT(*) AS number FROM admin_action WHERE event_id = $1 GROUP BY phase",
             event,
         )
         taken = {Phase(row["phase"]): int(row["number"]) for row in rows}
-        return {phase: taken.get(phase, 0) for phase in (Phase.ABOUT_TO, Phase.DID, Phase.FAILED)}
+        steps = (Phase.ABOUT_TO, Phase.DID, Phase.FAILED, Phase.DONE)
+        return {phase: taken.get(phase, 0) for phase in steps}

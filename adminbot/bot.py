@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from adminbot.alarms import Alarms
 from adminbot.audit_trail import AuditTrail
 from adminbot.commands import catalogue
 from adminbot.dispatch import Dispatcher
@@ -35,6 +36,7 @@ class AdminBot:
 
     intake: Intake
     worker: Worker
+    alarms: Alarms
     database: Database
 
     async def handle(self, entries: Sequence[Entry]) -> Effect:
@@ -48,12 +50,13 @@ class AdminBot:
 
     async def keys_arrived(self, sessions: Collection[SessionRef]) -> None:
         """Read commands that had to wait for these room keys."""
-        async with self.database.transaction() as connection:
-            await self.intake.read_again(connection, sessions)
+        await self.intake.read_again(sessions)
 
     async def run(self) -> None:
-        """Answer until cancelled."""
-        await self.worker.run()
+        """Answer until cancelled; first tell what happened to the bots themselves."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.alarms.tell())
+            group.create_task(self.worker.run())
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,9 @@ def create_bot(services: Services) -> AdminBot:
     intake = Intake(
         services.crypto, DirectChats(facts), store, clock, around, woken=asyncio.Event()
     )
-    worker = Worker(dispatcher, intake, store, services.database, clock, max_age_ms)
-    return AdminBot(intake, worker, services.database)
+    worker = Worker(dispatcher, intake, store, clock, max_age_ms)
+    alarms = Alarms(services.database, services.messenger, config.adminbot.control_rooms)
+    return AdminBot(intake, worker, alarms, services.database)
 
 
 def _own_accounts(services: Services) -> frozenset[UserId]:

@@ -11,23 +11,25 @@ from typing import Protocol
 from adminbot.audit_trail import AuditTrail, Phase, Subject
 from adminbot.commands.help import explain
 from adminbot.engine.actor import Actor, Caller, Place, PlaceKind, Role, Target
-from adminbot.engine.answer import Answer, Bullets, Code, Mono, Strong, answer, count, say
-from adminbot.engine.authorize import Refusal, authorize, may_list
+from adminbot.engine.answer import Answer, Strong, answer, count, say
+from adminbot.engine.authorize import Refusal, authorize, may_list, unheard
 from adminbot.engine.bind import Bound, HelpAsked, UsageError, bind, without_secrets
-from adminbot.engine.catalogue import Catalogue, UnknownCommandError
+from adminbot.engine.catalogue import Catalogue
 from adminbot.engine.command import Command
 from adminbot.engine.confirm import must_ask, question
 from adminbot.engine.intake import Request
 from adminbot.engine.line import LineError, parse_line
 from adminbot.engine.plan import Plan
 from adminbot.engine.supply import Available, Health
+from adminbot.engine.trouble import explained, refused, steps, stopped, wrong
 from adminbot.engine.values import Setting
+from adminbot.engine.waiting import Asked, Job
 from adminbot.facts import Facts
 from adminbot.replies import Replies
-from adminbot.store import Asked, Job, Store
+from adminbot.store import Store
 from common.clock import Clock
-from common.errors import StewardError, TransientError, UserError
-from common.homeserver.errors import NotAllowedError, NotFoundError
+from common.errors import StartOverError, StewardError, TransientError, UserError
+from common.homeserver.errors import NotFoundError
 from common.homeserver.port import AdminReader, AdminWriter, ChangeRequest, Grant
 from common.homeserver.synapse.rooms import ResolveAlias
 from common.ids import RoomId
@@ -70,6 +72,14 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Mistyped:
+    """A line that cannot be read as a command; ``private``: only who wrote it reads along."""
+
+    error: LineError
+    private: bool
+
+
+@dataclass(frozen=True)
 class Dispatcher:
     """What carrying out needs; one instance for all commands."""
 
@@ -90,16 +100,13 @@ class Dispatcher:
             TransientError: something is away; the command can be tried again as a whole.
         """
         request = job.request
-        if not await self.facts.still_stands(request):
-            await self.store.finish(request.event)
-            return
         try:
+            if not await self.facts.still_stands(request):
+                await self.store.end(request.event)
+                return
             prepared = await self._prepare(job)
-        except LineError as error:
-            await self._mistyped(request, error)
-            return
         except UserError as error:
-            await self._close(request, Phase.REFUSED, "", _refused(error), str(error))
+            await self._close(request, Phase.REFUSED, "", refused(error), str(error))
             return
         match prepared:
             case HelpAsked(command=command):
@@ -107,6 +114,11 @@ class Dispatcher:
             case Refused(command=command, refusal=refusal):
                 said = None if refusal.silent else answer(refusal.sentence)
                 await self._close(request, Phase.REFUSED, command, said, refusal.sentence)
+            case Mistyped(error=line_error, private=private):
+                # Arguments that could not be read may hold a secret: only the name is kept.
+                name = line_error.command.name if isinstance(line_error, UsageError) else ""
+                said = explained(line_error, private=private)
+                await self._close(request, Phase.MISTYPED, name, said)
             case Ready():
                 await self._run(request, prepared)
 
@@ -119,8 +131,9 @@ class Dispatcher:
         try:
             prepared = await self._prepare(job)
             if not isinstance(prepared, Ready):
-                sentence = prepared.refusal.sentence if isinstance(prepared, Refused) else ""
-                await self._end(request, Phase.REFUSED, asked, answer(f"Not done. {sentence}"))
+                refusal = prepared.refusal if isinstance(prepared, Refused) else Refusal("")
+                said = None if refusal.silent else answer(f"Not done. {refusal.sentence}")
+                await self._end(request, Phase.REFUSED, asked, said, refusal.sentence)
                 return
             plan = await prepared.bound.command.run(
                 self._supplies(prepared), prepared.bound.arguments
@@ -147,12 +160,20 @@ class Dispatcher:
         said = answer("Nobody confirmed in time, so nothing was done.")
         await self.replies.send(job.request, said, "expired")
 
-    async def report_interruption(self, asked: Asked) -> None:
-        """Say how far a plan had come when the process ended; nothing is repeated blindly."""
+    async def report_interruption(self, asked: Asked, reference: str = "") -> None:
+        """Say how far a plan had come when it was cut short; nothing is repeated blindly.
+
+        Cut short by the end of the process, or by a fault of ours: then with what to look for
+        in the log.
+        """
         job = await self.store.job(asked.event)
         if job is None:
             return
         taken = await self.trail.steps_taken(asked.event)
+        if taken[Phase.DONE]:
+            # All that was missing is that it was said.
+            await self._finish(job.request, answer(f"Done: {asked.summary}."))
+            return
         begun, did = taken[Phase.ABOUT_TO], taken[Phase.DID]
         unsure = begun - did - taken[Phase.FAILED]
         said = (
@@ -160,26 +181,40 @@ class Dispatcher:
             + (", and one that may or may not have happened" if unsure else "")
             + ". Look at the result, and ask again for what is missing."
         )
-        await self._end(job.request, Phase.INTERRUPTED, asked, answer(asked.summary, said))
+        whole = answer(asked.summary, said)
+        if reference:
+            whole = whole.followed_by(wrong(reference))
+        await self._end(job.request, Phase.INTERRUPTED, asked, whole, reference)
 
-    async def broken(self, request: Request, reference: str) -> None:
-        """Say that we have a bug, with what to look for in the log."""
-        said = answer(
-            say("Something is wrong on my side. An admin of this server finds it in the log as "),
-            say(Strong(reference)),
-        )
+    async def failed(self, request: Request, reference: str) -> None:
+        """Say that something is wrong with us, with what to look for in the log."""
+        asked = await self.store.executing(request.event)
+        if asked is not None:
+            await self.report_interruption(asked, reference)
+            return
+        said = Answer((wrong(reference),))
         await self._close(request, Phase.BROKEN, "", said, reference)
 
     async def give_up(self, request: Request, sentence: str) -> None:
         """Answer that it cannot be done now."""
         await self._close(request, Phase.FAILED, "", answer(sentence), sentence)
 
-    async def _prepare(self, job: Job) -> Ready | Refused | HelpAsked:
-        request = job.request
-        line = parse_line(request.text, request.formatted)
+    async def _prepare(self, job: Job) -> Ready | Refused | HelpAsked | Mistyped:
+        # Before a word is read: to a bridge's account even “there is no such command” is an
+        # answer.
+        actor = await self.facts.actor(job.request.sender)
+        refusal = unheard(actor, job.trust)
+        if refusal is not None:
+            return Refused("", refusal)
+        place = await self.facts.place(job.request.room, job.request.sender)
+        try:
+            return await self._read(job, actor, place)
+        except LineError as error:
+            return Mistyped(error, place.private)
+
+    async def _read(self, job: Job, actor: Actor, place: Place) -> Ready | Refused | HelpAsked:
+        line = parse_line(job.request.text, job.request.formatted)
         command, rest = self.catalogue.find(line)
-        actor = await self.facts.actor(request.sender)
-        place = await self.facts.place(request.room, request.sender)
         if command.who not in _ROOM_ROLES:
             early = authorize(command, actor, place, None, job.trust)
             if isinstance(early, Refusal):
@@ -232,27 +267,33 @@ class Dispatcher:
         try:
             outcome = await ready.bound.command.run(self._supplies(ready), ready.bound.arguments)
         except UserError as error:
-            await self._close(request, Phase.REFUSED, written, _refused(error), str(error))
+            await self._close(request, Phase.REFUSED, written, refused(error), str(error))
             return
         match outcome:
             case Answer():
                 await self._close(request, Phase.ANSWERED, written, outcome)
             case Plan() if ready.bound.dry_run:
-                said = Answer((say(Strong(f"Would do: {outcome.summary}")), _steps(outcome)))
+                said = Answer((say(Strong(f"Would do: {outcome.summary}")), steps(outcome)))
                 await self._close(request, Phase.ANSWERED, written, said)
             case Plan():
                 await self._ask(request, ready, outcome, written)
 
     async def _ask(self, request: Request, ready: Ready, plan: Plan, written: str) -> None:
         asked = await self.store.ask(request, plan, at_once=not must_ask(plan))
+        if asked is None:
+            return
         await self.trail.note(_subject(request, written), Phase.PLANNED, asked.fingerprint)
         if not must_ask(plan):
             await self._execute(request, ready, plan, Phase.CONFIRMED)
             return
-        sent = await self.replies.send(request, question(plan, asked.code), "question")
+        # Named after the plan: a question sent before a crash may show another one, and who
+        # answers that one must not confirm this one.
+        about = asked.fingerprint[:16]
+        said = question(plan, asked.code)
+        sent = await self.replies.send(request, said, "question", about=about)
         await self.store.question_sent(request.event, sent)
         if plan.typed is None:
-            await self.replies.offer_yes(request, sent)
+            await self.replies.offer_yes(request, sent, about=about)
 
     async def _execute(self, request: Request, ready: Ready, plan: Plan, phase: Phase) -> None:
         subject = _subject(request, without_secrets(ready.bound))
@@ -263,27 +304,30 @@ class Dispatcher:
             trouble = await _attempt(writer, step)
             if trouble is not None:
                 await self.trail.note(subject, Phase.FAILED, trouble, step=number)
-                await self._finish(request, _stopped(plan, number, trouble))
+                await self._finish(request, stopped(plan, number, trouble))
                 return
             await self.trail.note(subject, Phase.DID, step.describe(), step=number)
         await self.trail.note(subject, Phase.DONE)
         await self._finish(request, plan.result or answer(f"Done: {plan.summary}."))
 
-    async def _finish(self, request: Request, said: Answer) -> None:
+    async def _finish(self, request: Request, said: Answer | None) -> None:
         try:
-            await self.replies.send(request, said, "outcome")
-        finally:
-            # Done is done, whether or not it could be said.
+            if said is not None:
+                await self.replies.send(request, said, "outcome")
+        except (TransientError, StartOverError):
+            # It stays as being carried out, and is reported as soon as that can be said.
+            raise
+        except StewardError:
+            # Done is done, even if it can never be said.
             await self.store.end(request.event)
+            raise
+        await self.store.end(request.event)
 
-    async def _end(self, request: Request, phase: Phase, asked: Asked, said: Answer) -> None:
-        await self.trail.note(_subject(request, asked.summary), phase)
+    async def _end(
+        self, request: Request, phase: Phase, asked: Asked, said: Answer | None, detail: str = ""
+    ) -> None:
+        await self.trail.note(_subject(request, asked.summary), phase, detail)
         await self._finish(request, said)
-
-    async def _mistyped(self, request: Request, error: LineError) -> None:
-        # Arguments that could not be read may hold a secret: only the command's name is kept.
-        name = error.command.name if isinstance(error, UsageError) else ""
-        await self._close(request, Phase.MISTYPED, name, _explained(error))
 
     async def _close(
         self, request: Request, phase: Phase, command: str, said: Answer | None, detail: str = ""
@@ -291,7 +335,8 @@ class Dispatcher:
         await self.trail.note(_subject(request, command), phase, detail)
         if said is not None:
             await self.replies.send(request, said, "answer")
-        await self.store.finish(request.event)
+        # With a plan that was never asked about, if there is one.
+        await self.store.end(request.event)
 
 
 async def _attempt(writer: AdminWriter, step: ChangeRequest[object]) -> str | None:
@@ -299,50 +344,11 @@ async def _attempt(writer: AdminWriter, step: ChangeRequest[object]) -> str | No
         await writer.change(step)
     except TransientError:
         return "the homeserver does not answer; it may or may not have happened"
+    except StartOverError:
+        raise
     except StewardError as error:
         return str(error)
     return None
-
-
-def _stopped(plan: Plan, number: int, trouble: str) -> Answer:
-    rest = len(plan.steps) - number - 1
-    return answer(
-        say(Strong(f"Stopped: {plan.summary}")),
-        Bullets(
-            (
-                (f"{count(number, 'step')} done",),
-                (f"failed: {plan.steps[number].describe()} – {trouble}",),
-                (f"{count(rest, 'step')} not begun",),
-            )
-        ),
-    )
-
-
-def _steps(plan: Plan) -> Bullets:
-    return Bullets(tuple((step.describe(),) for step in plan.steps))
-
-
-def _refused(error: UserError) -> Answer:
-    if isinstance(error, NotAllowedError):
-        return answer(
-            str(error), "I may lack the server admin right myself; “steward doctor” tells."
-        )
-    return answer(str(error))
-
-
-def _explained(error: LineError) -> Answer:
-    said = answer(str(error))
-    if error.caret is not None:
-        said = said.followed_by(Code(error.caret))
-    if isinstance(error, UsageError):
-        said = said.followed_by(say("It goes: ", Mono(error.command.usage)))
-    if isinstance(error, UnknownCommandError):
-        if error.likely:
-            nearest = tuple((Mono(one.outline), f" – {one.summary}") for one in error.likely)
-            said = said.followed_by(say("The nearest:"), Bullets(nearest))
-        else:
-            said = said.followed_by(say("Ask ", Mono("help"), " for what there is."))
-    return said
 
 
 def _subject(request: Request, command: str) -> Subject:

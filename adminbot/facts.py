@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from adminbot.engine.actor import Actor, Place, PlaceKind, Target
 from adminbot.engine.intake import Request
-from common.homeserver.errors import NotFoundError, RefusedError
+from common.homeserver.errors import NotAllowedError, NotFoundError
 from common.homeserver.port import AdminReader
 from common.homeserver.synapse.rooms import (
     GetEvent,
@@ -16,11 +16,17 @@ from common.homeserver.synapse.rooms import (
     StateEvent,
 )
 from common.homeserver.synapse.users import GetUser, UserDetails
-from common.ids import RoomId, UserId
+from common.ids import RoomId, UserId, server_of
 from common.matrix.power import Power, power_of
 
 # The homeserver's statistics lag behind; a room that has many members by them is not two people.
 _SURELY_SHARED = 20
+# Specification, "m.room.join_rules" and "m.room.history_visibility". Without such an event a
+# room is by invitation, and not for the world to read.
+_CLOSED_BY = ("invite", "private")
+# Somebody whom the room is meant for: joined, invited or knocking.
+_OUT = ("leave", "ban")
+_FOR_ALL = "world_readable"
 
 
 @dataclass(frozen=True)
@@ -42,14 +48,15 @@ class Facts:
         return Actor(
             user,
             server_admin=found.admin or user in self.server_admins,
-            bridged=found.appservice_id is not None,
+            bridged=found.appservice_id is not None or found.user_type == "bot",
             closed=_closed(found),
         )
 
     async def place(self, room: RoomId, user: UserId) -> Place:
         """Return what sort of room this is for that person."""
         if room in self.control_rooms:
-            return Place(room, PlaceKind.CONTROL, open=await self._open(room))
+            outsider = await self._outsider(room)
+            return Place(room, PlaceKind.CONTROL, await self._open(room), outsider)
         if await self.direct_with(room) == user and not await self._open(room):
             return Place(room, PlaceKind.DIRECT)
         return Place(room, PlaceKind.SHARED)
@@ -59,23 +66,29 @@ class Facts:
 
         A room that somebody has given a name is made for more people, even while its maker is
         still alone in it with the bots.
+
+        Raises:
+            RefusedError: the homeserver does not tell us, which says nothing about the room.
         """
-        try:
-            named = (await self.admin.read(GetRoom(room))).name
-        except RefusedError:
-            return None
+        named = (await self.admin.read(GetRoom(room))).name
         return None if named else await self.direct_with(room)
 
     async def direct_with(self, room: RoomId) -> UserId | None:
-        """Return the one person who is alone with the bots in a room, ``None`` if it is shared."""
-        try:
-            if (await self.admin.read(GetRoom(room))).joined_members > _SURELY_SHARED:
-                return None
-            members = await self.admin.read(ListRoomMembers(room))
-        except RefusedError:
+        """Return the one person who is alone with the bots in a room, ``None`` if it is shared.
+
+        Who is only invited counts: the chat is theirs too, and they will read it.
+        """
+        if (await self.admin.read(GetRoom(room))).joined_members > _SURELY_SHARED:
             return None
+        members = {
+            UserId(event.state_key): event.content.get("membership")
+            for event in await self.admin.read(GetRoomState(room, "m.room.member"))
+            if event.content.get("membership") not in _OUT
+        }
         people = [member for member in members if member not in self.bots]
-        return people[0] if len(people) == 1 and self.me in members else None
+        if len(people) != 1 or members.get(self.me) != "join":
+            return None
+        return people[0] if members[people[0]] == "join" else None
 
     async def target(self, room: RoomId, user: UserId) -> Target:
         """Return what somebody may do in a room; nothing where they are not joined."""
@@ -97,7 +110,8 @@ class Facts:
             if event.sender != request.sender or "redacted_because" in event.unsigned:
                 return False
             joined = await self.admin.read(GetStateEvent(request.room, "m.room.member", self.me))
-        except NotFoundError:
+        except (NotFoundError, NotAllowedError):
+            # Gone, or we are gone from the room.
             return False
         return _joined_before(joined, request.origin_ms)
 
@@ -118,8 +132,25 @@ class Facts:
         return next((event for event in events if not event.state_key), None)
 
     async def _open(self, room: RoomId) -> bool:
+        """Say whether somebody may come in, or read along, whom nobody in there has invited."""
         rules = await self._state(room, "m.room.join_rules")
-        return rules is not None and rules.content.get("join_rule") == "public"
+        if rules is not None and rules.content.get("join_rule") not in _CLOSED_BY:
+            return True
+        history = await self._state(room, "m.room.history_visibility")
+        return history is not None and history.content.get("history_visibility") == _FOR_ALL
+
+    async def _outsider(self, room: RoomId) -> UserId | None:
+        """Return somebody in an admin room who is no server admin at this moment."""
+        for member in await self.admin.read(ListRoomMembers(room)):
+            if member not in self.bots and not await self._administers(member):
+                return member
+        return None
+
+    async def _administers(self, user: UserId) -> bool:
+        if server_of(user) != server_of(self.me):
+            return False
+        actor = await self.actor(user)
+        return actor.server_admin and actor.closed is None
 
 
 def _closed(found: UserDetails) -> str | None:

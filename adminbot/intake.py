@@ -22,8 +22,10 @@ from adminbot.engine.intake import (
     open_envelope,
     recognise,
 )
+from adminbot.engine.text import storable
+from adminbot.engine.waiting import Unreadable
 from adminbot.facts import Facts
-from adminbot.store import Store, Unreadable
+from adminbot.store import Store
 from common.clock import Clock
 from common.crypto.port import (
     Decrypted,
@@ -35,6 +37,8 @@ from common.crypto.port import (
     Why,
 )
 from common.database.pool import Connection
+from common.errors import StartOverError, TransientError
+from common.homeserver.errors import RefusedError
 from common.ids import RoomId, UserId
 from common.inbox.port import Entry, EntryKind
 from common.telemetry.log import Log
@@ -70,7 +74,11 @@ class DirectChats:
     async def person_in(self, room: RoomId) -> UserId | None:
         """Return the one person in a direct chat, ``None`` for a shared room."""
         if room not in self.known:
-            self.known[room] = await self.facts.speaks_to_us(room)
+            try:
+                self.known[room] = await self.facts.speaks_to_us(room)
+            except RefusedError:
+                # We are no server admin yet, say: a moment later the answer may be another.
+                return None
             if len(self.known) > DIRECT_CHATS_REMEMBERED:
                 self.known.popitem(last=False)
         self.known.move_to_end(room)
@@ -125,7 +133,8 @@ class Intake:
         around = self.now()
         events = [(entry.body, _event(entry)) for entry in entries]
         for _, event in events:
-            if event is not None and event.get("type") in {"m.room.member", "m.room.name"}:
+            # In a tuple: the value of a hostile event need not be hashable.
+            if event is not None and event.get("type") in ("m.room.member", "m.room.name"):
                 self.direct_chats.forget(event.get("room_id"))
         found: list[Request | Confirmation] = []
         encrypted: list[Encrypted] = []
@@ -154,22 +163,39 @@ class Intake:
         for one, reading in zip(batch.encrypted, readings, strict=True):
             await self._keep_reading(connection, one, reading)
 
-    async def read_again(
-        self, connection: Connection, sessions: Collection[SessionRef] | None
-    ) -> None:
-        """Try what could not be read: all of it, or what waits for these sessions."""
-        waiting = [
-            encrypted
-            for one in await self.store.unreadable(connection, sessions)
-            if (encrypted := await self._again(connection, one)) is not None
-        ]
-        if not waiting:
+    async def read_again(self, sessions: Collection[SessionRef] | None) -> None:
+        """Try what could not be read: all of it, or what waits for these sessions.
+
+        Each in a transaction of its own, and dropped if it cannot be dealt with: whoever sends
+        such a message must not keep others from being read, or end the process.
+
+        Raises:
+            TransientError: what was not tried yet stays.
+            StartOverError: likewise.
+        """
+        if sessions is None:
+            await self.store.forget_unreadable(self.clock.now_ms() - self.around.max_age_ms)
+        async for one in self.store.unreadable(sessions):
+            try:
+                async with self.store.database.transaction() as connection:
+                    await self._read_one(connection, one)
+            except (TransientError, StartOverError):
+                raise
+            except Exception as error:  # noqa: BLE001  # the edge where hostile events meet our bugs
+                # The message of such an error may quote what somebody wrote: only its kind.
+                kind = type(error).__name__
+                log.error("a late message was set aside", event=one.event, reason=kind)
+                async with self.store.database.transaction() as connection:
+                    await self.store.no_longer_unreadable(connection, one.event)
+
+    async def _read_one(self, connection: Connection, one: Unreadable) -> None:
+        encrypted = await self._again(connection, one)
+        if encrypted is None:
             return
-        readings = await self.crypto.decrypt(connection, [one.event for one in waiting])
-        for one, reading in zip(waiting, readings, strict=True):
-            if not _key_may_come(reading):
-                await self.store.no_longer_unreadable(connection, one.envelope.event)
-                await self._keep_reading(connection, one, reading)
+        (reading,) = await self.crypto.decrypt(connection, [encrypted.event])
+        if not _key_may_come(reading):
+            await self.store.no_longer_unreadable(connection, one.event)
+            await self._keep_reading(connection, encrypted, reading)
 
     async def _direct(self, envelope: Envelope) -> bool:
         return await self.direct_chats.person_in(envelope.room) == envelope.sender
@@ -187,7 +213,7 @@ class Intake:
     ) -> None:
         match reading:
             case Undecryptable(session_id=str(session)) if _key_may_come(reading):
-                ref = SessionRef(one.envelope.room, session)
+                ref = SessionRef(one.envelope.room, storable(session))
                 waiting = Unreadable(one.envelope.event, ref, one.body, one.direct)
                 await self.store.take_unreadable(connection, waiting)
             case Decrypted(trust=Trust.MISMATCH):
@@ -223,7 +249,7 @@ def _event(entry: Entry) -> Mapping[str, Any] | None:
 def _decoded(body: bytes) -> Mapping[str, Any] | None:
     try:
         event = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return event if isinstance(event, dict) else None
 

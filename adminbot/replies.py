@@ -9,7 +9,7 @@ from adminbot.engine.answer import Answer
 from adminbot.engine.confirm import YES
 from adminbot.engine.intake import Request
 from adminbot.engine.render import notice
-from common.errors import StewardError, TransientError
+from common.errors import StartOverError, StewardError, TransientError
 from common.ids import EventId, RoomId
 from common.telemetry.log import Log
 
@@ -51,9 +51,15 @@ class Replies:
     client: Sender
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
-    async def send(self, request: Request, said: Answer, purpose: str) -> EventId:
-        """Reply to a command, with some patience; the same purpose is sent once only."""
-        content, name = notice(said, relation_to(request)), _name(request, purpose)
+    async def send(
+        self, request: Request, said: Answer, purpose: str, *, about: str = ""
+    ) -> EventId:
+        """Reply to a command, with some patience; the same purpose is sent once only.
+
+        ``about`` is for what must not be taken for another of the same purpose: the homeserver
+        would answer a repeat with the name of what it has, whatever is said in it.
+        """
+        content, name = notice(said, relation_to(request)), _name(request, purpose, about)
         for wait_seconds in WAITS_SECONDS:
             try:
                 return await self.messenger.send(request.room, content, txn_id=name)
@@ -61,7 +67,7 @@ class Replies:
                 await self.sleep(wait_seconds)
         return await self.messenger.send(request.room, content, txn_id=name)
 
-    async def offer_yes(self, request: Request, question: EventId) -> None:
+    async def offer_yes(self, request: Request, question: EventId, *, about: str) -> None:
         """Put the sign for yes under a question, so that a click is enough.
 
         In clear even in encrypted rooms, as clients send reactions; losing it costs nothing.
@@ -69,8 +75,13 @@ class Replies:
         relation = {"rel_type": "m.annotation", "event_id": question, "key": YES}
         try:
             await self.client.send(
-                request.room, "m.reaction", {"m.relates_to": relation}, _name(request, "yes")
+                request.room,
+                "m.reaction",
+                {"m.relates_to": relation},
+                _name(request, "yes", about),
             )
+        except StartOverError:
+            raise
         except StewardError as error:
             log.info("the reaction was not sent", room=request.room, reason=error)
 
@@ -89,5 +100,5 @@ def relation_to(request: Request) -> dict[str, Any]:
     }
 
 
-def _name(request: Request, purpose: str) -> str:
-    return f"steward-{purpose}-{request.event}"
+def _name(request: Request, purpose: str, about: str = "") -> str:
+    return "-".join(part for part in ("steward", purpose, about, request.event) if part)

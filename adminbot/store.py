@@ -5,7 +5,7 @@ crashes in between.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,45 +19,17 @@ from adminbot.engine.confirm import (
 )
 from adminbot.engine.intake import Confirmation, Request
 from adminbot.engine.plan import Plan, canonical_call
+from adminbot.engine.text import storable
+from adminbot.engine.waiting import Asked, Job, Unreadable
 from common.clock import Clock
 from common.crypto.port import SessionRef, Trust
 from common.database.pool import Connection, Database, Row
 from common.ids import EventId, RoomId, UserId
 
+UNREADABLE_AT_ONCE = 50
+
 KEPT_MS = 7 * 86_400_000
 """How long a finished command's name is kept, so that it is never taken in again."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A command that waits to be carried out; ``trust`` is ``None`` for a plain message."""
-
-    request: Request
-    trust: Trust | None
-    attempts: int
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A plan as it was written down."""
-
-    event: EventId
-    room: RoomId
-    requester: UserId
-    summary: str
-    fingerprint: str
-    code: str
-    question: EventId | None
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """An encrypted event whose room key has not come."""
-
-    event: EventId
-    session: SessionRef
-    body: bytes
-    direct: bool
 
 
 @dataclass(frozen=True)
@@ -107,6 +79,10 @@ class Store:
             reply.sender,
         )
         for row in rows:
+            if row["typed"] and row["question_id"] is None:
+                # What has to be typed is the same for every plan about one thing; this one may
+                # have changed since the person was asked, and has not been shown yet.
+                continue
             verdict = judge(_pending(row), reply.sender, reply.reply, self.clock.now_ms())
             if verdict is Verdict.CONFIRMED:
                 confirmed = await connection.fetchrow(
@@ -132,24 +108,48 @@ class Store:
         )
 
     async def unreadable(
-        self, connection: Connection, sessions: Collection[SessionRef] | None = None
-    ) -> list[Unreadable]:
-        """Return events that wait for these sessions, or for any."""
+        self, sessions: Collection[SessionRef] | None = None
+    ) -> AsyncIterator[Unreadable]:
+        """Yield events that wait for these sessions, or for any, oldest first."""
         if sessions is None:
-            rows = list(
-                await connection.fetch(
-                    "SELECT * FROM admin_unreadable ORDER BY received_ms LIMIT 50"
-                )
+            async for one in self._all_unreadable():
+                yield one
+            return
+        for session in sessions:
+            rows = await self.database.fetch(
+                "SELECT * FROM admin_unreadable WHERE room_id = $1 AND session_id = $2"
+                " ORDER BY received_ms, event_id",
+                session.room_id,
+                session.session_id,
             )
-        else:
-            rows = []
-            for session in sessions:
-                rows += await connection.fetch(
-                    "SELECT * FROM admin_unreadable WHERE room_id = $1 AND session_id = $2",
-                    session.room_id,
-                    session.session_id,
-                )
-        return [_unreadable(row) for row in rows]
+            for row in rows:
+                yield _unreadable(row)
+
+    async def _all_unreadable(self) -> AsyncIterator[Unreadable]:
+        """Go through all, page by page; which of them are dropped meanwhile does not matter."""
+        after_ms, after = 0, ""
+        while True:
+            rows = await self.database.fetch(
+                "SELECT * FROM admin_unreadable WHERE received_ms > $1"
+                " OR (received_ms = $2 AND event_id > $3)"
+                " ORDER BY received_ms, event_id LIMIT $4",
+                after_ms,
+                after_ms,
+                after,
+                UNREADABLE_AT_ONCE,
+            )
+            for row in rows:
+                yield _unreadable(row)
+            if len(rows) < UNREADABLE_AT_ONCE:
+                return
+            after_ms, after = int(rows[-1]["received_ms"]), rows[-1]["event_id"]
+
+    async def forget_unreadable(self, before_ms: int) -> None:
+        """Forget what came so long ago that it would not be obeyed any more."""
+        async with self.database.transaction() as connection:
+            await connection.execute(
+                "DELETE FROM admin_unreadable WHERE received_ms < $1", before_ms
+            )
 
     async def no_longer_unreadable(self, connection: Connection, event: EventId) -> None:
         """Forget an event that was read or never will be."""
@@ -184,32 +184,33 @@ class Store:
                 event,
             )
 
-    async def finish(self, event: EventId) -> None:
-        """A command is dealt with: forget its words, keep its name."""
-        async with self.database.transaction() as connection:
-            await _finish(connection, event)
-
     # Plans.
 
-    async def ask(self, request: Request, plan: Plan, *, at_once: bool = False) -> Asked:
-        """Write a plan down before anybody is asked about it (or before it is carried out)."""
+    async def ask(self, request: Request, plan: Plan, *, at_once: bool = False) -> Asked | None:
+        """Write a plan down before anybody is asked about it (or before it is carried out).
+
+        A second time, after a crash, it replaces a plan that was not asked about yet; ``None``
+        if it was, or was carried out: then there is nothing left to do.
+        """
         asked = Asked(
             event=request.event,
             room=request.room,
             requester=request.sender,
-            summary=plan.summary,
+            summary=storable(plan.summary),
             fingerprint=plan.fingerprint,
             code=plan.typed or code_for(request.event, plan.fingerprint),
             question=None,
         )
         async with self.database.transaction() as connection:
-            await connection.execute(
+            row = await connection.fetchrow(
                 "INSERT INTO admin_plan (event_id, room_id, requester, summary, fingerprint,"
                 " steps, code, typed, status, expires_ms)"
                 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
                 " ON CONFLICT (event_id) DO UPDATE SET summary = excluded.summary,"
                 " fingerprint = excluded.fingerprint, steps = excluded.steps,"
-                " code = excluded.code, typed = excluded.typed, expires_ms = excluded.expires_ms",
+                " code = excluded.code, typed = excluded.typed, status = excluded.status,"
+                " expires_ms = excluded.expires_ms WHERE admin_plan.status = 'asking'"
+                " RETURNING event_id",
                 asked.event,
                 asked.room,
                 asked.requester,
@@ -223,7 +224,7 @@ class Store:
             )
             if at_once:
                 await _planned(connection, request.event)
-        return asked
+        return None if row is None else asked
 
     async def question_sent(self, event: EventId, question: EventId) -> None:
         """The question is out; a reaction may have overtaken our knowing its name."""
@@ -254,13 +255,11 @@ class Store:
             )
             return row is not None
 
-    async def end(self, event: EventId, status: str = "done") -> None:
-        """A plan is over, and with it its command."""
+    async def end(self, event: EventId) -> None:
+        """A command is over, and its plan if it has one: forget its words, keep its name."""
         async with self.database.transaction() as connection:
             await connection.execute(
-                "UPDATE admin_plan SET status = $1, steps = '[]' WHERE event_id = $2",
-                status,
-                event,
+                "UPDATE admin_plan SET status = 'done', steps = '[]' WHERE event_id = $1", event
             )
             await _finish(connection, event)
 
@@ -285,9 +284,16 @@ class Store:
             return row is not None
 
     async def interrupted(self) -> list[Asked]:
-        """Return plans that were being carried out when the process ended."""
+        """Return plans that are being carried out, or were when the process ended."""
         rows = await self.database.fetch("SELECT * FROM admin_plan WHERE status = 'executing'")
         return [_asked(row) for row in rows]
+
+    async def executing(self, event: EventId) -> Asked | None:
+        """Return the plan of a command if it is being carried out."""
+        row = await self.database.fetchrow(
+            "SELECT * FROM admin_plan WHERE event_id = $1 AND status = 'executing'", event
+        )
+        return None if row is None else _asked(row)
 
     async def counts(self) -> tuple[int, int]:
         """Return how many commands wait, and how many messages wait for a key."""

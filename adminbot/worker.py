@@ -6,13 +6,15 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 from adminbot.dispatch import Dispatcher
+from adminbot.engine.intake import Request
+from adminbot.engine.waiting import Asked, Job
 from adminbot.intake import Intake
-from adminbot.store import Asked, Job, Store
+from adminbot.store import Store
 from common.clock import Clock
-from common.database.pool import Database
-from common.errors import StewardError, TransientError
+from common.errors import StartOverError, StewardError, TransientError
 from common.ids import EventId
 from common.telemetry.log import Log
 
@@ -20,24 +22,34 @@ AT_ONCE = 4
 MOST_ATTEMPTS = 6
 SOON_SECONDS = 0.005
 IDLE_SECONDS = 2.0
+REST_SECONDS = 5.0
+LONGEST_WAIT_MS = 30_000
 TIDY_SECONDS = 600.0
 
+T = TypeVar("T")
 Work = Callable[[], Awaitable[None]]
+
+# Tried again, here or in the next life of the process; not for the person to hear of.
+_NOT_ITS_FAULT = (TransientError, StartOverError)
 
 log = Log("adminbot")
 
 
 @dataclass
 class Worker:
-    """The standing work. ``busy`` names the commands in hand."""
+    """The standing work.
+
+    ``busy`` names the commands in hand, ``resting`` those that failed just now, with when to
+    try them again.
+    """
 
     dispatcher: Dispatcher
     intake: Intake
     store: Store
-    database: Database
     clock: Clock
     max_age_ms: int
     busy: set[EventId] = field(default_factory=set)
+    resting: dict[EventId, float] = field(default_factory=dict)
     tidied: float = 0.0
 
     async def run(self) -> None:
@@ -45,8 +57,10 @@ class Worker:
 
         The intake wakes us before its transaction is committed, so after a wake the database
         is looked at soon and then ever more rarely.
+
+        Raises:
+            StartOverError: everything in hand is taken up again in the next life.
         """
-        await self._recover()
         wait_seconds = SOON_SECONDS
         async with asyncio.TaskGroup() as group:
             while True:
@@ -66,26 +80,29 @@ class Worker:
 
     async def _look(self, group: asyncio.TaskGroup, *, idle: bool) -> bool:
         """Start what there is to do; return whether there was any."""
-        try:
-            if idle:
-                await self._tidy()
-            work = await self._waiting()
-        except TransientError as error:
-            log.warning("the database is away; will try again", reason=error)
-            return False
+        if idle:
+            await _surviving("tidying", self._tidy)
+        now = self.clock.monotonic()
+        self.resting = {event: until for event, until in self.resting.items() if until > now}
+        # As of before the database is asked: what ends meanwhile must not be begun again.
+        in_hand = self.busy | self.resting.keys()
+        work = await _surviving("looking for work", self._waiting)
         started = False
-        for event, act in work:
-            if event not in self.busy and len(self.busy) < AT_ONCE:
+        for event, act in work or []:
+            if event not in in_hand and event not in self.busy and len(self.busy) < AT_ONCE:
                 self.busy.add(event)
                 group.create_task(self._do(event, act))
                 started = True
         return started
 
     async def _waiting(self) -> list[tuple[EventId, Work]]:
+        # Being carried out, and by nobody here: cut short by the end of the process or a fault.
+        interrupted = await self.store.interrupted()
         confirmed = await self.store.confirmed()
-        jobs = await self.store.jobs(AT_ONCE + len(self.busy))
+        jobs = await self.store.jobs(AT_ONCE + len(self.busy) + len(self.resting))
         overdue = await self.store.overdue()
         return [
+            *((one.event, partial(self._report, one)) for one in interrupted),
             *((one.event, partial(self._carry_out, one)) for one in confirmed),
             *((one.request.event, partial(self._obey, one)) for one in jobs),
             *((one.event, partial(self.dispatcher.expire, one)) for one in overdue),
@@ -96,22 +113,19 @@ class Worker:
         if unreadable:
             # A key may have come in the moment between our looking for it and our writing
             # down that it is missing.
-            async with self.database.transaction() as connection:
-                await self.intake.read_again(connection, None)
+            await self.intake.read_again(None)
         if self.clock.monotonic() - self.tidied > TIDY_SECONDS:
             self.tidied = self.clock.monotonic()
             await self.store.forget_old()
 
-    async def _recover(self) -> None:
-        """Report what was cut short when the process last ended."""
-        for asked in await self.store.interrupted():
-            await self._do(asked.event, partial(self.dispatcher.report_interruption, asked))
-
     async def _do(self, event: EventId, act: Work) -> None:
         try:
             await act()
-        except StewardError as error:
-            log.warning("a command was not brought to its end", event=event, reason=error)
+        except StartOverError:
+            raise
+        except Exception as error:  # noqa: BLE001  # the outer edge of one command
+            self.resting[event] = self.clock.monotonic() + REST_SECONDS
+            _tell("a command was not brought to its end", error, event)
         finally:
             self.busy.discard(event)
             self.intake.woken.set()
@@ -119,43 +133,79 @@ class Worker:
     async def _carry_out(self, asked: Asked) -> None:
         try:
             await self.dispatcher.carry_out(asked)
-        except TransientError:
+        except _NOT_ITS_FAULT:
             raise
         except Exception as error:  # noqa: BLE001  # the outer edge of one command
-            log.crash(f"a plan failed, reference {_reference(asked.event)}", error)
-            await self.dispatcher.report_interruption(asked)
+            _tell("a plan failed", error, asked.event)
+            await self._report(asked, _reference(asked.event))
+
+    async def _report(self, asked: Asked, reference: str = "") -> None:
+        try:
+            await self.dispatcher.report_interruption(asked, reference)
+        except _NOT_ITS_FAULT:
+            raise
+        except Exception as error:  # noqa: BLE001  # the outer edge of one command
+            _tell("what became of a plan could not be said", error, asked.event)
+            await self.store.end(asked.event)
 
     async def _obey(self, job: Job) -> None:
+        try:
+            await self._answer(job)
+        except TransientError as error:
+            log.warning("a command has to wait", event=job.request.event, reason=error)
+            wait_ms = min(1000 * 2**job.attempts, LONGEST_WAIT_MS)
+            await self.store.put_off(job.request.event, wait_ms)
+
+    async def _answer(self, job: Job) -> None:
         request = job.request
         try:
             # It was recent when it was taken in; as much again for waiting in here.
             if self.clock.now_ms() - request.origin_ms > 2 * self.max_age_ms:
                 sentence = "I was away when you asked this. Ask again if you still want it."
                 await self.dispatcher.give_up(request, sentence)
+            elif job.attempts >= MOST_ATTEMPTS:
+                sentence = "The homeserver does not answer me. Ask again in a while."
+                await self.dispatcher.give_up(request, sentence)
             else:
                 await self.dispatcher.obey(job)
-        except TransientError as error:
-            log.warning("a command has to wait", event=request.event, reason=error)
-            await self._put_off(job)
-        except StewardError as error:
-            # Nowhere to reply to, most likely: we were removed from the room.
-            log.warning("a command could not be answered", event=request.event, reason=error)
-            await self.store.finish(request.event)
+        except _NOT_ITS_FAULT:
+            raise
         except Exception as error:  # noqa: BLE001  # the outer edge of one command
             # A bug in one of many commands must neither stop the others nor the archive, and a
             # restart would only meet it again.
-            reference = _reference(request.event)
-            log.crash(f"a command failed, reference {reference}", error)
-            await self.store.finish(request.event)
-            await self.dispatcher.broken(request, reference)
+            _tell("a command failed", error, request.event)
+            await self._say_so(request)
 
-    async def _put_off(self, job: Job) -> None:
-        if job.attempts + 1 < MOST_ATTEMPTS:
-            await self.store.put_off(job.request.event, 1000 * 2**job.attempts)
-            return
-        await self.store.finish(job.request.event)
-        sentence = "The homeserver does not answer me. Ask again in a while."
-        await self.dispatcher.give_up(job.request, sentence)
+    async def _say_so(self, request: Request) -> None:
+        try:
+            await self.dispatcher.failed(request, _reference(request.event))
+        except _NOT_ITS_FAULT:
+            raise
+        except Exception as error:  # noqa: BLE001  # the outer edge of one command
+            # Nowhere to reply to, most likely: we were removed from the room.
+            _tell("a command could not be answered", error, request.event)
+            await self.store.end(request.event)
+
+
+async def _surviving(what: str, act: Callable[[], Awaitable[T]]) -> T | None:
+    """Do a part of the standing work; whatever it meets, the work goes on a moment later."""
+    try:
+        return await act()
+    except StartOverError:
+        raise
+    except TransientError as error:
+        log.warning("the database is away; will try again", reason=error)
+    except Exception as error:  # noqa: BLE001  # one bad row or bug must not end both bots
+        _tell(f"{what} failed", error)
+    return None
+
+
+def _tell(sentence: str, error: Exception, event: EventId | None = None) -> None:
+    said = sentence if event is None else f"{sentence}, reference {_reference(event)}"
+    if isinstance(error, StewardError):
+        log.error(said, event=event, kind=type(error).__name__, reason=error)
+    else:
+        log.crash(said, error)
 
 
 def _reference(event: EventId) -> str:

@@ -1,6 +1,7 @@
 """About adminbot itself: help, whoami, version, status."""
 
 from datetime import timedelta
+from typing import assert_never
 
 from adminbot.engine.actor import Caller, Role
 from adminbot.engine.answer import (
@@ -22,6 +23,7 @@ from adminbot.engine.catalogue import Catalogue
 from adminbot.engine.command import Command, command
 from adminbot.engine.supply import Available, Health
 from adminbot.engine.values import Text
+from common.crypto.port import Trust
 from common.homeserver.port import AdminReader, Permission
 from common.homeserver.synapse.server import GetServerVersion
 
@@ -69,7 +71,6 @@ def explain(one: Command, *, here: bool = True) -> Answer:
 async def whoami(caller: Caller) -> Answer:
     """Show who you are to me, and what you may do here."""
     actor, place = caller.actor, caller.place
-    device = None if caller.trust is None else caller.trust.value.replace("_", " ")
     power = caller.target.power if caller.target else None
     level = None if power is None else ("creator" if power.creator else str(power.level))
     return answer(
@@ -81,7 +82,7 @@ async def whoami(caller: Caller) -> Answer:
                 ("This is", f"a {place.kind.value}".replace("a a", "an a")),
                 ("Your power here", level),
                 ("In this room you are", standing(caller.target).name.lower() if power else None),
-                ("Your message", _how_it_came(device)),
+                ("Your message", _how_it_came(caller.trust)),
                 ("Server commands here", _server_commands(caller)),
             ]
         )
@@ -150,8 +151,22 @@ def _for_whom(one: Command) -> str:
             return f"{one.who.value}s"
 
 
-def _how_it_came(device: str | None) -> str:
-    return "not encrypted" if device is None else f"encrypted, from a device that is {device}"
+def _how_it_came(trust: Trust | None) -> str:
+    match trust:
+        case None:
+            return "not encrypted"
+        case Trust.CROSS_SIGNED:
+            return "encrypted, from a device that you have verified"
+        case Trust.UNVERIFIED_DEVICE:
+            return "encrypted, from a device that you have not verified"
+        case Trust.UNKNOWN_DEVICE:
+            return "encrypted, from a device that I do not know"
+        case Trust.IDENTITY_CHANGED:
+            return "encrypted; your identity has changed since I first saw it"
+        case Trust.MISMATCH:
+            return "encrypted, but not by you"
+        case _:
+            assert_never(trust)
 
 
 def _server_commands(caller: Caller) -> str | None:

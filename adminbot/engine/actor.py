@@ -38,7 +38,11 @@ class Standing(IntEnum):
 
 @dataclass(frozen=True)
 class Actor:
-    """The person who asks. ``closed`` is why the account may do nothing, e.g. “suspended”."""
+    """The person who asks.
+
+    ``bridged`` are accounts that no person is behind: those of bridges, and bots. ``closed`` is
+    why the account may do nothing, e.g. “suspended”.
+    """
 
     user: UserId
     server_admin: bool = False
@@ -49,16 +53,23 @@ class Actor:
 
 @dataclass(frozen=True)
 class Place:
-    """The room a command was given in; ``open`` if anybody may walk in."""
+    """The room a command was given in.
+
+    ``open``: anybody may walk in or read along. ``outsider``: of an admin room, somebody in it
+    who is no server admin.
+    """
 
     room: RoomId
     kind: PlaceKind
     open: bool = False
+    outsider: UserId | None = None
 
     @property
     def private(self) -> bool:
         """Whether server admins may be answered here."""
-        return self.kind is PlaceKind.DIRECT or (self.kind is PlaceKind.CONTROL and not self.open)
+        if self.kind is PlaceKind.CONTROL:
+            return not self.open and self.outsider is None
+        return self.kind is PlaceKind.DIRECT
 
 
 @dataclass(frozen=True)

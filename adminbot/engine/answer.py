@@ -6,6 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from adminbot.engine.text import cut, visible
+
+LONGEST_CSV_CELL = 255
+# OWASP, "CSV Injection": what a spreadsheet takes for the beginning of a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
 
 @dataclass(frozen=True)
 class Pill:
@@ -113,9 +119,13 @@ def csv_block(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Code:
 
 
 def _cell(value: object) -> str:
-    text = "" if value is None else str(value)
-    # A spreadsheet would run a name that begins like a formula.
-    return f"'{text}" if text[:1] in {"=", "+", "-"} else text
+    text = cut("" if value is None else str(value), LONGEST_CSV_CELL)
+    # A spreadsheet would run a name that begins like a formula, spaces before it or not; user
+    # IDs, which remote servers choose, begin with one of these too.
+    formula = text.startswith(_FORMULA) or text.lstrip().startswith(_FORMULA)
+    # Spelt out, since a bare CR would begin a new row.
+    shown = visible(text)
+    return f"'{shown}" if formula else shown
 
 
 def when(ms: int | None, now: datetime) -> str | None:

@@ -32,13 +32,18 @@ def authorize(
     trust: Trust | None,
 ) -> Grant | Refusal:
     """Decide from facts that were asked just now; ``trust`` is ``None`` for a plain message."""
+    return unheard(actor, trust) or _by_role(command, actor, place, target)
+
+
+def unheard(actor: Actor, trust: Trust | None) -> Refusal | None:
+    """Return why nothing at all of somebody is answered; decided before it is even read."""
     if actor.bridged:
         return Refusal("Accounts of bridges and bots are not obeyed.", silent=True)
     if trust is Trust.MISMATCH:
         return Refusal("The message was not encrypted by who it claims to be from.", silent=True)
     if actor.closed is not None:
-        return Refusal(f"Your account is {actor.closed}, so it may not command.")
-    return _by_role(command, actor, place, target)
+        return Refusal(f"The account is {actor.closed}, so it may not command.", silent=True)
+    return None
 
 
 def _by_role(
@@ -107,7 +112,15 @@ def _compliance(command: Command, actor: Actor, place: Place) -> Grant | Refusal
 
 def _elsewhere(command: Command, place: Place, room: str) -> str:
     if place.open and place.kind is not PlaceKind.SHARED:
-        return f"Anybody may join this {place.kind.value}, so “{command.name}” is refused here."
+        return (
+            f"Others may join this {place.kind.value} or read along, so “{command.name}” is "
+            "refused here."
+        )
+    if place.outsider is not None:
+        return (
+            f"{place.outsider} is in this {place.kind.value} and no server admin, so "
+            f"“{command.name}” is refused here."
+        )
     return (
         f"Ask “{command.name}” in a direct chat with me or in an {room}: others read along here."
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from adminbot.engine.confirm import Reaction, Reply, is_yes, spoken
 from adminbot.engine.line import without_reply_fallback
+from adminbot.engine.text import storable
 from common.errors import UserError
 from common.ids import (
     EventId,
@@ -22,6 +23,9 @@ from common.ids import (
     parse_user_id,
     server_of,
 )
+
+LATEST_MS = 2**53 - 1
+"""The largest integer of canonical JSON; the databases hold no much larger ones."""
 
 
 class Ignored(StrEnum):
@@ -94,7 +98,7 @@ def open_envelope(event: object, around: Surroundings) -> Envelope | Ignored:
     content, moment, kind = event.get("content"), event.get("origin_server_ts"), event.get("type")
     if not isinstance(content, Mapping) or not isinstance(kind, str):
         return Ignored.MALFORMED
-    if not isinstance(moment, int) or isinstance(moment, bool):
+    if not isinstance(moment, int) or isinstance(moment, bool) or moment > LATEST_MS:
         return Ignored.MALFORMED
     if "state_key" in event:
         return Ignored.NOT_A_MESSAGE
@@ -131,7 +135,9 @@ def recognise(
         return Ignored.FORWARDED
     if isinstance(relation.get("m.in_reply_to"), Mapping):
         body = without_reply_fallback(body)
-    return _command(envelope, body.strip(), around, direct=direct)
+    # What it holds that cannot be stored stays visible in it, so that nothing is obeyed that
+    # was not written: the line is refused with a sentence.
+    return _command(envelope, storable(body).strip(), around, direct=direct)
 
 
 def needs_direct(envelope: Envelope, around: Surroundings) -> bool:
@@ -190,7 +196,7 @@ def _command(
         sender=envelope.sender,
         origin_ms=envelope.origin_ms,
         text=text or "help",
-        formatted=formatted if isinstance(formatted, str) else None,
+        formatted=storable(formatted) if isinstance(formatted, str) else None,
         thread=_thread(envelope.content),
         addressed=direct or _named(prefix or ""),
     )

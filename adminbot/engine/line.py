@@ -11,7 +11,7 @@ from html import unescape
 from itertools import islice
 
 from adminbot.engine.link import parse_link
-from adminbot.engine.text import is_control
+from adminbot.engine.text import REPLACEMENT, is_control
 from common.errors import UserError
 
 LONGEST = 4000
@@ -69,6 +69,11 @@ class LineError(UserError):
         self.end = end
 
     @property
+    def word(self) -> str:
+        """The wrong word alone, empty where no place is known or something is missing there."""
+        return self.text[self.start : self.end]
+
+    @property
     def caret(self) -> str | None:
         """The line with a caret under the wrong word, ``None`` where no place is known."""
         if not self.text:
@@ -85,6 +90,8 @@ def parse_line(body: str, formatted_body: str | None = None) -> Line:
         raise LineError("One message is one command: write it on one line.")
     if any(is_control(character) and character != "\t" for character in text):
         raise LineError("The command holds invisible control characters; type it anew.")
+    if REPLACEMENT in text:
+        raise LineError("The command holds a character that cannot be read; type it anew.")
     text = text.replace("\t", " ")
     spans = _mentions(text, formatted_body)
     return Line(text, tuple(_words(text, spans)))

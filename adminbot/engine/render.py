@@ -4,7 +4,8 @@ The promise: nothing anybody wrote reaches the HTML unescaped, nothing pings, an
 stays small enough to be sent, encrypted too.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
@@ -27,9 +28,12 @@ from adminbot.engine.answer import (
 )
 from adminbot.engine.text import cut, visible
 
-# An event may have 65,536 bytes; encryption makes it a third larger.
+# An event may have 65,536 bytes (specification, "Size limits"), the homeserver's part of it
+# (signatures, what came before) included. Encryption makes the content a third larger.
 MOST_BYTES = 40_000
 LONGEST_SPAN = 2_000
+LONGEST_CELL = 64
+LONGEST_IDENTIFIER = 255
 
 _CUT = say("There is more than fits into one message; ask for less at a time, with --page.")
 
@@ -42,49 +46,49 @@ class Rendered:
     html: str
 
     @property
+    def content(self) -> dict[str, Any]:
+        """The content of an ``m.room.message``."""
+        return {
+            "msgtype": "m.notice",
+            "body": self.body,
+            "format": "org.matrix.custom.html",
+            "formatted_body": self.html,
+            # Explicit and empty (specification, "User and room mentions"): naming is not pinging.
+            "m.mentions": {},
+        }
+
+    @property
     def size(self) -> int:
-        """Bytes of both together, as JSON at worst writes them."""
-        return sum(
-            len(text.encode("utf-8", "replace")) + text.count("\n") + text.count('"')
-            for text in (self.body, self.html)
-        )
+        """Bytes of the content, exactly as they are encrypted and counted: canonical JSON."""
+        return len(json.dumps(self.content, ensure_ascii=False).encode())
 
 
 def render(answer: Answer, *, most_bytes: int = MOST_BYTES) -> Rendered:
-    """Return both forms; what does not fit is left out, and that is said."""
-    rendered = _render(answer.blocks)
-    if rendered.size <= most_bytes:
-        return rendered
-    return _render([*_fitting(answer.blocks, most_bytes - _render((_CUT,)).size), _CUT])
+    """Return both forms.
+
+    What does not fit is shortened, names before rows: a row left out is on no page. What does
+    not fit even then is left out, and that is said.
+    """
+    for writer in (_GENEROUS, _STRICT):
+        rendered = writer.write(answer.blocks)
+        if rendered.size <= most_bytes:
+            return rendered
+    left = most_bytes - _STRICT.write((_CUT,)).size
+    return _STRICT.write([*_fitting(answer.blocks, left), _CUT])
 
 
 def notice(answer: Answer, relation: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the content of an ``m.room.message`` that says it."""
-    rendered = render(answer)
-    content: dict[str, Any] = {
-        "msgtype": "m.notice",
-        "body": rendered.body,
-        "format": "org.matrix.custom.html",
-        "formatted_body": rendered.html,
-        # Explicit and empty (specification, "User and room mentions"): naming is not pinging.
-        "m.mentions": {},
-    }
+    content = render(answer).content
     if relation is not None:
         content["m.relates_to"] = dict(relation)
     return content
 
 
-def _render(blocks: tuple[Block, ...] | list[Block]) -> Rendered:
-    return Rendered(
-        body="\n\n".join(_plain(block) for block in blocks),
-        html="".join(_html(block) for block in blocks),
-    )
-
-
-def _fitting(blocks: tuple[Block, ...], most_bytes: int) -> list[Block]:
+def _fitting(blocks: Sequence[Block], most_bytes: int) -> list[Block]:
     """Return the blocks, the largest of them shortened until all fit."""
     kept = list(blocks)
-    sizes = [_render((block,)).size for block in kept]
+    sizes = [_STRICT.write((block,)).size for block in kept]
     # Between two blocks stands an empty line.
     while kept and (excess := sum(sizes) + 4 * len(kept) - most_bytes) > 0:
         at = max(range(len(kept)), key=sizes.__getitem__)
@@ -93,7 +97,7 @@ def _fitting(blocks: tuple[Block, ...], most_bytes: int) -> list[Block]:
         if shorter is None:
             del kept[at], sizes[at]
         else:
-            kept[at], sizes[at] = shorter, _render((shorter,)).size
+            kept[at], sizes[at] = shorter, _STRICT.write((shorter,)).size
     return kept
 
 
@@ -114,33 +118,115 @@ def _shortened(block: Block, share: float) -> Block | None:
             return Code(fewer or text[: int(len(text) * share)]) if text else None
 
 
-def _plain(block: Block) -> str:
-    match block:
-        case Paragraph(spans=spans):
-            return _plain_spans(spans)
-        case Code(text=text):
-            return _visible_lines(text)
-        case Bullets(items=items):
-            return "\n".join(f"• {_plain_spans(item)}" for item in items)
-        case Facts(rows=rows):
-            width = max((len(name) for name, _ in rows), default=0)
-            return "\n".join(
-                f"{visible(name) + ':':<{width + 1}} {_plain_spans(spans)}" for name, spans in rows
-            )
-        case Table():
-            return _plain_table(block)
+@dataclass(frozen=True)
+class _Writer:
+    """How long what others chose may be.
+
+    ``cell``: a name in a table, which one line in a thousand must not make wide. ``link``: the
+    text of a link to an identifier; the plain text always has the whole identifier.
+    """
+
+    cell: int
+    link: int
+
+    def write(self, blocks: Sequence[Block]) -> Rendered:
+        """Return both forms of some blocks."""
+        return Rendered(
+            body="\n\n".join(self._plain(block) for block in blocks),
+            html="".join(self._html(block) for block in blocks),
+        )
+
+    def _plain(self, block: Block) -> str:
+        match block:
+            case Paragraph(spans=spans):
+                return _plain_spans(spans)
+            case Code(text=text):
+                return _visible_lines(text)
+            case Bullets(items=items):
+                return "\n".join(f"• {_plain_spans(item)}" for item in items)
+            case Facts(rows=rows):
+                names = [visible(name) + ":" for name, _ in rows]
+                width = max(map(len, names), default=0)
+                return "\n".join(
+                    f"{name:<{width}} {_plain_spans(spans)}"
+                    for name, (_, spans) in zip(names, rows, strict=True)
+                )
+            case Table():
+                return self._plain_table(block)
+
+    def _plain_table(self, table: Table) -> str:
+        lines = [
+            [visible(name) for name in table.columns],
+            *([self._cell(span) for span in row] for row in table.rows),
+        ]
+        # A long identifier sticks out instead of making every other row as wide.
+        widths = [
+            min(LONGEST_CELL, max(len(line[at]) for line in lines))
+            for at in range(len(table.columns))
+        ]
+        return "\n".join(
+            "  ".join(
+                f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)
+            ).rstrip()
+            for line in lines
+        )
+
+    def _cell(self, span: Span) -> str:
+        text = _plain_span(span)
+        match span:
+            case Pill():
+                return text
+            case Mono():
+                return cut(text, self.cell)
+            case _:
+                return cut(text, LONGEST_CELL)
+
+    def _html(self, block: Block) -> str:
+        match block:
+            case Paragraph(spans=spans):
+                return f"<p>{self._html_spans(spans)}</p>"
+            case Code(text=text):
+                return f"<pre><code>{escape(_visible_lines(text))}</code></pre>"
+            case Bullets(items=items):
+                lines = "".join(f"<li>{self._html_spans(item)}</li>" for item in items)
+                return f"<ul>{lines}</ul>"
+            case Facts(rows=rows):
+                lines = "".join(
+                    f"<tr><td><strong>{escape(visible(name))}</strong></td>"
+                    f"<td>{self._html_spans(spans)}</td></tr>"
+                    for name, spans in rows
+                )
+                return f"<table><tbody>{lines}</tbody></table>"
+            case Table(columns=columns, rows=table):
+                heading = "".join(f"<th>{escape(visible(name))}</th>" for name in columns)
+                lines = "".join(
+                    f"<tr>{''.join(f'<td>{self._html_cell(span)}</td>' for span in row)}</tr>"
+                    for row in table
+                )
+                return f"<table><thead><tr>{heading}</tr></thead><tbody>{lines}</tbody></table>"
+
+    def _html_cell(self, span: Span) -> str:
+        return self._marked(span, self._cell(span))
+
+    def _html_spans(self, spans: Spans) -> str:
+        return "".join(self._marked(span, _plain_span(span)) for span in spans)
+
+    def _marked(self, span: Span, text: str) -> str:
+        match span:
+            case str():
+                return escape(text)
+            case Pill(target=target):
+                link = _encoded(cut(target, LONGEST_IDENTIFIER))
+                shown = escape(cut(text, self.link))
+                return f'<a href="https://matrix.to/#/{link}">{shown}</a>'
+            case Mono():
+                return f"<code>{escape(text)}</code>"
+            case Strong():
+                return f"<strong>{escape(text)}</strong>"
 
 
-def _plain_table(table: Table) -> str:
-    lines = [
-        [visible(name) for name in table.columns],
-        *([_plain_span(span) for span in row] for row in table.rows),
-    ]
-    widths = [max(len(line[at]) for line in lines) for at in range(len(table.columns))]
-    return "\n".join(
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+_GENEROUS = _Writer(cell=LONGEST_CELL, link=LONGEST_IDENTIFIER)
+_STRICT = _Writer(cell=24, link=24)
 
 
 def _plain_spans(spans: Spans) -> str:
@@ -148,60 +234,13 @@ def _plain_spans(spans: Spans) -> str:
 
 
 def _plain_span(span: Span) -> str:
-    return visible(cut(_words_of(span), LONGEST_SPAN))
-
-
-def _words_of(span: Span) -> str:
     match span:
         case str():
-            return span
+            return visible(cut(span, LONGEST_SPAN))
         case Pill(target=target):
-            return target
+            return visible(cut(target, LONGEST_IDENTIFIER))
         case Mono(text=text) | Strong(text=text):
-            return text
-
-
-def _html(block: Block) -> str:
-    match block:
-        case Paragraph(spans=spans):
-            return f"<p>{_html_spans(spans)}</p>"
-        case Code(text=text):
-            return f"<pre><code>{escape(_visible_lines(text))}</code></pre>"
-        case Bullets(items=items):
-            return f"<ul>{''.join(f'<li>{_html_spans(item)}</li>' for item in items)}</ul>"
-        case Facts(rows=rows):
-            lines = (
-                f"<tr><td><strong>{escape(visible(name))}</strong></td>"
-                f"<td>{_html_spans(spans)}</td></tr>"
-                for name, spans in rows
-            )
-            return f"<table><tbody>{''.join(lines)}</tbody></table>"
-        case Table(columns=columns, rows=table):
-            heading = "".join(f"<th>{escape(visible(name))}</th>" for name in columns)
-            lines = (
-                f"<tr>{''.join(f'<td>{_html_span(span)}</td>' for span in row)}</tr>"
-                for row in table
-            )
-            return (
-                f"<table><thead><tr>{heading}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-            )
-
-
-def _html_spans(spans: Spans) -> str:
-    return "".join(_html_span(span) for span in spans)
-
-
-def _html_span(span: Span) -> str:
-    text = escape(_plain_span(span))
-    match span:
-        case str():
-            return text
-        case Pill(target=target):
-            return f'<a href="https://matrix.to/#/{_encoded(target)}">{text}</a>'
-        case Mono():
-            return f"<code>{text}</code>"
-        case Strong():
-            return f"<strong>{text}</strong>"
+            return visible(cut(text, LONGEST_SPAN))
 
 
 def _encoded(target: str) -> str:

@@ -1,6 +1,7 @@
 """Text that others wrote, made safe to look at, and words that were nearly right."""
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -9,6 +10,15 @@ from collections.abc import Iterable
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 # Joiners inside emoji sequences and scripts that need them: harmless and common in names.
 _JOINERS = frozenset("\u200c\u200d")
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+# PostgreSQL takes no NUL in a text; nothing that encodes as UTF-8 takes a lone surrogate.
+_NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """Return the text as every database takes it: each character it would refuse is replaced."""
+    return _NOT_STORABLE.sub(REPLACEMENT, text)
 
 
 def is_control(character: str) -> bool:

@@ -294,7 +294,7 @@ async def test_the_tables_work_on_postgresql_too(postgres: Postgres) -> None:
         async with bot.running():
             await bot.push(asked, late)
             await bot.until_said(1)
-            relation = {"event_id": "$steward-question-$one", "rel_type": "m.annotation"}
+            relation = {"event_id": bot.messenger.question(), "rel_type": "m.annotation"}
             yes = {**asked, "event_id": "$yes", "type": "m.reaction"}
             await bot.push({**yes, "content": {"m.relates_to": {**relation, "key": "✅"}}})
             await bot.until_said(2)

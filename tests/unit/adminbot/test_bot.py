@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from adminbot.alarms import Alarms
 from adminbot.audit_trail import AuditTrail
 from adminbot.bot import AdminBot
 from adminbot.commands import catalogue
@@ -135,8 +136,9 @@ def build(database: Database) -> World:
     )
     around = surroundings(first_words=commands.first_words)
     intake = Intake(crypto, DirectChats(facts), store, clock, around, asyncio.Event())
-    worker = Worker(dispatcher, intake, store, database, clock, 300_000)
-    bot = AdminBot(intake, worker, database)
+    worker = Worker(dispatcher, intake, store, clock, 300_000)
+    alarms = Alarms(database, messenger, ())
+    bot = AdminBot(intake, worker, alarms, database)
     return World(bot, admin, messenger, sender, crypto, clock, database)
 
 
@@ -327,7 +329,7 @@ async def test_question_and_reaction_through_the_whole_bot(world: World) -> None
         await world.until_said(1)
         relation = {
             "rel_type": "m.annotation",
-            "event_id": "$steward-question-$command",
+            "event_id": world.messenger.question(),
             "key": "✅",
         }
         yes = {

@@ -13,12 +13,13 @@ from adminbot.dispatch import Dispatcher
 from adminbot.engine.catalogue import Catalogue
 from adminbot.engine.confirm import Reaction, Spoken
 from adminbot.engine.intake import Confirmation, Request
+from adminbot.engine.waiting import Job
 from adminbot.facts import Facts
 from adminbot.replies import Replies
-from adminbot.store import Job, Store
+from adminbot.store import Store
 from common.crypto.port import Trust
 from common.database.pool import Database
-from common.errors import TransientError
+from common.errors import PermanentError, TransientError
 from common.homeserver.synapse.rooms import Event, StateEvent
 from common.homeserver.synapse.users import UserDetails
 from common.ids import EventId, RoomId, UserId
@@ -112,7 +113,7 @@ def the_server() -> FakeAdmin:
         members={
             DIRECT: (ADMIN, ME, AUDITBOT),
             SHARED: (ADMIN, ALICE, BOB, PUPPET, ME),
-            CONTROL: (ADMIN, BOB, ME),
+            CONTROL: (ADMIN, ME, AUDITBOT),
             ALICES: (ALICE, ME),
         },
         state={
@@ -274,11 +275,42 @@ async def test_names_chosen_by_others_are_escaped(world: World) -> None:
     assert "&lt;b&gt;Lobby" in content["formatted_body"]
 
 
-async def test_bridged_accounts_are_not_even_answered(world: World) -> None:
-    await world.give(request("user list", sender=PUPPET, room=SHARED))
+@pytest.mark.parametrize("text", ["user list", "user lizt", "user list --help", "nonsense", "“"])
+@pytest.mark.parametrize(
+    "account",
+    [
+        UserDetails(PUPPET, appservice_id="irc", admin=True),
+        UserDetails(PUPPET, user_type="bot", admin=True),
+        UserDetails(PUPPET, admin=True, suspended=True),
+        UserDetails(PUPPET, admin=True, locked=True),
+        UserDetails(PUPPET, admin=True, deactivated=True),
+    ],
+    ids=["bridged", "bot", "suspended", "locked", "deactivated"],
+)
+async def test_accounts_that_are_not_heard_are_not_answered_whatever_they_say(
+    world: World, account: UserDetails, text: str
+) -> None:
+    world.admin.users[PUPPET] = account
+
+    await world.give(request(text, sender=PUPPET, room=SHARED))
 
     assert world.messenger.said == {}
-    assert await world.trail() == [("refused", "user list")]
+    assert await world.trail() == [("refused", "")]
+    assert await world.store.jobs(10) == []
+
+
+async def test_who_lost_their_account_meanwhile_is_not_answered_on_confirming(
+    world: World,
+) -> None:
+    asked = await question(world)
+    world.admin.users[ADMIN] = UserDetails(ADMIN, admin=True, suspended=True)
+    said = len(world.messenger.said)
+
+    assert await world.confirm(Reaction(asked))
+
+    assert world.done == []
+    assert len(world.messenger.said) == said
+    assert await world.store.interrupted() == []
 
 
 @pytest.mark.parametrize(
@@ -308,25 +340,6 @@ async def test_what_was_said_before_the_bot_came_is_not_obeyed(world: World) -> 
     assert world.messenger.said == {}
 
 
-@pytest.mark.parametrize(
-    ("account", "closed"),
-    [
-        (UserDetails(ADMIN, admin=True, suspended=True), "suspended"),
-        (UserDetails(ADMIN, admin=True, locked=True), "locked"),
-        (UserDetails(ADMIN, admin=True, deactivated=True), "deactivated"),
-    ],
-)
-async def test_the_admin_flag_of_a_closed_account_is_worth_nothing(
-    world: World, account: UserDetails, closed: str
-) -> None:
-    world.admin.users[ADMIN] = account
-
-    await world.give(request("test rename alice"))
-
-    assert world.done == []
-    assert f"Your account is {closed}" in world.said
-
-
 async def test_a_harmless_plan_is_carried_out_at_once(world: World) -> None:
     await world.give(request("test rename alice"))
 
@@ -342,7 +355,7 @@ CLOSE = request("test close alice")
 async def question(world: World) -> EventId:
     await world.give(CLOSE)
     assert world.done == []
-    return EventId("$steward-question-$command")
+    return world.messenger.question()
 
 
 async def test_nothing_happens_before_the_confirmation(world: World) -> None:
@@ -441,7 +454,7 @@ async def test_who_lost_the_right_meanwhile_cannot_confirm(world: World) -> None
 async def test_where_a_name_must_be_typed_a_reaction_is_not_enough(world: World) -> None:
     await world.give(request("test close alice --by-name"))
 
-    assert not await world.confirm(Reaction(EventId("$steward-question-$command")))
+    assert not await world.confirm(Reaction(world.messenger.question()))
     assert not await world.confirm(Spoken("@ALICE:example.org"))
     assert world.sender.sent == []
     assert await world.confirm(Spoken("@alice:example.org"))
@@ -450,15 +463,14 @@ async def test_where_a_name_must_be_typed_a_reaction_is_not_enough(world: World)
 
 
 async def test_a_reaction_that_overtakes_the_questions_name_counts(world: World) -> None:
-    given = Confirmation(
-        EventId("$yes"), DIRECT, ADMIN, Reaction(EventId("$steward-question-$command"))
-    )
     original = world.messenger.send
 
     async def slow(*arguments: Any, **options: Any) -> EventId:
+        sent = await original(*arguments, **options)
+        given = Confirmation(EventId("$yes"), DIRECT, ADMIN, Reaction(sent))
         async with world.database.transaction() as connection:
             assert not await world.store.take_confirmation(connection, given)
-        return await original(*arguments, **options)
+        return sent
 
     world.messenger.send = slow  # type: ignore[method-assign]
     await question(world)
@@ -543,3 +555,79 @@ async def test_arguments_that_could_not_be_read_are_not_written_down(world: Worl
 
     assert "one word too many" in world.said
     assert await world.trail() == [("mistyped", "user show")]
+
+
+async def test_the_line_is_pointed_at_in_private_only(world: World) -> None:
+    await world.give(request("user show alice geheim"))
+    assert "user show alice geheim\n                ^^^^^^" in world.said
+
+    given = request("room show #lobby --reason geheim", sender=BOB, room=SHARED)
+    await world.give(replace(given, event=EventId("$2")))
+    assert "--reason" in world.said
+    assert "geheim" not in world.said
+
+
+async def test_a_plan_that_changed_before_it_was_asked_about_is_another_question(
+    world: World,
+) -> None:
+    original, first = world.messenger.send, []
+
+    async def lost(*arguments: Any, **options: Any) -> EventId:
+        first.append(await original(*arguments, **options))
+        raise PermanentError("the answer was lost")
+
+    world.messenger.send = lost  # type: ignore[method-assign]
+    with pytest.raises(PermanentError):
+        await world.give(CLOSE)
+    world.messenger.send = original  # type: ignore[method-assign]
+    world.admin.users[BOB] = UserDetails(BOB, displayname=f"shadow of {ALICE}")
+    (job,) = await world.store.jobs(10)
+    await world.dispatcher.obey(job)
+
+    assert "and 1 shadows?" in world.said
+    assert not await world.confirm(Reaction(first[0]))
+    assert world.done == []
+    assert await world.confirm(Reaction(world.messenger.question()))
+    assert len(world.done) == 2
+
+
+async def test_a_typed_name_confirms_only_what_was_shown(world: World) -> None:
+    original = world.messenger.send
+
+    async def lost(*arguments: Any, **options: Any) -> EventId:
+        await original(*arguments, **options)
+        raise PermanentError("the answer was lost")
+
+    world.messenger.send = lost  # type: ignore[method-assign]
+    with pytest.raises(PermanentError):
+        await world.give(request("test close alice --by-name"))
+    world.messenger.send = original  # type: ignore[method-assign]
+
+    assert not await world.confirm(Spoken("@alice:example.org"))
+
+
+async def test_a_plan_that_is_carried_out_at_once_is_carried_out_once(world: World) -> None:
+    given = request("test rename alice")
+    await world.give(given)
+
+    await world.dispatcher.obey(Job(given, None, 0))
+
+    assert len(world.done) == 1
+
+
+@pytest.mark.parametrize(
+    ("trust", "said"),
+    [
+        (None, "not encrypted"),
+        (Trust.CROSS_SIGNED, "encrypted, from a device that you have verified"),
+        (Trust.UNVERIFIED_DEVICE, "encrypted, from a device that you have not verified"),
+        (Trust.UNKNOWN_DEVICE, "encrypted, from a device that I do not know"),
+        (Trust.IDENTITY_CHANGED, "encrypted; your identity has changed since I first saw it"),
+    ],
+)
+async def test_whoami_says_how_the_message_came(
+    world: World, trust: Trust | None, said: str
+) -> None:
+    await world.give(request("whoami"), trust)
+
+    assert f"Your message:         {said}\n" in world.said

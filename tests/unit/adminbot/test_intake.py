@@ -1,9 +1,12 @@
 """Which events are obeyed: everything else must be ignored without a sound."""
 
+import asyncio
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adminbot.engine.confirm import Reaction, Spoken
@@ -16,8 +19,17 @@ from adminbot.engine.intake import (
     open_envelope,
     recognise,
 )
+from adminbot.engine.line import LineError, parse_line
+from adminbot.facts import Facts
+from adminbot.intake import Batch, DirectChats, Intake
+from adminbot.store import Store
+from common.crypto.port import EncryptedEvent, Reading
+from common.database.migrations import upgrade_table
+from common.database.pool import Connection, Database
 from common.ids import EventId
-from tests.unit.adminbot.world import ALICE, AUDITBOT, ME, NOW_MS, message, surroundings
+from common.inbox.port import Entry, EntryKind, Source
+from tests.unit.adminbot.test_dispatch import the_server
+from tests.unit.adminbot.world import ALICE, AUDITBOT, ME, NOW_MS, FakeClock, message, surroundings
 
 
 def meaning(event: object, *, direct: bool = False) -> Request | Confirmation | Ignored:
@@ -192,3 +204,63 @@ def test_no_content_breaks_the_intake(name: str, value: object, kind: str) -> No
     meaning(changed(HELP, type=kind, content=content), direct=True)
     relation = {"rel_type": "m.annotation", "key": "✅", "event_id": "$q", name: value}
     meaning(changed(HELP, type=kind, content={"m.relates_to": relation}))
+
+
+class Mute:
+    """A crypto machine that is asked nothing."""
+
+    async def decrypt(
+        self, connection: Connection, events: Sequence[EncryptedEvent]
+    ) -> Sequence[Reading]:
+        raise AssertionError(events)
+
+
+def sort(event: object, database: Database) -> Batch:
+    """Sort one event as the bot does, from its bytes."""
+    clock = FakeClock()
+    facts = Facts(the_server(), ME, frozenset({ME, AUDITBOT}), (), ())
+    intake = Intake(
+        Mute(),
+        DirectChats(facts),
+        Store(database, clock),
+        clock,
+        surroundings(),
+        asyncio.Event(),
+    )
+    body = json.dumps(event).encode()
+    entry = Entry(1, EntryKind.EVENT, body, Source.TRANSACTION, "", "", 0)
+    return asyncio.run(intake.sort([entry]))
+
+
+@pytest.fixture(scope="module")
+def unopened() -> Database:
+    """A database that nothing may ask."""
+    return Database("sqlite:nowhere.db", upgrade_table())
+
+
+@settings(max_examples=150)
+@given(fields, json_values)
+@example("type", [])
+@example("type", {})
+@example("room_id", [])
+@example("origin_server_ts", 2**63)
+def test_no_value_anywhere_breaks_the_sorting(
+    unopened: Database, name: str, value: object
+) -> None:
+    sort(changed(HELP, **{name: value}), unopened)
+    sort({**HELP, "type": "m.room.member", "state_key": "", name: value}, unopened)
+    sort(changed(message("help"), **{name: value}), unopened)
+
+
+def test_a_moment_that_no_database_holds_is_malformed() -> None:
+    assert meaning(changed(HELP, origin_server_ts=2**53)) is Ignored.MALFORMED
+
+
+@pytest.mark.parametrize("bad", ["\x00", "\ud800"])
+def test_what_cannot_be_stored_is_replaced_visibly(bad: str) -> None:
+    found = meaning(message(f"!help {bad}x", {"formatted_body": f"<b>{bad}</b>"}))
+
+    assert isinstance(found, Request)
+    assert (found.text, found.formatted) == ("help \ufffdx", "<b>\ufffd</b>")
+    with pytest.raises(LineError, match="cannot be read"):
+        parse_line(found.text)

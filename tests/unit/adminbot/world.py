@@ -15,7 +15,7 @@ from adminbot.engine.supply import HealthReport
 from adminbot.engine.values import Setting
 from common.crypto.port import EncryptedEvent, Reading
 from common.database.pool import Connection
-from common.errors import TransientError
+from common.errors import StewardError, TransientError
 from common.homeserver.errors import NotFoundError, RefusedError
 from common.homeserver.port import (
     AdminReader,
@@ -97,12 +97,15 @@ class FakeAdmin:
 
     users: dict[UserId, UserDetails] = field(default_factory=dict)
     members: dict[RoomId, tuple[UserId, ...]] = field(default_factory=dict)
+    others: dict[RoomId, dict[UserId, object]] = field(default_factory=dict)
+    names: dict[RoomId, str] = field(default_factory=dict)
     state: dict[RoomId, list[StateEvent]] = field(default_factory=dict)
     aliases: dict[str, RoomId] = field(default_factory=dict)
     events: dict[EventId, Event] = field(default_factory=dict)
     changes: list[HttpChange] = field(default_factory=list)
     reads: list[object] = field(default_factory=list)
     refuse_change: Callable[[HttpChange], bool] = lambda call: False
+    refuse_read: Callable[[object], StewardError | None] = lambda request: None
     away: int = 0
 
     async def read(self, request: ReadRequest[T]) -> T:
@@ -110,6 +113,8 @@ class FakeAdmin:
         if self.away:
             self.away -= 1
             raise TransientError("The homeserver is away.")
+        if refusal := self.refuse_read(request):
+            raise refusal
         return cast(T, self._answer(request))
 
     async def change(self, request: ChangeRequest[T]) -> T:
@@ -142,16 +147,22 @@ class FakeAdmin:
                 return RoomDetails(
                     room_id=room,
                     joined_members=len(people),
-                    name=None if room == DIRECT else "<b>Lobby</b>",
+                    name=self.names.get(room, None if room == DIRECT else "<b>Lobby</b>"),
                     version="12",
                 )
             case ListRooms():
                 return RoomPage(
-                    rooms=tuple(RoomDetails(room_id=room) for room in self.members),
+                    rooms=tuple(
+                        RoomDetails(room_id=room, name=self.names.get(room))
+                        for room in self.members
+                    ),
                     total_rooms=len(self.members),
                 )
             case ListRoomMembers(room=room):
                 return self._known(self.members, room)
+            case GetRoomState(room=room, type="m.room.member"):
+                self._known(self.members, room)
+                return self._memberships(room)
             case GetRoomState(room=room, type=type_):
                 return tuple(one for one in self.state.get(room, []) if type_ in {None, one.type})
             case GetStateEvent(room=room):
@@ -163,6 +174,13 @@ class FakeAdmin:
                 return self._known(self.aliases, alias)
             case _:
                 raise AssertionError(request)
+
+    def _memberships(self, room: RoomId) -> tuple[StateEvent, ...]:
+        members = dict.fromkeys(self.members[room], "join") | self.others.get(room, {})
+        return tuple(
+            StateEvent("m.room.member", ME, EventId("$m"), user, 0, {"membership": membership})
+            for user, membership in members.items()
+        )
 
     def _known(self, where: Mapping[Any, Any], key: object) -> Any:
         if key not in where:
@@ -195,6 +213,7 @@ class FakeMessenger:
 
     said: dict[str, tuple[RoomId, Json]] = field(default_factory=dict)
     away: int = 0
+    refuse: Callable[[Json], StewardError | None] = lambda content: None
     spoke: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def send(
@@ -203,10 +222,16 @@ class FakeMessenger:
         if self.away:
             self.away -= 1
             raise TransientError("The homeserver is away.")
+        if refusal := self.refuse(content):
+            raise refusal
         async with self.spoke:
             self.said.setdefault(txn_id, (room_id, content))
             self.spoke.notify_all()
         return EventId(f"${txn_id}")
+
+    def question(self) -> EventId:
+        """Return the latest question."""
+        return EventId(f"${[name for name in self.said if '-question-' in name][-1]}")
 
     @property
     def bodies(self) -> list[str]:
