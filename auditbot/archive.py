@@ -13,7 +13,7 @@ from typing import Protocol
 from auditbot.segments import SealedSegment, Segments, StreamPlace
 from auditbot.storage.port import ObjectStore
 from common.clock import Clock
-from common.errors import PermanentError, StewardError, TransientError
+from common.errors import ConfigError, PermanentError, TransientError
 from common.inbox.signal import Signal
 from common.telemetry.log import Log
 
@@ -166,7 +166,7 @@ class Archive:
                 for destination in self._destinations.values():
                     destination.not_before = 0.0
                 await self.upload()
-        except (TimeoutError, StewardError) as error:
+        except (TimeoutError, TransientError, PermanentError, ConfigError) as error:
             log.warning(
                 "the rest will be stored after the next start", reason=str(error) or "no time left"
             )

@@ -9,9 +9,8 @@ import msgspec
 from auditbot.archive import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, Archive
 from auditbot.late_keys import LateKeys
 from auditbot.ledger import Writing, export_of, open_stream
-from auditbot.pipeline.hostile import read_envelope
 from auditbot.pipeline.segment import Limits
-from auditbot.recorder import Item, Recorder
+from auditbot.recorder import Recorder, item_of
 from auditbot.room_fetch import RoomFetch
 from auditbot.rooms import Rooms
 from auditbot.segments import Segments, StreamPlace
@@ -23,12 +22,16 @@ from common.config.schema import Config
 from common.crypto.port import SessionRef
 from common.database.pool import Connection, Database
 from common.errors import TransientError
+from common.identity import lost_devices
 from common.inbox.consumer import Effect
 from common.inbox.port import Entry, EntryKind
 from common.inbox.signal import Signal
 from common.telemetry.log import Log
 
 log = Log("audit")
+
+LOOK_SECONDS = 15.0
+"""How often it is looked whether an unreadable message is to be tried again."""
 
 
 @dataclass
@@ -51,15 +54,11 @@ class Auditbot:
         if recorder is None:
             return _nothing
         await self._settle()
-        items = [
-            Item(entry, read_envelope(entry.body))
-            for entry in entries
-            if entry.kind is EntryKind.EVENT
-        ]
-        states = await self.fetch.missing(items)
+        events = [entry for entry in entries if entry.kind is EntryKind.EVENT]
+        await self.fetch.learn(map(item_of, events))
 
         async def record(connection: Connection) -> None:
-            await recorder.record(connection, items, states)
+            await recorder.record(connection, events)
 
         return record
 
@@ -74,6 +73,7 @@ class Auditbot:
         """Cut, seal and upload until cancelled; read what a key came for before we started."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._begin())
+            group.create_task(self._retry_when_due())
             group.create_task(self.archive.run())
 
     async def _begin(self) -> None:
@@ -90,18 +90,31 @@ class Auditbot:
             else:
                 return
 
+    async def _retry_when_due(self) -> None:
+        while self.late_keys is not None:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                read = await self.late_keys.retry_due()
+            except TransientError as error:
+                log.warning("will try again", wait=LOOK_SECONDS, reason=error)
+            else:
+                if read:
+                    log.info("messages became readable", count=read)
+
     async def _settle(self) -> None:
         """Open the export period that the configuration asks for, and close any other."""
         async with self._settling:
             if self._settled:
                 return
             async with self.database.transaction() as connection:
-                await open_stream(
+                writing = await open_stream(
                     connection,
                     export_of(self.config),
                     server_name=self.config.homeserver.server_name,
                     now_ms=self.clock.now_ms(),
                 )
+                if writing is not None:
+                    await _record_lost_devices(connection, writing)
             self._settled = True
             self.archive.written.notify()
 
@@ -128,10 +141,11 @@ def create_bot(services: Services) -> Bot:
 
     export = export_of(config)
     recorder = late_keys = None
+    rooms = Rooms()
     if export is not None:
         recorder = Recorder(
             crypto=services.crypto,
-            rooms=Rooms(),
+            rooms=rooms,
             export=export,
             server_name=server_name,
             clock=clock,
@@ -148,10 +162,25 @@ def create_bot(services: Services) -> Bot:
         clock=clock,
         database=database,
         archive=Archive(segments, store_of, clock, added),
-        fetch=RoomFetch(services.client, database, clock),
+        fetch=RoomFetch(services.client, database, rooms, clock),
         recorder=recorder,
         late_keys=late_keys,
     )
+
+
+async def _record_lost_devices(connection: Connection, writing: Writing) -> None:
+    """Say in the archive where room keys may be missing: a bot had no device for a while."""
+    for lost in await lost_devices(connection, recorded=True):
+        writing.control(
+            actor="homeserver",
+            action="device_replaced",
+            detail={
+                "account": lost.user_id,
+                "device_id": lost.device_id,
+                "noticed_ms": lost.noticed_ms,
+            },
+        )
+    await writing.write(connection)
 
 
 async def _nothing(_: Connection) -> None:

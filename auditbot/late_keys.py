@@ -10,7 +10,7 @@ from typing import Protocol
 from auditbot.ledger import Export, Writing, open_stream, seen
 from auditbot.pipeline.content import relations
 from auditbot.pipeline.hostile import key, mapping, read_envelope
-from auditbot.pipeline.record import Record, decryption_record, from_line
+from auditbot.pipeline.record import Record, decryption_record, from_line, wire_of
 from common.clock import Clock
 from common.crypto.port import (
     Decrypted,
@@ -26,6 +26,13 @@ FINAL = frozenset({Why.REPLAY, Why.MALFORMED, Why.ROOM_MISMATCH})
 """No key makes these readable."""
 
 _PAGE = 100
+
+_MINUTE = 60_000
+RETRY_AFTER_MS = (
+    *(minutes * _MINUTE for minutes in (1, 5, 30)),
+    *(hours * 60 * _MINUTE for hours in (2, 12, 24, 72)),
+)
+"""How long after an event came it is tried again although no new key was reported."""
 
 
 class Decryption(Protocol):
@@ -52,7 +59,7 @@ def pending(record: Record, line: bytes, reading: Reading | None, name: str) -> 
     """Return what to keep of an event that a key may still make readable."""
     if not isinstance(reading, Undecryptable) or reading.why in FINAL:
         return None
-    if record.wire_json is None or record.enc_session_id is None or record.room_id is None:
+    if record.enc_session_id is None or record.room_id is None:
         return None
     return Pending(name, key(record.room_id), key(record.enc_session_id), line)
 
@@ -61,10 +68,17 @@ async def keep_pending(connection: Connection, waiting: Sequence[Pending], now_m
     """Store events that wait for a key."""
     if waiting:
         await connection.executemany(
-            "INSERT INTO audit_pending (event_id, room_id, session_id, since_ms, line)"
-            " VALUES ($1, $2, $3, $4, $5) ON CONFLICT (event_id) DO NOTHING",
+            "INSERT INTO audit_pending (event_id, room_id, session_id, since_ms, due_ms, line)"
+            " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (event_id) DO NOTHING",
             [
-                (item.event_id, item.room_id, item.session_id, now_ms, item.line)
+                (
+                    item.event_id,
+                    item.room_id,
+                    item.session_id,
+                    now_ms,
+                    now_ms + RETRY_AFTER_MS[0],
+                    item.line,
+                )
                 for item in waiting
             ],
         )
@@ -96,7 +110,28 @@ class LateKeys:
         """Read every pending event; return how many became readable."""
         return await self._retry_pages("1 = 1")
 
-    async def _retry_pages(self, condition: str, *arguments: str) -> int:
+    async def retry_due(self) -> int:
+        """Read the events whose time has come; return how many became readable."""
+        now_ms = self.clock.now_ms()
+        due = await self.database.fetchval(
+            "SELECT COUNT(*) FROM audit_pending WHERE due_ms <= $1", now_ms
+        )
+        if not due:
+            return 0
+        done = await self._retry_pages("due_ms <= $2", now_ms)
+        # Afterwards: whoever is interrupted before this only tries once more.
+        later = " ".join(
+            f"WHEN since_ms + {ms} > $1 THEN since_ms + {ms}" for ms in RETRY_AFTER_MS
+        )
+        async with self.database.transaction() as connection:
+            await connection.execute(
+                f"UPDATE audit_pending SET due_ms = CASE {later} ELSE NULL END"  # noqa: S608
+                " WHERE due_ms <= $1",  # our own numbers
+                now_ms,
+            )
+        return done
+
+    async def _retry_pages(self, condition: str, *arguments: object) -> int:
         after, done = "", 0
         while True:
             async with self.database.transaction() as connection:
@@ -128,7 +163,7 @@ class LateKeys:
         )
         events = [_event(first) for _, first in waiting]
         readings = await self.crypto.decrypt(connection, events)
-        edits = [key(relations({}, event.content)["edit_of"] or "") for event in events]
+        edits = [key(relations(event.content)["edit_of"] or "") for event in events]
         senders = await seen(connection, "event", {target for target in edits if target})
         read: list[tuple[str]] = []
         for (name, first), reading, target in zip(waiting, readings, edits, strict=True):
@@ -149,7 +184,7 @@ class LateKeys:
 
 
 def _event(first: Record) -> EncryptedEvent:
-    envelope = read_envelope((first.wire_json or "").encode())
+    envelope = read_envelope(wire_of(first))
     return EncryptedEvent(
         event_id=envelope.event_id or "",
         room_id=envelope.room_id or "",

@@ -29,7 +29,7 @@ class Export:
 
 @dataclass(slots=True)
 class Writing:
-    """The records of one transaction; ``Ledger.open`` begins it, ``Ledger.close`` writes it."""
+    """The records of one transaction; ``open_stream`` begins it, ``write`` stores them."""
 
     stream: str
     server_name: str
@@ -39,6 +39,8 @@ class Writing:
     open_since_ms: int | None
     began: bool = False
     """Whether a segment begins with one of the records added here."""
+    held_bytes: int = 0
+    """How much was added and not stored yet."""
     _lines: list[tuple[str, int, int, int, int, bytes]] = field(default_factory=list)
     _seen: list[tuple[str, str, str, str, int, str | None]] = field(default_factory=list)
 
@@ -76,12 +78,13 @@ class Writing:
             self.open_since_ms = self.now_ms
             self.began = True
         self.open_bytes += len(line)
+        self.held_bytes += len(line)
         self._lines.append(
             (self.stream, record.seq, len(line), record.ts_received, self.now_ms, line)
         )
 
     async def write(self, connection: Connection) -> None:
-        """Store what was added, in the transaction that ``Ledger.open`` was called in."""
+        """Store what was added, in the transaction that ``open_stream`` was called in."""
         if not self._lines:
             return
         await connection.executemany(
@@ -103,6 +106,9 @@ class Writing:
             self.open_bytes,
             self.open_since_ms,
         )
+        self._lines.clear()
+        self._seen.clear()
+        self.held_bytes = 0
 
 
 async def lock(connection: Connection) -> str | None:

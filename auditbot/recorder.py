@@ -1,19 +1,17 @@
-"""Entries of the inbox → records, room contexts and pending events, in one transaction."""
+"""Entries of the inbox → records, room contexts and pending events, in one transaction.
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+The promise kept: whatever a batch holds, memory holds a bounded portion of it.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from auditbot.late_keys import Decryption, Pending, keep_pending, pending
 from auditbot.ledger import Export, Writing, audiences_seen, open_stream, seen
 from auditbot.pipeline.content import relations
-from auditbot.pipeline.hostile import Envelope, key, mapping
-from auditbot.pipeline.record import (
-    MALFORMED,
-    Arrival,
-    Setting,
-    audience_record,
-    event_record,
-)
+from auditbot.pipeline.hostile import Envelope, key, mapping, read_envelope
+from auditbot.pipeline.reading import MALFORMED
+from auditbot.pipeline.record import Arrival, Setting, audience_record, event_record
 from auditbot.pipeline.room_state import RoomContext, completed, fold
 from auditbot.pipeline.segment import DAY_MS
 from auditbot.rooms import Rooms
@@ -22,8 +20,11 @@ from common.crypto.port import EncryptedEvent, Reading
 from common.database.pool import Connection
 from common.inbox.port import Entry, Source
 
-States = Mapping[str, Sequence[Envelope]]
-"""Room → its whole state, as the homeserver told it."""
+PORTION_BYTES = 2**20
+"""Events looked into at a time; as values in memory they may take some twenty times as much."""
+PORTION_ROOMS = 32
+HELD_BYTES = 4 * 2**20
+"""Lines held before they are stored; one that lists a large room's people may be longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,17 @@ class Item:
     def room(self) -> str:
         """Return the room as a key, ``""`` if the event names none."""
         return key(self.envelope.room_id or "")
+
+    @property
+    def arrival(self) -> Arrival:
+        """Return when and how the event came."""
+        entry = self.entry
+        return Arrival(entry.received_ms, entry.source.value, entry.source_pos)
+
+
+def item_of(entry: Entry) -> Item:
+    """Return an entry with the event in it."""
+    return Item(entry, read_envelope(entry.body))
 
 
 @dataclass(frozen=True)
@@ -52,58 +64,77 @@ class Recorder:
     """What is known of certain senders: our own accounts."""
     written: Callable[[Writing], None]
 
-    async def record(self, connection: Connection, items: Sequence[Item], states: States) -> None:
-        """Record what was not recorded before; ``states`` are rooms seen for the first time."""
+    async def record(self, connection: Connection, entries: Sequence[Entry]) -> None:
+        """Record what was not recorded before."""
         writing = await open_stream(
             connection, self.export, server_name=self.server_name, now_ms=self.clock.now_ms()
         )
-        fresh = await _unseen(connection, items)
-        if writing is None or not fresh:
+        if writing is None:
             return
-        loaded = await self.rooms.load(connection, {item.room for item in fresh if item.room})
+        first_seq = writing.next_seq
+        for portion in _portions(entries):
+            fresh = await _unseen(connection, portion)
+            if fresh:
+                await self._record(connection, writing, fresh)
+        if writing.next_seq != first_seq:
+            self.written(writing)
+
+    async def _record(
+        self, connection: Connection, writing: Writing, items: Sequence[Item]
+    ) -> None:
+        loaded = await self.rooms.load(connection, {item.room for item in items if item.room})
         contexts = dict(loaded)
-        for room, events in states.items():
-            contexts[room] = completed(fold(RoomContext(room), events))
-        settings = await self._settings(connection, fresh, contexts)
-        readings = await self._readings(connection, fresh)
-        await self._write(connection, writing, fresh, settings, readings)
+        readings = await self._readings(connection, items)
+        authors = await _edited_authors(connection, items)
+        listed = _Listed(connection, writing)
+        await listed.look_up(items, contexts.values())
+        waiting: list[Pending] = []
+        # One after the other, and nothing of one is kept: a room of thousands may change with
+        # every event.
+        for item, reading in zip(items, readings, strict=True):
+            setting = self._setting(item, contexts, authors)
+            await listed.add(item, setting.before)
+            record = event_record(item.envelope, reading, writing.place(), item.arrival, setting)
+            name = item.envelope.name
+            line = writing.add(record, name=name, sender=_sender(item.envelope))
+            kept = pending(record, line, reading, name)
+            if kept is not None:
+                waiting.append(kept)
+            if writing.held_bytes >= HELD_BYTES:
+                await writing.write(connection)
+                await keep_pending(connection, waiting, writing.now_ms)
+                waiting = []
+        await writing.write(connection)
+        await keep_pending(connection, waiting, writing.now_ms)
         await self.rooms.save(
             connection, loaded, (room for room in contexts.values() if room.room_id)
         )
-        await writing.write(connection)
-        self.written(writing)
 
-    async def _settings(
+    def _setting(
         self,
-        connection: Connection,
-        items: Sequence[Item],
+        item: Item,
         contexts: dict[str, RoomContext],
-    ) -> list[Setting]:
-        """Fold the events into the rooms and return what surrounded each."""
-        edits = [
-            key(relations({}, mapping(item.envelope.content))["edit_of"] or "") for item in items
-        ]
-        senders = await seen(connection, "event", {target for target in edits if target})
-        senders.update({item.envelope.name: _sender(item.envelope) for item in items})
-        settings = []
-        for item, target in zip(items, edits, strict=True):
-            event = item.envelope
-            before = contexts.get(item.room) or RoomContext(item.room)
+        authors: Mapping[str, str | None],
+    ) -> Setting:
+        """Fold an event into its room and return what surrounded it."""
+        event = item.envelope
+        before = contexts.get(item.room) or RoomContext(item.room)
+        after = fold(
+            before,
+            [event],
             # What the second feed finds was missed by the first: newer events may be here.
-            late = item.entry.source is not Source.TRANSACTION
-            after = fold(before, [event], late=late)
-            if event.type == "m.room.create" and event.state_key == "":
-                after = completed(after)
-            contexts[item.room] = after
-            settings.append(
-                Setting(
-                    before=before,
-                    after=after,
-                    sender_kind=self.sender_kinds.get(event.sender or ""),
-                    edited_sender=senders.get(target),
-                )
-            )
-        return settings
+            late=item.entry.source is not Source.TRANSACTION,
+            received_ms=item.entry.received_ms,
+        )
+        if event.type == "m.room.create" and event.state_key == "":
+            after = completed(after)
+        contexts[item.room] = after
+        return Setting(
+            before=before,
+            after=after,
+            sender_kind=self.sender_kinds.get(event.sender or ""),
+            edited_sender=authors.get(_edited(event)),
+        )
 
     async def _readings(
         self, connection: Connection, items: Sequence[Item]
@@ -111,7 +142,7 @@ class Recorder:
         events = {
             place: event
             for place, item in enumerate(items)
-            if (event := _encrypted(item.envelope)) is not None
+            if (event := encrypted_event(item.envelope)) is not None
         }
         found: Sequence[Reading] = ()
         if events:
@@ -122,50 +153,71 @@ class Recorder:
             for place, item in enumerate(items)
         ]
 
-    async def _write(
-        self,
-        connection: Connection,
-        writing: Writing,
-        items: Sequence[Item],
-        settings: Sequence[Setting],
-        readings: Sequence[Reading | None],
-    ) -> None:
-        listed: set[tuple[str, str]] = set()
-        for day in {_day(writing, item) for item in items}:
-            ids = {
-                setting.before.audience_id
-                for setting in settings
-                if setting.before.complete and setting.before.joined
-            }
-            listed.update((day, id_) for id_ in await audiences_seen(connection, day, ids))
-        waiting: list[Pending] = []
-        for item, setting, reading in zip(items, settings, readings, strict=True):
-            arrival = Arrival(
-                item.entry.received_ms, item.entry.source.value, item.entry.source_pos
-            )
-            _list_audience(writing, _day(writing, item), setting.before, arrival, listed)
-            record = event_record(item.envelope, reading, writing.place(), arrival, setting)
-            name = item.envelope.name
-            line = writing.add(record, name=name, sender=_sender(item.envelope))
-            kept = pending(record, line, reading, name)
-            if kept is not None:
-                waiting.append(kept)
-        await keep_pending(connection, waiting, writing.now_ms)
+
+@dataclass
+class _Listed:
+    """Says who the people are that an ``audience_id`` stands for, once a day and stream.
+
+    It is said when an event that is no membership change cites it. Between two such events every
+    membership change is a record of its own, so nothing is lost; a list for each of them would
+    cost the square of a crowd that joins.
+    """
+
+    connection: Connection
+    writing: Writing
+    _known: set[tuple[str, str]] = field(default_factory=set)
+
+    async def look_up(self, items: Sequence[Item], rooms: Collection[RoomContext]) -> None:
+        """Ask at once for what most of the events will cite."""
+        ids = {room.audience_id for room in rooms if room.complete and room.joined}
+        for day in {_day(self.writing, item) for item in items}:
+            found = await audiences_seen(self.connection, day, ids)
+            self._known.update((day, id_) for id_ in found)
+
+    async def add(self, item: Item, room: RoomContext) -> None:
+        """Add the list of a room's people if an event is the first to cite it."""
+        if not room.complete or not room.joined or _is_membership(item.envelope):
+            return
+        day, id_ = _day(self.writing, item), room.audience_id
+        if (day, id_) in self._known:
+            return
+        self._known.add((day, id_))
+        if not await audiences_seen(self.connection, day, [id_]):
+            record = audience_record(room, self.writing.place(), item.arrival)
+            self.writing.add(record, name=id_, sub_key=day)
 
 
-def _list_audience(
-    writing: Writing,
-    day: str,
-    room: RoomContext,
-    arrival: Arrival,
-    listed: set[tuple[str, str]],
-) -> None:
-    """Say once a day and stream who the people are that an ``audience_id`` stands for."""
-    if not room.complete or not room.joined or (day, room.audience_id) in listed:
-        return
-    listed.add((day, room.audience_id))
-    record = audience_record(room, writing.place(), arrival)
-    writing.add(record, name=room.audience_id, sub_key=day)
+def _portions(entries: Sequence[Entry]) -> Iterator[list[Item]]:
+    """Yield the events of a batch in order, so many at a time as memory may hold."""
+    portion: list[Item] = []
+    rooms: set[str] = set()
+    size = 0
+    for entry in entries:
+        item = item_of(entry)
+        rooms.add(item.room)
+        size += len(entry.body)
+        if portion and (size > PORTION_BYTES or len(rooms) > PORTION_ROOMS):
+            yield portion
+            portion, rooms, size = [], {item.room}, len(entry.body)
+        portion.append(item)
+    if portion:
+        yield portion
+
+
+async def _edited_authors(connection: Connection, items: Sequence[Item]) -> dict[str, str | None]:
+    """Return who wrote the events that these edit, as far as they are archived."""
+    targets = {_edited(item.envelope) for item in items} - {""}
+    authors = await seen(connection, "event", targets)
+    authors.update({item.envelope.name: _sender(item.envelope) for item in items})
+    return authors
+
+
+def _edited(event: Envelope) -> str:
+    return key(relations(mapping(event.content))["edit_of"] or "")
+
+
+def _is_membership(event: Envelope) -> bool:
+    return event.type == "m.room.member" and event.state_key is not None
 
 
 async def _unseen(connection: Connection, items: Sequence[Item]) -> list[Item]:
@@ -194,8 +246,9 @@ def _has_ciphertext(event: Envelope) -> bool:
     )
 
 
-def _encrypted(event: Envelope) -> EncryptedEvent | None:
-    if not _has_ciphertext(event) or not event.exact or event.content is None:
+def encrypted_event(event: Envelope) -> EncryptedEvent | None:
+    """Return what there is to decrypt, whatever junk stands beside the ciphertext."""
+    if not _has_ciphertext(event) or event.content is None:
         return None
     if not event.event_id or not event.room_id or not event.sender:
         return None

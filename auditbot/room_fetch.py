@@ -1,11 +1,12 @@
 """Ask the homeserver once what a room is like that was there before we were."""
 
-import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from auditbot.pipeline.hostile import Envelope, envelope
+from auditbot.pipeline.room_state import RoomContext, completed, fold
 from auditbot.recorder import Item
+from auditbot.rooms import Rooms
 from common.clock import Clock
 from common.database.pool import Database
 from common.errors import TransientError
@@ -13,7 +14,6 @@ from common.ids import RoomId
 from common.matrix.client import MatrixClient, MatrixError
 from common.telemetry.log import Log
 
-AT_ONCE = 4
 AGAIN_SECONDS = 60.0
 """How long an unreadable room's events are recorded with what is known before asking again."""
 _MOST_REMEMBERED = 50_000
@@ -27,57 +27,46 @@ class RoomFetch:
 
     client: MatrixClient
     database: Database
+    rooms: Rooms
     clock: Clock
     _tried: dict[str, float] = field(default_factory=dict)
 
-    async def missing(self, items: Sequence[Item]) -> dict[str, list[Envelope]]:
-        """Return the state of the rooms of a batch that are not known yet, as far as allowed.
+    async def learn(self, items: Iterable[Item]) -> None:
+        """Store the state of the rooms of a batch that are not known yet, as far as allowed.
 
         Nothing waits for it: a room that cannot be read is recorded with what is known.
         """
-        created = {
-            item.room
-            for item in items
-            if item.envelope.type == "m.room.create" and item.envelope.state_key == ""
-        }
-        rooms = {item.room: item.envelope.room_id for item in items if item.envelope.room_id}
-        unknown = await self._unknown(rooms.keys() - created)
-        joined = {item.room for item in items if self._own_join(item.envelope)}
+        rooms: dict[str, str] = {}
+        created: set[str] = set()
+        joined: set[str] = set()
+        for item in items:
+            event = item.envelope
+            if event.room_id:
+                rooms[item.room] = event.room_id
+            if event.type == "m.room.create" and event.state_key == "":
+                created.add(item.room)
+            if self._own_join(event):
+                joined.add(item.room)
         now = self.clock.monotonic()
-        wanted = [
-            room
-            for room in sorted(unknown)
-            if room in joined or now - self._tried.get(room, -AGAIN_SECONDS) >= AGAIN_SECONDS
-        ]
-        if not wanted:
-            return {}
-        if len(self._tried) > _MOST_REMEMBERED:
-            self._tried.clear()
-        self._tried.update(dict.fromkeys(wanted, now))
-        found: dict[str, list[Envelope]] = {}
-        slots = asyncio.Semaphore(AT_ONCE)
-        async with asyncio.TaskGroup() as group:
-            for room in wanted:
-                group.create_task(self._fetch(slots, room, RoomId(rooms[room] or ""), found))
-        for room in found:
-            self._tried.pop(room, None)
-        return found
+        for room in sorted(await self._unknown(rooms.keys() - created)):
+            if room in joined or now - self._tried.get(room, -AGAIN_SECONDS) >= AGAIN_SECONDS:
+                if len(self._tried) > _MOST_REMEMBERED:
+                    self._tried.clear()
+                self._tried[room] = now
+                # One at a time: a room of thousands is large until it is stored.
+                await self._fetch(room, RoomId(rooms[room]))
 
-    async def _fetch(
-        self,
-        slots: asyncio.Semaphore,
-        room: str,
-        room_id: RoomId,
-        found: dict[str, list[Envelope]],
-    ) -> None:
+    async def _fetch(self, room: str, room_id: RoomId) -> None:
         try:
-            async with slots:
-                state = await self.client.state(room_id)
+            state = await self.client.state(room_id)
         except (MatrixError, TransientError) as error:
             # Before we are a member this is the usual answer.
             log.debug("the state of a room is not readable", room=room_id, reason=error)
             return
-        found[room] = [envelope(event) for event in state]
+        found = fold(RoomContext(room), map(envelope, state), received_ms=self.clock.now_ms())
+        async with self.database.transaction() as connection:
+            await self.rooms.replace(connection, completed(found))
+        del self._tried[room]
 
     async def _unknown(self, rooms: Iterable[str]) -> set[str]:
         wanted = sorted(rooms)

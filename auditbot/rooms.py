@@ -102,6 +102,11 @@ class Rooms:
             await _save_members(connection, context, known.members if known is not None else {})
             self._keep(context.room_id, _Cached(revision, context))
 
+    async def replace(self, connection: Connection, context: RoomContext) -> None:
+        """Store a room whose whole state is known, in the place of what was known of it."""
+        await connection.execute("DELETE FROM audit_member WHERE room_id = $1", context.room_id)
+        await self.save(connection, {}, [context])
+
     def _keep(self, room_id: str, entry: _Cached) -> None:
         old = self._cache.pop(room_id, None)
         self._members -= len(old.context.members) if old is not None else 0

@@ -8,6 +8,9 @@ from auditbot.ledger import lock
 from auditbot.pipeline.seal import FRAME_BYTES, compress, object_key
 from auditbot.pipeline.segment import Limits, Line, Segment, cut, due_ms, is_old
 from common.database.pool import Connection, Database, Row
+from common.telemetry.log import Log
+
+log = Log("audit.segments")
 
 _PAGE = 256
 _MOST_LINES = 200_000
@@ -41,6 +44,8 @@ class Segments:
         self._database = database
         self._server_name = server_name
         self._limits = limits
+        self._stopped: set[str] = set()
+        """Streams with a segment that cannot be built, until the next start."""
 
     async def cut_due(self, *, now_ms: int, flush: bool = False) -> int | None:
         """Write down which segments are closed; return when to look again, if ever."""
@@ -62,14 +67,23 @@ class Segments:
 
     async def build_next(self, *, now_ms: int) -> bool:
         """Build the body of one segment that was cut; the same bytes however often tried."""
-        row = await self._database.fetchrow(
-            "SELECT stream, first_seq, last_seq FROM audit_segment WHERE state = 'cut'"
-            " ORDER BY stream, first_seq LIMIT 1"
-        )
+        row = await self._next_cut()
         if row is None:
             return False
         stream, first, last = row["stream"], row["first_seq"], row["last_seq"]
-        body = await self._body(stream, first, last)
+        body, count = await self._body(stream, first, last)
+        if count != last - first + 1:
+            # The lines are all there is of these events: without them being in the body whole,
+            # they stay, and so does all that comes after them in the stream.
+            self._stopped.add(stream)
+            log.error(
+                "records are missing in the database: this stream is not stored any further",
+                stream=stream,
+                first_seq=first,
+                last_seq=last,
+                found=count,
+            )
+            return True
         digest = hashlib.sha256(body).hexdigest()
         async with self._database.transaction() as connection:
             await connection.execute(
@@ -174,9 +188,20 @@ class Segments:
             object_key(self._server_name, stream, segment),
         )
 
-    async def _body(self, stream: str, first: int, last: int) -> bytes:
-        """Read and compress page by page: memory holds one frame and the compressed rest."""
+    async def _next_cut(self) -> Row | None:
+        rows = await self._database.fetch(
+            "SELECT stream, first_seq, last_seq FROM audit_segment WHERE state = 'cut'"
+            " ORDER BY stream, first_seq"
+        )
+        return next((row for row in rows if row["stream"] not in self._stopped), None)
+
+    async def _body(self, stream: str, first: int, last: int) -> tuple[bytes, int]:
+        """Return the body and how many records are in it.
+
+        It is read and compressed page by page: memory holds one frame and the compressed rest.
+        """
         frames: list[bytes] = []
+        count = 0
         waiting: list[bytes] = []
         for start in range(first, last + 1, _PAGE):
             rows = await self._database.fetch(
@@ -187,8 +212,9 @@ class Segments:
                 min(start + _PAGE - 1, last),
             )
             waiting.extend(bytes(row["line"]) for row in rows)
+            count += len(rows)
             if sum(map(len, waiting)) >= FRAME_BYTES or start + _PAGE > last:
                 # In a thread: it takes milliseconds, and the receiver is to answer meanwhile.
                 frames.append(await asyncio.to_thread(compress, waiting))
                 waiting = []
-        return b"".join(frames)
+        return b"".join(frames), count

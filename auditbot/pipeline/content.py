@@ -21,11 +21,18 @@ class Text:
     truncated: bool
 
 
-def text(content: JsonObject) -> Text:
-    """Return the plain text; of an edit, what the message says from then on."""
-    body = string(mapping(content.get("m.new_content")).get("body"))
-    if body is None:
-        body = string(content.get("body"))
+def text(content: JsonObject, wire: JsonObject) -> Text:
+    """Return the plain text as clients show it; of an edit, what it says from then on.
+
+    ``m.new_content`` means something in an edit only; elsewhere nobody sees it.
+    """
+    body = string(content.get("body"))
+    new = string(mapping(content.get("m.new_content")).get("body"))
+    if new is not None and _is_edit(relation(wire)):
+        body = new
+    elif new is not None and new != body and _is_edit(relation(content)):
+        # An edit for some clients and none for others: a search has to find both texts.
+        body = new if body is None else f"{body}\n{new}"
     if body is None:
         return Text(None, truncated=False)
     data = body.encode()
@@ -34,21 +41,42 @@ def text(content: JsonObject) -> Text:
     return Text(data[:LONGEST_BODY_BYTES].decode("utf-8", "ignore"), truncated=True)
 
 
-def relations(content: JsonObject, wire: JsonObject) -> dict[str, str | None]:
+def relation(content: JsonObject) -> JsonObject:
+    """Return what a content says of how its event refers to others."""
+    return mapping(content.get("m.relates_to"))
+
+
+def relations(wire: JsonObject) -> dict[str, str | None]:
     """Return how an event refers to others.
 
-    In an encrypted event the relation stands outside the ciphertext, for the homeserver.
+    Args:
+        wire: the content as it was sent. An encrypted event's relation stands there, outside the
+            ciphertext, and one inside the ciphertext is none ("Forming relationships between
+            events"); ``hidden_relation`` tells of it.
     """
-    relation = mapping(wire.get("m.relates_to")) or mapping(content.get("m.relates_to"))
-    rel_type = short(relation.get("rel_type"))
-    target = short(relation.get("event_id"))
+    said = relation(wire)
+    rel_type = short(said.get("rel_type"))
+    target = short(said.get("event_id"))
     return {
         "rel_type": rel_type,
         "rel_event_id": target,
         "thread_root": target if rel_type == "m.thread" else None,
-        "reply_to": short(mapping(relation.get("m.in_reply_to")).get("event_id")),
-        "reaction_key": short(relation.get("key")) if rel_type == "m.annotation" else None,
+        "reply_to": short(mapping(said.get("m.in_reply_to")).get("event_id")),
+        "reaction_key": short(said.get("key")) if rel_type == "m.annotation" else None,
         "edit_of": target if rel_type == "m.replace" else None,
+    }
+
+
+def hidden_relation(content: JsonObject, wire: JsonObject) -> dict[str, str]:
+    """Return what a ciphertext says of relations if the wire says otherwise.
+
+    Not every client goes by the wire: what its sender's friends see may be this.
+    """
+    inside = relations(content)
+    return {
+        name: value
+        for name in ("rel_type", "rel_event_id", "reply_to", "reaction_key")
+        if (value := inside[name]) is not None and inside != relations(wire)
     }
 
 
@@ -60,6 +88,11 @@ def redaction(envelope: Envelope, content: JsonObject) -> dict[str, str | None]:
         "redacts": short(envelope.redacts) or short(content.get("redacts")),
         "redaction_reason": short(content.get("reason")),
     }
+
+
+def _is_edit(said: JsonObject) -> bool:
+    # As specified, a relation without its target is none.
+    return said.get("rel_type") == "m.replace" and isinstance(said.get("event_id"), str)
 
 
 def media(content: JsonObject) -> dict[str, Any]:

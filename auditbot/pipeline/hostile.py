@@ -1,8 +1,9 @@
 """Bytes that anybody may have written → the few values we need, never an exception.
 
-A sender must not be able to stop the archive or to make a file of it unreadable. So everything
-is parsed with limits, every string that leaves this module is valid Unicode without NUL, and
-what cannot be read is said to be unreadable.
+A sender must not be able to stop the archive, to make a file of it unreadable, or to hide what
+clients show. So everything is parsed with limits, what exceeds them takes only itself away and
+nothing beside it, every string that leaves this module is valid Unicode without NUL, and what
+cannot be read is said to be unreadable.
 
 Source: Matrix specification v1.18, client-server API, "Room event format".
 """
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
+
+from common.untrusted import members_of
 
 JsonObject = Mapping[str, Any]
 """A parsed JSON object of unknown origin: check every type before use."""
@@ -27,12 +30,20 @@ LONGEST_NAME = 255
 """Bytes of the longest identifier that Matrix allows."""
 INT64 = 2**63
 
+_RESCUED_LEVELS = 4
+"""Objects in objects whose sound members are looked for: event, content, relation, reply."""
+
+
 _head = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A JSON object. ``exact`` is false where text had to be repaired to be readable."""
+    """A JSON object.
+
+    ``exact`` is false where text had to be repaired to be readable, or where members are missing
+    that exceed the limits.
+    """
 
     value: JsonObject
     exact: bool
@@ -65,23 +76,14 @@ class Envelope:
 
 
 def parse(data: bytes, limit: int) -> Parsed | None:
-    """Return the JSON object in ``data``, or ``None`` if it is none or exceeds the limits."""
+    """Return the JSON object in ``data`` as far as it is readable, ``None`` if it is none."""
     if len(data) > limit:
         return None
-    exact = True
     try:
-        value = msgspec.json.decode(data)
+        value, exact = _read(data)
     except (ValueError, RecursionError):
-        exact = False
-        try:
-            # Lone surrogates, NaN and bytes that are no UTF-8: readable for a person, so a
-            # message cannot hide behind one of them, but not to be passed on as sound JSON.
-            value = json.loads(data.decode("utf-8", "replace"))
-        except (ValueError, RecursionError):
-            return None
-    if not isinstance(value, dict) or _too_deep(data, value):
-        return None
-    return Parsed(cast(JsonObject, value), exact)
+        value, exact = _rescued(data, _RESCUED_LEVELS), False
+    return Parsed(cast(JsonObject, value), exact) if isinstance(value, dict) else None
 
 
 def read_envelope(body: bytes) -> Envelope:
@@ -162,21 +164,56 @@ def text_of(data: bytes) -> str | None:
         return None
 
 
+def _read(data: bytes) -> tuple[object, bool]:
+    """Return a JSON value and whether it is sound, or raise ``ValueError``, ``RecursionError``."""
+    exact = True
+    value: object
+    try:
+        value = msgspec.json.decode(data)
+    except ValueError:
+        exact = False
+        # Lone surrogates, NaN and bytes that are no UTF-8: readable for a person, so a message
+        # cannot hide behind one of them, but not to be passed on as sound JSON.
+        value = json.loads(data.decode("utf-8", "replace"))
+    if _too_deep(data, value):
+        raise RecursionError
+    return value, exact
+
+
+def _rescued(data: bytes, levels: int) -> object:
+    """Return an object with those of its members that are readable, ``None`` if it is none."""
+    members = members_of(data)
+    if members is None:
+        return None
+    found: dict[str, object] = {}
+    for name, member in members:
+        try:
+            found[name] = _read(member)[0]
+        except (ValueError, RecursionError):
+            inner = _rescued(member, levels - 1) if levels > 1 else None
+            if inner is not None:
+                found[name] = inner
+    return found
+
+
 def _heads(body: bytes) -> JsonObject:
-    """Return the short top-level values of an event whose content exceeds the limits."""
+    """Return the short top-level values of an event that is too large to be looked into."""
     try:
         raw = _head.decode(body)
     except (ValueError, RecursionError):
         return {}
     names = ("event_id", "room_id", "type", "sender", "state_key", "origin_server_ts", "redacts")
-    return {name: _scalar(bytes(raw[name])) for name in names if name in raw}
+    found = {name: _short_value(bytes(raw[name])) for name in names if name in raw}
+    # What is so large can only be what the homeserver adds: a content has at most 64 KiB.
+    content = parse(bytes(raw.get("content", b"")), MAX_PAYLOAD_BYTES)
+    return {**found, "content": content.value} if content is not None else found
 
 
-def _scalar(data: bytes) -> object:
+def _short_value(data: bytes) -> object:
     if len(data) > MAX_PAYLOAD_BYTES:
         return None
     try:
-        return cast(object, msgspec.json.decode(data))
+        return _read(data)[0]
     except (ValueError, RecursionError):
         return None
 

@@ -5,7 +5,6 @@ file in the same way; what is not known is ``null``.
 """
 
 import base64
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,23 +13,12 @@ from typing import Any
 
 import msgspec
 
-from auditbot.pipeline import content as contents
-from auditbot.pipeline.hostile import (
-    INT64,
-    MAX_PAYLOAD_BYTES,
-    Envelope,
-    key,
-    mapping,
-    parse,
-    read_envelope,
-    string,
-    text_of,
-)
+from auditbot.pipeline.hostile import INT64, Envelope, read_envelope
+from auditbot.pipeline.reading import columns_of
 from auditbot.pipeline.room_state import RoomContext, short
-from common.crypto.port import Decrypted, Reading, Undecryptable, Why
+from common.crypto.port import Decrypted, Reading
 
 SCHEMA_VERSION = 1
-UNREADABLE = "[This message could not be read as JSON; its exact bytes are in raw_b64.]"
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,6 +144,13 @@ def from_line(line: bytes) -> Record:
     return msgspec.json.decode(line, type=Record)
 
 
+def wire_of(first: Record) -> bytes:
+    """Return the bytes of an event as it came, from the record that it could not be read."""
+    if first.wire_json is not None:
+        return first.wire_json.encode()
+    return base64.b64decode(first.raw_b64 or "")
+
+
 def event_record(
     envelope: Envelope, reading: Reading | None, place: Place, arrival: Arrival, setting: Setting
 ) -> Record:
@@ -171,6 +166,10 @@ def event_record(
     origin = envelope.ts_origin
     skew = arrival.ts_received - origin if origin is not None else None
     redacted = envelope.unsigned.get("redacted_because") is not None
+    columns, detail = columns_of(envelope, reading, setting.edited_sender)
+    if isinstance(reading, Decrypted) and columns["wire_json"] is None:
+        # Junk may stand beside a ciphertext, and somebody may read it.
+        detail["wire_b64"] = base64.b64encode(envelope.body).decode()
     return Record(
         kind="event",
         **_placed(place),
@@ -186,8 +185,9 @@ def event_record(
         **_sender(setting, envelope.sender),
         content_state="arrived_redacted" if redacted else "as_sent",
         **_audience(setting.before),
-        **_reading(envelope, reading, setting.edited_sender),
+        **columns,
         retention_class="default",
+        detail_json=_json(detail) if detail else None,
     )
 
 
@@ -199,16 +199,16 @@ def decryption_record(
     The room, the people and the audience are those of the first record: they are facts of the
     moment in which the message was sent.
     """
-    envelope = read_envelope((first.wire_json or "").encode())
-    columns = _reading(envelope, reading, edited_sender)
+    columns, detail = columns_of(read_envelope(wire_of(first)), reading, edited_sender)
     columns.update(_placed(place), enc_status="late", wire_json=None)
-    elsewhere = None if first.stream == place.stream else _json({"of_stream": first.stream})
+    if first.stream != place.stream:
+        detail["of_stream"] = first.stream
     return msgspec.structs.replace(
         first,
         kind="decryption",
         of_seq=first.seq,
         ts_received=ts_received,
-        detail_json=elsewhere,
+        detail_json=_json(detail) if detail else None,
         **columns,
     )
 
@@ -305,89 +305,5 @@ def _audience(context: RoomContext) -> dict[str, Any]:
     }
 
 
-def _reading(
-    envelope: Envelope, reading: Reading | None, edited_sender: str | None
-) -> dict[str, Any]:
-    """Return every column that depends on what could be read."""
-    if reading is None:
-        columns = _payload(envelope, envelope.body, None)
-        columns["enc_status"] = "clear"
-    else:
-        if isinstance(reading, Undecryptable):
-            columns = _ciphertext(envelope, reading)
-        else:
-            columns = _payload(envelope, reading.payload, MAX_PAYLOAD_BYTES)
-            columns.update(_decrypted(reading))
-            # Kept although it was read: an expert can decrypt it again and compare.
-            columns["wire_json"] = text_of(envelope.body) if envelope.exact else None
-        columns["enc_algorithm"] = short(mapping(envelope.content).get("algorithm"))
-    if columns.get("edit_of") is not None and edited_sender is not None:
-        columns["edit_valid"] = edited_sender == key(envelope.sender or "")
-    return columns
-
-
-def _decrypted(reading: Decrypted) -> dict[str, Any]:
-    return {
-        "enc_status": "decrypted",
-        "enc_error": None,
-        "enc_session_id": short(reading.session_id),
-        "enc_sender_key": short(reading.sender_key),
-        "enc_device_id": short(reading.device_id),
-        "enc_index": reading.index,
-        "enc_trust": reading.trust.value,
-        "enc_key_source": reading.key_source.value,
-    }
-
-
-def _ciphertext(envelope: Envelope, reading: Undecryptable) -> dict[str, Any]:
-    wire = mapping(envelope.content)
-    return {
-        "event_type": short(envelope.type),
-        **contents.relations({}, wire),
-        "enc_status": "undecryptable",
-        "enc_error": reading.why.value,
-        "enc_session_id": short(reading.session_id) or short(wire.get("session_id")),
-        "enc_sender_key": short(reading.sender_key) or short(wire.get("sender_key")),
-        "enc_device_id": short(reading.device_id) or short(wire.get("device_id")),
-        **_as_sent(envelope.body, sound=envelope.exact, column="wire_json"),
-    }
-
-
-def _payload(envelope: Envelope, payload: bytes, limit: int | None) -> dict[str, Any]:
-    """Return the columns of clear text: an event's own, or that of a decrypted payload."""
-    if limit is None:
-        event_type, content, sound = envelope.type, envelope.content, envelope.exact
-    else:
-        parsed = parse(payload, limit)
-        inner = parsed.value if parsed is not None else {}
-        event_type, inside = string(inner.get("type")), inner.get("content")
-        content = inside if isinstance(inside, dict) else None
-        sound = parsed is not None and parsed.exact
-    known = mapping(content)
-    said = contents.text(known)
-    return {
-        "event_type": short(event_type) or short(envelope.type),
-        "msgtype": short(known.get("msgtype")),
-        "body": said.body if content is not None else UNREADABLE,
-        "body_truncated": said.truncated,
-        **contents.relations(known, mapping(envelope.content)),
-        **contents.redaction(envelope, known),
-        **contents.media(known),
-        **_as_sent(payload, sound=sound and content is not None, column="event_json"),
-        "payload_sha256": hashlib.sha256(payload).hexdigest(),
-    }
-
-
-def _as_sent(data: bytes, *, sound: bool, column: str) -> dict[str, str | None]:
-    """Return exact bytes as text where that is sound JSON, otherwise encoded."""
-    text = text_of(data) if sound else None
-    encoded = base64.b64encode(data).decode() if text is None else None
-    return {column: text, "raw_b64": encoded}
-
-
 def _json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-MALFORMED = Undecryptable(Why.MALFORMED)
-"""For an encrypted event whose envelope is too damaged to be given to the decryption."""

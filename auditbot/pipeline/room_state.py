@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, cast
 
-from auditbot.pipeline.hostile import Envelope, JsonObject, key, mapping, string
+from auditbot.pipeline.hostile import INT64, Envelope, JsonObject, key, mapping, string
 
 LONGEST_TEXT = 1024
 """Characters of a name that are kept: it is repeated in every record of the room."""
@@ -64,7 +64,13 @@ class RoomContext:
         return member.name if member is not None else None
 
 
-def fold(context: RoomContext, events: Iterable[Envelope], *, late: bool = False) -> RoomContext:
+def fold(
+    context: RoomContext,
+    events: Iterable[Envelope],
+    *,
+    late: bool = False,
+    received_ms: int = INT64 - 1,
+) -> RoomContext:
     """Return the room after ``events``.
 
     Args:
@@ -72,6 +78,7 @@ def fold(context: RoomContext, events: Iterable[Envelope], *, late: bool = False
         events: in the order in which they took effect; what is no state event changes nothing
         late: they were found after others had been seen already, so an event that is older than
             the one in force does not replace it
+        received_ms: when they came: none is younger, whatever the sender's server says
     """
     changes: dict[str, Any] = {}
     set_at = dict(context.set_at)
@@ -82,11 +89,14 @@ def fold(context: RoomContext, events: Iterable[Envelope], *, late: bool = False
         if event.type == "m.room.member":
             # One copy for the whole fold: a room's first state may hold thousands of members.
             members = dict(members) if members is context.members else members
-            _fold_member(cast(dict[str, Member], members), event, event.content, late=late)
+            since = min(event.ts_origin or 0, received_ms)
+            who = cast(dict[str, Member], members)
+            _fold_member(who, event, event.content, since=since, late=late)
             if _says_direct(event):
                 changes["is_direct"] = True
         elif event.state_key == "":
-            _fold_setting(changes, set_at, event, event.content, late=late)
+            since = min(event.ts_origin or 0, received_ms)
+            _fold_setting(changes, set_at, event, event.content, since=since, late=late)
     if not changes and members is context.members and set_at == context.set_at:
         return context
     return replace(context, **changes, set_at=set_at, members=members)
@@ -112,10 +122,14 @@ def short(value: object) -> str | None:
 
 
 def _fold_member(
-    members: dict[str, Member], event: Envelope, content: JsonObject, *, late: bool
+    members: dict[str, Member],
+    event: Envelope,
+    content: JsonObject,
+    *,
+    since: int,
+    late: bool,
 ) -> None:
     user = key(event.state_key or "")
-    since = event.ts_origin or 0
     before = members.get(user)
     if late and before is not None and since < before.since:
         return
@@ -135,10 +149,10 @@ def _fold_setting(
     event: Envelope,
     content: JsonObject,
     *,
+    since: int,
     late: bool,
 ) -> None:
     reader = _READERS.get(event.type or "")
-    since = event.ts_origin or 0
     if reader is None or (late and since < set_at.get(event.type or "", since)):
         return
     set_at[event.type or ""] = since
@@ -146,9 +160,20 @@ def _fold_setting(
 
 
 def _says_direct(event: Envelope) -> bool:
-    # Only the invitation says it; the invited person's own join replaces it.
+    # Only an invitation says it, and nobody invites themselves; the invited person's own join
+    # replaces it. ``unsigned`` is our homeserver's.
     before = mapping(event.unsigned.get("prev_content"))
-    return mapping(event.content).get("is_direct") is True or before.get("is_direct") is True
+    return _invites(mapping(event.content), event.sender, event.state_key) or _invites(
+        before, event.unsigned.get("prev_sender"), event.state_key
+    )
+
+
+def _invites(content: JsonObject, sender: object, invited: str | None) -> bool:
+    return (
+        content.get("membership") == "invite"
+        and content.get("is_direct") is True
+        and sender != invited
+    )
 
 
 def _create(content: JsonObject) -> dict[str, Any]:

@@ -1,13 +1,14 @@
-"""Read an archive: every record in the order in which it was written.
+"""Read an archive: every record in the order in which it was written, and what is missing.
 
 Nothing here shares code with what writes archives: a mistake on one side cannot hide itself on
 the other. An object is fetched whole (tens of megabytes at most) and unpacked piece by piece.
 """
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import pairwise
 from typing import Any, cast
 
 import msgspec
@@ -21,9 +22,11 @@ CHUNK_BYTES = 1024
 LONGEST_LINE_BYTES = 64 * 2**20
 """No record is as long; a damaged or malicious object must not fill the memory."""
 
+_DAY_MS = 86_400_000
+
 _KEY = re.compile(
-    r"v1/(?P<server>[^/]+)/events/dt=(?P<day>\d{4}-\d{2}-\d{2})/"
-    r"(?P<stream>[^/]+)-(?P<seq>\d{12,})\.jsonl\.zst"
+    r"v1/(?P<server>[^/]+)/events/dt=(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})/"
+    r"(?P<stream>[^/]+)-(?P<seq>[0-9]{12,})\.jsonl\.zst"
 )
 
 
@@ -46,11 +49,10 @@ class Period:
             self.end_ms is None or moment_ms < self.end_ms
         )
 
-    def meets(self, day: date) -> bool:
-        """Return whether any moment of a UTC day lies in it."""
-        start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
-        return (self.start_ms is None or start + 86_400_000 > self.start_ms) and (
-            self.end_ms is None or start < self.end_ms
+    def meets(self, first: date, last: date) -> bool:
+        """Return whether any moment from one UTC day to another, both included, lies in it."""
+        return (self.start_ms is None or _begin_ms(last) + _DAY_MS > self.start_ms) and (
+            self.end_ms is None or _begin_ms(first) < self.end_ms
         )
 
 
@@ -65,35 +67,121 @@ class Found:
     line: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """An object as far as its key tells; the fields are in the order of reading."""
+
+    server: str
+    day: date
+    stream: str
+    first_seq: int
+    key: str
+
+    @property
+    def place(self) -> tuple[str, str, int]:
+        """Return where it stands in its stream."""
+        return self.server, self.stream, self.first_seq
+
+
 async def object_keys(store: ObjectStore, period: Period = ALWAYS) -> list[str]:
     """Return the keys of the objects with records, in the order of their records."""
-    found = []
-    async for key in store.list("v1/"):
-        parts = _KEY.fullmatch(key)
-        if parts is not None and period.meets(date.fromisoformat(parts["day"])):
-            # Numbers grow beyond 12 digits one day; as text they would be out of order.
-            order = (parts["server"], parts["day"], parts["stream"], int(parts["seq"]))
-            found.append((order, key))
-    return [key for _, key in sorted(found)]
+    return [found.key for found in await _objects(store) if period.meets(found.day, found.day)]
 
 
-async def read(store: ObjectStore, period: Period = ALWAYS) -> AsyncIterator[Found]:
+async def read(
+    store: ObjectStore, period: Period = ALWAYS, *, missing: list[str] | None = None
+) -> AsyncIterator[Found]:
     """Yield every record received in a period.
+
+    Args:
+        store: where the archive is
+        period: which records are wanted
+        missing: is given a sentence for each place where records are missing that may be of the
+            period: the numbers of a stream have no gaps, within objects and from one to the next
 
     Raises:
         DamagedArchiveError: an object cannot be read; the sentence names it and the place.
     """
-    for key in await object_keys(store, period):
-        body = await store.get(key)
-        for number, line in enumerate(lines(key, body), start=1):
-            try:
-                record = msgspec.json.decode(line)
-            except ValueError as error:
-                raise DamagedArchiveError(f"“{key}”, line {number}, is no JSON.") from error
-            if not isinstance(record, dict):
-                raise DamagedArchiveError(f"“{key}”, line {number}, is no record.")
-            if period.holds(record.get("ts_received")):
-                yield Found(cast(dict[str, Any], record), line)
+    objects = await _objects(store)
+    gaps: list[str] = [] if missing is None else missing
+    before, after = _neighbours(objects)
+    for item in objects:
+        wanted = period.meets(item.day, item.day)
+        following = after.get(item)
+        # A hole is between two objects: that of the last day before it says where it begins.
+        checked = following is not None and period.meets(
+            min(item.day, following.day), max(item.day, following.day)
+        )
+        if item not in before and item.first_seq and period.meets(date.min, item.day):
+            gaps.append(_hole(item.stream, 0, item.first_seq))
+        if not wanted and not checked:
+            continue
+        expected = item.first_seq
+        for number, line in enumerate(lines(item.key, await store.get(item.key)), start=1):
+            record = _record(item.key, number, line)
+            seq = record.get("seq")
+            if seq != expected:
+                gaps.append(
+                    f"“{item.key}”, line {number}: record {seq} is where {expected} belongs."
+                )
+            expected = seq + 1 if isinstance(seq, int) else expected + 1
+            if wanted and period.holds(record.get("ts_received")):
+                yield Found(record, line)
+        if following is not None and following.first_seq != expected:
+            gaps.append(_hole(item.stream, expected, following.first_seq))
+
+
+async def _objects(store: ObjectStore) -> list[_Object]:
+    """Return the objects with records in the order of reading: by day, then by number."""
+    found = []
+    async for key in store.list("v1/"):
+        parts = _KEY.fullmatch(key)
+        day = _day(parts["day"]) if parts is not None else None
+        if parts is not None and day is not None:
+            # Numbers grow beyond 12 digits one day; as text they would be out of order.
+            found.append(_Object(parts["server"], day, parts["stream"], int(parts["seq"]), key))
+    return sorted(found, key=lambda item: (item.server, item.day, item.stream, item.first_seq))
+
+
+def _neighbours(
+    objects: Sequence[_Object],
+) -> tuple[dict[_Object, _Object], dict[_Object, _Object]]:
+    """Return which object of its stream comes before each, and which after."""
+    ordered = sorted(objects, key=lambda item: item.place)
+    pairs = [
+        (one, other)
+        for one, other in pairwise(ordered)
+        if (one.server, one.stream) == (other.server, other.stream)
+    ]
+    return {other: one for one, other in pairs}, dict(pairs)
+
+
+def _hole(stream: str, expected: int, found: int) -> str:
+    if found < expected:
+        return f"Stream {stream}: records {found} to {expected - 1} are there twice."
+    return f"Stream {stream}: records {expected} to {found - 1} are missing."
+
+
+def _record(key: str, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        record = msgspec.json.decode(line)
+    except ValueError as error:
+        raise DamagedArchiveError(f"“{key}”, line {number}, is no JSON.") from error
+    if not isinstance(record, dict):
+        raise DamagedArchiveError(f"“{key}”, line {number}, is no record.")
+    return cast(dict[str, Any], record)
+
+
+def _day(text: str) -> date | None:
+    """Return the day that a key names, ``None`` for one that no calendar has."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _begin_ms(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
 
 
 def lines(key: str, body: bytes) -> Iterator[bytes]:

@@ -1,6 +1,12 @@
-"""A record → the lines a person reads; nothing in a message can move the terminal's cursor."""
+"""A record → the lines a person reads.
+
+The promise kept: what people chose themselves, a name or a text, can neither move the terminal's
+cursor nor pass for what Steward says. Names stand in quotation marks, with those inside spelled
+out; marks stand in front of the text; only lines that begin with a time begin a record.
+"""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,11 +15,14 @@ Record = Mapping[str, Any]
 _KEPT = frozenset("\u200c\u200d")
 """Joiners: invisible, but emoji and several scripts are spelled with them."""
 _INDENT = "    "
+_PLAIN_ID = re.compile(r"[@#!$][A-Za-z0-9._=/+:~@#!$-]*")
+
+_GAP = re.compile(r"{(\w+)}")
 
 _STATE = {
     "m.room.create": "created the room",
-    "m.room.name": "named the room “{name}”",
-    "m.room.topic": "set the topic “{topic}”",
+    "m.room.name": "named the room {name}",
+    "m.room.topic": "set the topic {topic}",
     "m.room.canonical_alias": "set the room's address {alias}",
     "m.room.encryption": "switched encryption on",
     "m.room.join_rules": "set who may join: {join_rule}",
@@ -35,6 +44,7 @@ _TRUST = {
     "identity_changed": "from a user whose identity changed",
     "mismatch": "DEVICE AND SENDER DO NOT MATCH",
 }
+_SAID_AS_ACT = frozenset({"m.room.redaction", "m.reaction"})
 
 
 def visible(text: object) -> str:
@@ -49,6 +59,18 @@ def visible(text: object) -> str:
     )
 
 
+def visible_json(line: str) -> str:
+    r"""Return the same JSON with every invisible character written as ``\uXXXX``."""
+    return "".join(
+        character if character.isprintable() else json.dumps(character)[1:-1] for character in line
+    )
+
+
+def quoted(text: object) -> str:
+    """Return what somebody chose so that its end cannot be mistaken."""
+    return '"' + visible(str(text).replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
 def show(record: Record) -> str | None:
     """Return a record for a person, ``None`` for what only machines need."""
     kind = record.get("kind")
@@ -57,18 +79,12 @@ def show(record: Record) -> str | None:
     time = _time(record)
     if kind == "control":
         return f"{time}  — {_control(record)} —"
-    room = visible(
-        record.get("room_name") or record.get("room_alias") or record.get("room_id") or "no room"
-    )
-    marks = _marks(record)
-    head = f"{time}  [{room}] {_sender(record)}"
+    marks = "".join(f" [{mark}]" for mark in _marks(record))
+    head = f"{time}  [{_room(record)}] {_sender(record)}{marks}"
+    if _is_act(record):
+        return f"{head} {_act(record)}"
     text = _text(record)
-    if record.get("state_key") is not None or record.get("event_type") in _SAID_AS_ACT:
-        return f"{head} {text}{marks}"
-    return f"{head}: {text}{marks}"
-
-
-_SAID_AS_ACT = frozenset({"m.room.redaction", "m.reaction"})
+    return head if text is None else f"{head}: {text}"
 
 
 def _time(record: Record) -> str:
@@ -78,10 +94,25 @@ def _time(record: Record) -> str:
     return visible(time[:19].replace("T", " "))
 
 
+def _room(record: Record) -> str:
+    name = record.get("room_name")
+    return (
+        quoted(name) if name else _id(record.get("room_alias") or record.get("room_id"), "no room")
+    )
+
+
 def _sender(record: Record) -> str:
-    sender = visible(record.get("sender") or "somebody unknown")
+    # First the ID, which the homeserver vouches for, then what they call themselves.
+    sender = _id(record.get("sender"), "somebody unknown")
     name = record.get("sender_name")
-    return f"{visible(name)} ({sender})" if name else sender
+    return f"{sender} {quoted(name)}" if name else sender
+
+
+def _id(value: object, otherwise: str = "nothing") -> str:
+    """Return an identifier; only one that holds nothing unusual stands without quotes."""
+    if not value:
+        return otherwise
+    return str(value) if _PLAIN_ID.fullmatch(str(value)) else quoted(value)
 
 
 def _control(record: Record) -> str:
@@ -89,70 +120,100 @@ def _control(record: Record) -> str:
     return f"{action} by {visible(record.get('actor'))}"
 
 
-def _text(record: Record) -> str:
-    if record.get("enc_status") == "undecryptable":
-        return f"(not readable: {visible(record.get('enc_error'))})"
-    if record.get("content_state") == "arrived_redacted":
-        return "(deleted before it arrived)"
-    if record.get("event_type") in _SAID_AS_ACT:
-        return _act(record)
-    return _said(record) if record.get("state_key") is None else _state(record)
+def _is_act(record: Record) -> bool:
+    return _is_shown(record) and (
+        record.get("state_key") is not None or record.get("event_type") in _SAID_AS_ACT
+    )
+
+
+def _is_shown(record: Record) -> bool:
+    return (
+        record.get("enc_status") != "undecryptable"
+        and record.get("content_state") != "arrived_redacted"
+    )
 
 
 def _act(record: Record) -> str:
-    if record.get("event_type") == "m.reaction":
-        key = visible(record.get("reaction_key"))
-        return f"reacted {key} to {visible(record.get('rel_event_id'))}"
-    reason = record.get("redaction_reason")
-    because = f", because: {visible(reason)}" if reason else ""
-    return f"deleted {visible(record.get('redacts'))}{because}"
+    event_type = record.get("event_type")
+    if event_type == "m.reaction":
+        return f"reacted {quoted(record.get('reaction_key'))} to {_id(record.get('rel_event_id'))}"
+    if event_type == "m.room.redaction":
+        reason = record.get("redaction_reason")
+        because = f", because: {quoted(reason)}" if reason else ""
+        return f"deleted {_id(record.get('redacts'))}{because}"
+    return _state(record)
 
 
-def _said(record: Record) -> str:
+def _text(record: Record) -> str | None:
     body = record.get("body")
-    if body is None:
-        return f"({visible(record.get('event_type'))})"
-    text = f"\n{_INDENT}".join(visible(line) for line in str(body).split("\n"))
-    name = record.get("media_mxc") and (record.get("media_name") or record.get("media_mxc"))
-    return f"{text} (attachment {visible(name)})" if name else text
+    if body is None or not _is_shown(record):
+        return None
+    return f"\n{_INDENT}".join(visible(line) for line in str(body).split("\n"))
 
 
 def _state(record: Record) -> str:
-    content = _content(record)
+    content = _object(record.get("event_json")).get("content")
+    known: Mapping[str, Any] = content if isinstance(content, dict) else {}
     event_type = str(record.get("event_type"))
+    whom = _id(record.get("state_key"))
     if event_type == "m.room.member":
-        sentence = _MEMBERSHIP.get(str(content.get("membership")), "changed a membership")
-        whom = visible(record.get("state_key"))
-        if content.get("membership") == "leave" and record.get("state_key") != record.get(
-            "sender"
-        ):
+        membership = known.get("membership")
+        if membership == "leave" and record.get("state_key") != record.get("sender"):
             return f"removed {whom}"
+        sentence = _MEMBERSHIP.get(str(membership), "changed a membership")
         return sentence.replace("{whom}", whom)
-    sentence = _STATE.get(event_type, f"set {visible(event_type)}")
-    for name, value in content.items():
-        sentence = sentence.replace(f"{{{name}}}", visible(value))
-    return sentence
+    if event_type not in _STATE:
+        return f"set {quoted(event_type)}"
+    return _GAP.sub(lambda gap: quoted(known.get(gap[1], "")), _STATE[event_type])
 
 
-def _content(record: Record) -> Mapping[str, Any]:
+def _object(text: object) -> Mapping[str, Any]:
     try:
-        event = json.loads(record.get("event_json") or "{}")
+        value = json.loads(str(text or "{}"))
     except (ValueError, RecursionError):
         return {}
-    content = event.get("content") if isinstance(event, dict) else None
-    return content if isinstance(content, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
-def _marks(record: Record) -> str:
+def _marks(record: Record) -> list[str]:
     marks = []
+    if record.get("enc_status") == "undecryptable":
+        marks.append(f"not readable: {visible(record.get('enc_error'))}")
+    elif record.get("content_state") == "arrived_redacted":
+        marks.append("deleted before it arrived")
+    elif record.get("state_key") is None and record.get("body") is None:
+        marks.extend([] if _is_act(record) else [quoted(record.get("event_type"))])
     if record.get("kind") == "decryption":
         marks.append("readable only later; first record " + visible(record.get("of_seq")))
     if record.get("edit_of"):
         by = " BY SOMEBODY ELSE" if record.get("edit_valid") is False else ""
-        marks.append(f"edit of {visible(record.get('edit_of'))}{by}")
+        marks.append(f"edit of {_id(record.get('edit_of'))}{by}")
     if record.get("body_truncated"):
         marks.append("cut here; whole in event_json")
+    if record.get("media_mxc"):
+        marks.append("attachment " + quoted(record.get("media_name") or record.get("media_mxc")))
+    marks.extend(_doubts(record))
+    return marks
+
+
+def _doubts(record: Record) -> list[str]:
+    doubts = []
+    if _is_clear_among_encrypted(record):
+        doubts.append("NOT ENCRYPTED, in an encrypted room")
+    inside = _object(record.get("detail_json")).get("relation_in_ciphertext")
+    if isinstance(inside, dict):
+        claim = ", ".join(quoted(value) for value in inside.values())
+        doubts.append(f"relation only inside the ciphertext: {claim}")
     trust = _TRUST.get(str(record.get("enc_trust")))
-    if trust:
-        marks.append(trust)
-    return "".join(f" [{mark}]" for mark in marks)
+    return [*doubts, trust] if trust else doubts
+
+
+def _is_clear_among_encrypted(record: Record) -> bool:
+    # State, reactions of most clients and deletions are never encrypted.
+    return (
+        record.get("enc_status") == "clear"
+        and record.get("encrypted") is True
+        and record.get("state_key") is None
+        and record.get("event_type") not in _SAID_AS_ACT
+        and _is_shown(record)
+    )

@@ -67,7 +67,14 @@ class DirectoryStore:
 
     def _write(self, key: str, body: bytes, sha256: str) -> None:
         path = self._path(key)
-        _make_directories(path.parent)
+        try:
+            _make_directories(path.parent)
+        except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+            raise PermanentError(
+                f"The directory “{error.filename}” cannot be made ({error.strerror}): make "
+                f"{self._root} yourself and give it to the user that Steward runs as, or set "
+                "auditbot.destination to another place."
+            ) from error
         if path.exists():
             _compare(path, sha256)
             return
@@ -99,7 +106,10 @@ class DirectoryStore:
         return sorted(key for key in self._walk(start) if key.startswith(prefix))
 
     def _walk(self, start: Path) -> Iterator[str]:
-        for folder, _, names in os.walk(start):
+        if not start.is_dir():
+            return
+        # A folder that cannot be read must not pass for an empty one.
+        for folder, _, names in os.walk(start, onerror=_raise):
             for name in names:
                 if not name.startswith(_TEMPORARY):
                     yield (Path(folder) / name).relative_to(self._root).as_posix()
@@ -121,6 +131,10 @@ def _compare(path: Path, sha256: str) -> None:
             "to this archive. Stop one of them."
         )
     _sync(path.parent)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _sync(folder: Path) -> None:

@@ -191,7 +191,7 @@ async def test_building_again_after_a_crash_gives_the_same_bytes(
     segments = archive_of(database, FakeStore(), clock).segments
     stream = await export(database, 600)
     await segments.cut_due(now_ms=NOON, flush=True)
-    first = await segments._body(stream, 0, 600)
+    first, _ = await segments._body(stream, 0, 600)
 
     await segments.build_next(now_ms=NOON)
 
@@ -199,6 +199,33 @@ async def test_building_again_after_a_crash_gives_the_same_bytes(
     assert sealed is not None
     assert sealed.body == first
     assert hashlib.sha256(sealed.body).hexdigest() == sealed.sha256
+
+
+async def test_a_segment_whose_lines_are_not_all_there_is_not_built_and_loses_no_more(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, store = StoppedClock(NOON), FakeStore()
+    archive = archive_of(database, store, clock)
+    broken = await export(database, 4, destination="file:broken")
+    sound = await export(database, 2, destination="file:sound")
+    await archive.segments.cut_due(now_ms=NOON, flush=True)
+    async with database.transaction() as connection:
+        await connection.execute("DELETE FROM audit_record WHERE stream = $1 AND seq = 2", broken)
+
+    await archive.seal(flush=True)
+    await archive.seal(flush=True)
+
+    segments = await database.fetch("SELECT stream, state FROM audit_segment ORDER BY state")
+    assert [(row["stream"], row["state"]) for row in segments] == [
+        (broken, "cut"),
+        (sound, "sealed"),
+    ]
+    # The first record, four counted ones and the last one, without the one that is lost.
+    left = await database.fetch("SELECT stream, seq FROM audit_record ORDER BY seq")
+    assert [(row["stream"], row["seq"]) for row in left] == [
+        (broken, seq) for seq in (0, 1, 3, 4, 5)
+    ]
+    assert caplog.text.count("not stored any further") == 1
 
 
 async def test_a_store_that_is_away_is_asked_with_growing_waits_and_nothing_is_lost(

@@ -1,6 +1,7 @@
 """A directory holds each object whole or not at all, once, for its owner only."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -101,12 +102,34 @@ async def test_the_probe_leaves_nothing_behind(store: DirectoryStore) -> None:
     assert [key async for key in store.list("")] == []
 
 
-async def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["file/archive", "/proc/nope"])
+async def test_a_directory_that_cannot_be_made_is_named_with_what_to_do(
+    tmp_path: Path, place: str
+) -> None:
     (tmp_path / "file").write_text("")
-    store = DirectoryStore(tmp_path / "file" / "archive")
+    store = DirectoryStore(tmp_path / place)
 
-    with pytest.raises(Exception, match="archive"):
+    with pytest.raises(PermanentError, match=r"cannot be made.*auditbot\.destination"):
         await probe(store)
+
+
+async def test_a_folder_that_cannot_be_read_does_not_pass_for_an_empty_one(
+    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.put("v1/a/1", b"one", digest(b"one"))
+    await store.put("v1/b/1", b"one", digest(b"one"))
+    scandir = os.scandir
+
+    def refused(path: str) -> object:
+        if str(path).endswith("/a"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    # The tests may run as root, who may read everything.
+    monkeypatch.setattr("os.scandir", refused)
+
+    with pytest.raises(PermanentError, match="v1/a"):
+        [key async for key in store.list("v1/")]
 
 
 def test_destinations_are_directories_or_buckets() -> None:

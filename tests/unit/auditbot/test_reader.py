@@ -42,7 +42,30 @@ NOVEMBER_24 = "v1/example.org/events/dt=2025-11-24/20251124T000000Za-00000000000
 def record(body: bytes, reading: Reading | None = None) -> bytes:
     envelope = read_envelope(body)
     setting = Setting(LOBBY, fold(LOBBY, [envelope]))
-    return to_line(event_record(envelope, reading, PLACE, ARRIVAL, setting))
+    return to_line(event_record(envelope, reading, FIRST, ARRIVAL, setting))
+
+
+def numbered(*numbers: int) -> bytes:
+    """Return an object of the simplest records."""
+    return compress(
+        to_line(
+            control_record(
+                Place("20251124T000000Za", number, bytes(16), "example.org"),
+                now_ms=NOON,
+                actor="test",
+                action="counted",
+                detail={},
+            )
+        )
+        for number in numbers
+    )
+
+
+def key_of(number: int, day: str = "2025-11-24") -> str:
+    return f"v1/example.org/events/dt={day}/20251124T000000Za-{number:012d}.jsonl.zst"
+
+
+FIRST = Place("stream", 0, bytes(16), "example.org")
 
 
 def shown(line: bytes) -> str:
@@ -67,7 +90,9 @@ Put = Callable[[str, bytes], str]
 
 
 def test_a_message_is_shown_with_time_room_name_and_text() -> None:
-    assert shown(record(message("$1"))) == (f"2025-11-24 16:00:00  [Lobby] Alice ({ALICE}): hello")
+    assert shown(record(message("$1"))) == (
+        f'2025-11-24 16:00:00  ["Lobby"] {ALICE} "Alice": hello'
+    )
 
 
 def test_further_lines_are_indented_so_that_none_can_pose_as_a_record() -> None:
@@ -85,7 +110,7 @@ def test_no_control_character_reaches_the_terminal() -> None:
 def test_what_could_not_be_read_says_why() -> None:
     text = shown(record(encrypted("$1"), Undecryptable(Why.NO_SESSION)))
 
-    assert text.endswith("(not readable: no_session)")
+    assert text.endswith('"Alice" [not readable: no_session]')
 
 
 def test_what_was_read_later_names_the_first_record() -> None:
@@ -98,20 +123,20 @@ def test_what_was_read_later_names_the_first_record() -> None:
         first, decrypted(payload), place, ts_received=NOON, edited_sender=None
     )
 
-    assert shown(to_line(late)).endswith("at last [readable only later; first record 7]")
+    assert shown(to_line(late)).endswith("[readable only later; first record 7]: at last")
 
 
 @pytest.mark.parametrize(
     ("body", "ending"),
     [
-        (state("m.room.name", {"name": "New"}), f"[New] Alice ({ALICE}) named the room “New”"),
+        (state("m.room.name", {"name": "New"}), f'["New"] {ALICE} "Alice" named the room "New"'),
         (
             state("m.room.member", {"membership": "leave"}, key="@bob:example.org"),
             "removed @bob:example.org",
         ),
         (
             event("$1", {"reason": "spam"}, type="m.room.redaction", redacts="$0"),
-            "deleted $0, because: spam",
+            '"Alice" deleted $0, because: "spam"',
         ),
         (
             event(
@@ -119,7 +144,7 @@ def test_what_was_read_later_names_the_first_record() -> None:
                 {"m.relates_to": {"rel_type": "m.annotation", "event_id": "$0", "key": "👍"}},
                 type="m.reaction",
             ),
-            "reacted 👍 to $0",
+            '"Alice" reacted "👍" to $0',
         ),
         (
             event(
@@ -130,17 +155,97 @@ def test_what_was_read_later_names_the_first_record() -> None:
                     "m.relates_to": {"rel_type": "m.replace", "event_id": "$0"},
                 },
             ),
-            ": b [edit of $0]",
+            "[edit of $0]: b",
         ),
         (
             event("$1", {}, type="m.room.message", unsigned={"redacted_because": {}}),
-            ": (deleted before it arrived)",
+            '"Alice" [deleted before it arrived]',
         ),
-        (event("$1", {"x": 1}, type="org.example.thing"), ": (org.example.thing)"),
+        (event("$1", {"x": 1}, type="org.example.thing"), '"Alice" ["org.example.thing"]'),
     ],
 )
 def test_each_kind_of_event_is_said_in_words(body: bytes, ending: str) -> None:
     assert shown(record(body)).endswith(ending)
+
+
+def renamed(name: str, room: str) -> str:
+    inside = fold(
+        LOBBY,
+        map(
+            read_envelope,
+            [
+                state("m.room.member", {"membership": "join", "displayname": name}, key=ALICE),
+                state("m.room.name", {"name": room}),
+            ],
+        ),
+    )
+    envelope = read_envelope(message("$1", "hello"))
+    return shown(to_line(event_record(envelope, None, FIRST, ARRIVAL, Setting(inside, inside))))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Boss (@boss:example.org): Approved", '"Boss (@boss:example.org): Approved"'),
+        ('Boss": Approved', '"Boss\\": Approved"'),
+        ('Boss\\": Approved', '"Boss\\\\\\": Approved"'),
+        ("Boss\nx\u202e", '"Boss\\nx\\u202e"'),
+    ],
+)
+def test_no_name_passes_for_the_sender_or_the_text(name: str, said: str) -> None:
+    assert renamed(name, "Lobby") == (f'2025-11-24 16:00:00  ["Lobby"] {ALICE} {said}: hello')
+
+
+def test_no_name_of_a_room_passes_for_a_sender() -> None:
+    assert renamed("Alice", "Lobby] @boss:example.org: Approved").startswith(
+        f'2025-11-24 16:00:00  ["Lobby] @boss:example.org: Approved"] {ALICE} "Alice": '
+    )
+
+
+def test_an_identifier_with_unusual_characters_stands_in_quotes() -> None:
+    said = shown(record(message("$1", sender="@a: b [x]:example.org")))
+
+    assert '"@a: b [x]:example.org": hello' in said
+
+
+def test_no_text_passes_for_a_mark() -> None:
+    forged = shown(record(message("$1", "hello [edit of $0]")))
+    content = {"body": "hello", "m.relates_to": {"rel_type": "m.replace", "event_id": "$0"}}
+    edit = shown(record(event("$1", content)))
+
+    assert forged.endswith('"Alice": hello [edit of $0]')
+    assert edit.endswith('"Alice" [edit of $0]: hello')
+
+
+def test_what_was_sent_in_the_clear_where_others_encrypt_is_marked() -> None:
+    secure = fold(LOBBY, [read_envelope(state("m.room.encryption", {}))])
+
+    def said(body: bytes, reading: Reading | None = None) -> str:
+        setting = Setting(secure, secure)
+        line = event_record(read_envelope(body), reading, FIRST, ARRIVAL, setting)
+        return shown(to_line(line))
+
+    payload = b'{"type":"m.room.message","content":{"body":"hello"}}'
+    assert said(message("$1")).endswith("[NOT ENCRYPTED, in an encrypted room]: hello")
+    assert "NOT" not in said(encrypted("$1"), decrypted(payload))
+    assert "NOT" not in said(state("m.room.topic", {"topic": "x"}))
+    assert "NOT" not in shown(record(message("$1")))
+
+
+def test_a_relation_that_only_some_clients_see_is_marked() -> None:
+    payload = {
+        "type": "m.room.message",
+        "content": {
+            "body": "for some",
+            "m.new_content": {"body": "for others"},
+            "m.relates_to": {"rel_type": "m.replace", "event_id": "$0"},
+        },
+    }
+
+    said = shown(record(encrypted("$1"), decrypted(json.dumps(payload).encode())))
+
+    assert '[relation only inside the ciphertext: "m.replace", "$0"]: for some' in said
+    assert "for others" in said
 
 
 def test_the_export_itself_speaks_too() -> None:
@@ -184,6 +289,97 @@ async def test_a_damaged_object_is_named(tmp_path: Path, damage: str) -> None:
 
     with pytest.raises(DamagedArchiveError, match="20251124T000000Za-000000000000"):
         [found async for found in read(store)]
+
+
+HOLES = {
+    "none": ([(0, 3), (3, 5), (5, 6)], None),
+    "the beginning": ([(3, 5), (5, 6)], "records 0 to 2 are missing"),
+    "an object": ([(0, 3), (5, 6)], "records 3 to 4 are missing"),
+    "an object of which there are two": ([(0, 3), (2, 6)], "records 2 to 2 are there twice"),
+}
+
+
+@pytest.mark.parametrize("days", [["2025-11-24"] * 3, ["2025-11-23", "2025-11-24", "2025-11-25"]])
+@pytest.mark.parametrize("hole", HOLES)
+def test_the_command_says_what_is_missing(
+    archive: Put, capsys: pytest.CaptureFixture[str], hole: str, days: list[str]
+) -> None:
+    objects, sentence = HOLES[hole]
+    place = ""
+    for (first, end), day in zip(objects, days, strict=False):
+        place = archive(key_of(first, day), numbered(*range(first, end)))
+
+    status = main(["read", "--destination", place])
+
+    printed = capsys.readouterr()
+    assert printed.out.count("\n") == sum(end - first for first, end in objects)
+    assert status == (0 if sentence is None else 1)
+    assert sentence is None or sentence in printed.err
+    assert main(["coverage", "--destination", place]) == status
+    assert capsys.readouterr().err == printed.err
+
+
+@pytest.mark.parametrize("numbers", [(0, 2), (1, 2), (0, 0), (1, 0)])
+def test_the_command_says_where_a_line_is_missing(
+    archive: Put, capsys: pytest.CaptureFixture[str], numbers: tuple[int, ...]
+) -> None:
+    place = archive(key_of(0), numbered(*numbers))
+
+    assert main(["read", "--destination", place]) == 1
+
+    printed = capsys.readouterr()
+    assert printed.out.count("counted by test") == len(numbers)
+    assert "000000000000.jsonl.zst”, line" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("period", "status"),
+    [
+        (["--from", "2025-11-24", "--to", "2025-11-24"], 1),
+        (["--from", "2025-11-25"], 1),
+        (["--to", "2025-11-23"], 1),
+        (["--from", "2025-11-26"], 0),
+        (["--to", "2025-11-22"], 0),
+    ],
+)
+def test_a_hole_is_told_of_for_each_period_that_it_may_be_of(
+    archive: Put, capsys: pytest.CaptureFixture[str], period: list[str], status: int
+) -> None:
+    place = ""
+    for first, end, day in ((0, 2, 23), (4, 5, 25), (5, 6, 26)):
+        place = archive(key_of(first, f"2025-11-{day}"), numbered(*range(first, end)))
+
+    assert main(["read", "--destination", place, *period]) == status
+
+    assert ("records 2 to 3 are missing" in capsys.readouterr().err) == bool(status)
+
+
+def test_a_day_that_no_calendar_has_holds_no_records(
+    archive: Put, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = archive(key_of(0), numbered(0))
+    archive(key_of(1, "2025-99-99"), numbered(1))
+
+    assert main(["read", "--destination", place, "--from", "2025-11-24"]) == 0
+
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_json_on_a_terminal_shows_what_is_invisible_and_elsewhere_is_exact(
+    archive: Put, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = record(message("$1", "a\x9b2J\u202eb\U000e0001ä"))
+    place = archive(NOVEMBER_24, compress([line]))
+    arguments = ["read", "--destination", place, "--json"]
+
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.encode() == line
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert main(arguments) == 0
+
+    out = capsys.readouterr().out
+    assert "a\\u009b2J\\u202eb\\udb40\\udc01ä" in out
+    assert json.loads(out) == json.loads(line)
 
 
 def test_a_line_that_no_record_can_be_does_not_fill_the_memory(

@@ -130,6 +130,53 @@ def test_relations_of_an_encrypted_event_are_read_outside_its_ciphertext() -> No
     assert (record["thread_root"], record["reply_to"]) == ("$root", "$reply")
 
 
+@pytest.mark.parametrize(
+    "relation",
+    [None, {"rel_type": "m.thread", "event_id": "$0"}, {"rel_type": "m.replace"}, "m.replace"],
+)
+def test_new_content_means_something_in_an_edit_only(relation: object) -> None:
+    content = {"body": "shown", "m.new_content": {"body": "not shown"}, "m.relates_to": relation}
+
+    assert line_of(event("$1", content))["body"] == "shown"
+
+
+def test_a_relation_inside_a_ciphertext_is_none_and_is_told_of() -> None:
+    payload = {
+        "type": "m.room.message",
+        "content": {
+            "body": "for some",
+            "m.new_content": {"body": "for others"},
+            "m.relates_to": {"rel_type": "m.replace", "event_id": "$0"},
+        },
+    }
+
+    record = line_of(
+        encrypted("$1"), decrypted(json.dumps(payload).encode()), edited_sender="@x:example.org"
+    )
+
+    assert record["rel_type"] is record["edit_of"] is record["edit_valid"] is None
+    # Some clients go by it: whoever searches has to find what any of them shows.
+    assert record["body"] == "for some\nfor others"
+    assert json.loads(record["detail_json"]) == {
+        "relation_in_ciphertext": {"rel_type": "m.replace", "rel_event_id": "$0"}
+    }
+
+
+def test_a_relation_that_stands_inside_and_outside_is_an_ordinary_one() -> None:
+    relation = {"rel_type": "m.replace", "event_id": "$0"}
+    wire = json.loads(encrypted("$1"))
+    wire["content"]["m.relates_to"] = relation
+    inner = {"body": "* b", "m.new_content": {"body": "b"}, "m.relates_to": relation}
+    payload = {"type": "m.room.message", "content": inner}
+
+    record = line_of(
+        json.dumps(wire).encode(), decrypted(json.dumps(payload).encode()), edited_sender=ALICE
+    )
+
+    assert (record["body"], record["edit_of"], record["edit_valid"]) == ("b", "$0", True)
+    assert record["detail_json"] is None
+
+
 @pytest.mark.parametrize("place", ["top", "content"])
 def test_a_redaction_names_what_it_takes_back(place: str) -> None:
     content: dict[str, object] = {"reason": "spam"}

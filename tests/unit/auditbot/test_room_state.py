@@ -14,8 +14,16 @@ def room(*bodies: bytes) -> RoomContext:
     return fold(RoomContext(ROOM), map(read_envelope, bodies))
 
 
-def member(user: str, membership: str, **content: object) -> bytes:
-    return state("m.room.member", {"membership": membership, **content}, key=user)
+def member(
+    user: str, membership: str, *, origin_server_ts: int = NOON, **content: object
+) -> bytes:
+    return state(
+        "m.room.member",
+        {"membership": membership, **content},
+        key=user,
+        sender=ALICE if membership == "invite" else user,
+        origin_server_ts=origin_server_ts,
+    )
 
 
 def late(context: RoomContext, bodies: Iterable[bytes]) -> RoomContext:
@@ -66,6 +74,56 @@ def test_a_direct_chat_stays_one_after_the_invited_person_joined() -> None:
     found = room(member(BOB, "invite", is_direct=True), member(BOB, "join"))
 
     assert found.is_direct is True
+
+
+def test_nobody_makes_a_room_direct_by_their_own_event() -> None:
+    own = room(member(BOB, "join", is_direct=True))
+    again = room(
+        state(
+            "m.room.member",
+            {"membership": "join"},
+            key=BOB,
+            sender=BOB,
+            unsigned={"prev_content": {"membership": "join", "is_direct": True}},
+        )
+    )
+    themselves = room(
+        state("m.room.member", {"membership": "invite", "is_direct": True}, key=BOB, sender=BOB)
+    )
+
+    assert own.is_direct is again.is_direct is themselves.is_direct is None
+
+
+def test_a_room_whose_invitation_was_taken_is_direct_by_what_came_before() -> None:
+    taken = room(
+        state(
+            "m.room.member",
+            {"membership": "join"},
+            key=BOB,
+            sender=BOB,
+            unsigned={
+                "prev_content": {"membership": "invite", "is_direct": True},
+                "prev_sender": ALICE,
+            },
+        )
+    )
+
+    assert taken.is_direct is True
+
+
+def test_a_time_in_the_future_does_not_keep_later_events_out() -> None:
+    def found(context: RoomContext, name: str, origin: int, received_ms: int) -> RoomContext:
+        events = [
+            state("m.room.name", {"name": name}, origin_server_ts=origin),
+            member(BOB, "join" if name == "new" else "leave", origin_server_ts=origin),
+        ]
+        return fold(context, map(read_envelope, events), late=True, received_ms=received_ms)
+
+    far = found(RoomContext(ROOM), "far", 2**60, NOON)
+
+    later = found(far, "new", NOON + 500, NOON + 1000)
+
+    assert (later.name, later.joined) == ("new", (BOB,))
 
 
 def test_a_message_changes_nothing() -> None:

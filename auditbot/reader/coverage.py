@@ -1,0 +1,187 @@
+"""How much of what was said could be read: counted from the archive and from nothing else.
+
+An event counts in the period in which it was received; that it was read later may be written
+down after the period's end.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from auditbot.reader.read import ALWAYS, Period, read
+from auditbot.reader.show import visible
+from auditbot.storage.port import ObjectStore
+
+_SOON_MS = 60_000
+_DAY_MS = 24 * 3600 * 1000
+
+Record = Mapping[str, Any]
+Name = TypeVar("Name")
+
+
+@dataclass
+class Tally:
+    """Encrypted events by what became of them; ``why`` counts those not read, by reason."""
+
+    at_once: int = 0
+    later: int = 0
+    why: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def unread(self) -> int:
+        """How many could not be read to this day."""
+        return self.why.total()
+
+    @property
+    def all(self) -> int:
+        """How many there are."""
+        return self.at_once + self.later + self.unread
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the counts for programs."""
+        return {
+            "decrypted": self.at_once,
+            "late_decrypted": self.later,
+            "undecryptable": dict(sorted(self.why.items())),
+        }
+
+    def text(self) -> str:
+        """Return the counts for people."""
+        why = ", ".join(f"{visible(reason)} {count}" for reason, count in self.why.most_common())
+        words = f"{self.at_once} read, {self.later} read later, {self.unread} not read"
+        return f"{words} ({why})" if why else words
+
+
+@dataclass(frozen=True, slots=True)
+class _Unread:
+    room: str
+    device: tuple[str, str]
+    why: str
+    received_ms: int
+
+
+@dataclass
+class Coverage:
+    """The counts of a period."""
+
+    clear: int = 0
+    soon: int = 0
+    within_a_day: int = 0
+    total: Tally = field(default_factory=Tally)
+    rooms: dict[str, Tally] = field(default_factory=dict)
+    devices: dict[tuple[str, str], Tally] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    _unread: dict[tuple[str, int], _Unread] = field(default_factory=dict)
+
+    def add_event(self, record: Record) -> None:
+        """Count an event's first record."""
+        status = record.get("enc_status")
+        if status not in {"decrypted", "undecryptable"}:
+            self.clear += 1
+            return
+        room = str(record.get("room_id"))
+        device = (str(record.get("sender")), str(record.get("enc_device_id")))
+        if record.get("room_name"):
+            self.names[room] = str(record["room_name"])
+        if status == "decrypted":
+            for tally in self._tallies(room, device):
+                tally.at_once += 1
+            return
+        why = str(record.get("enc_error"))
+        for tally in self._tallies(room, device):
+            tally.why[why] += 1
+        place = (str(record.get("stream")), int(record.get("seq") or 0))
+        self._unread[place] = _Unread(room, device, why, int(record.get("ts_received") or 0))
+
+    def add_decryption(self, record: Record) -> None:
+        """Count that an event was read after all; of several keys only the first matters."""
+        first = self._unread.pop(_place_of_first(record), None)
+        if first is None:
+            return
+        for tally in self._tallies(first.room, first.device):
+            tally.later += 1
+            tally.why -= Counter([first.why])
+        waited_ms = int(record.get("ts_received") or 0) - first.received_ms
+        self.soon += waited_ms <= _SOON_MS
+        self.within_a_day += waited_ms <= _DAY_MS
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything for programs."""
+        return {
+            "clear": self.clear,
+            **self.total.as_json(),
+            "late_within_60_s": self.soon,
+            "late_within_24_h": self.within_a_day,
+            "rooms": [
+                {"room_id": room, "room_name": self.names.get(room), **tally.as_json()}
+                for room, tally in _worst_first(self.rooms)
+            ],
+            "devices": [
+                {"sender": sender, "device_id": device, **tally.as_json()}
+                for (sender, device), tally in _worst_first(self.devices)
+            ],
+        }
+
+    def text(self) -> str:
+        """Return everything for people."""
+        lines = [
+            f"In clear: {self.clear}",
+            f"Encrypted: {self.total.text()}",
+        ]
+        if self.total.later:
+            lines.append(
+                f"Read later: {self.soon} within 60 s, {self.within_a_day} within 24 h, "
+                f"{self.total.later} altogether"
+            )
+        lines.append("By room:")
+        for room, tally in _worst_first(self.rooms):
+            name = f" [{visible(self.names[room])}]" if room in self.names else ""
+            lines.append(f"    {visible(room)}{name}: {tally.text()}")
+        lines.append("By sending device:")
+        for (sender, device), tally in _worst_first(self.devices):
+            never = " — never readable" if tally.unread == tally.all else ""
+            lines.append(f"    {visible(sender)} {visible(device)}: {tally.text()}{never}")
+        return "\n".join(lines)
+
+    def _tallies(self, room: str, device: tuple[str, str]) -> Iterable[Tally]:
+        return (
+            self.total,
+            self.rooms.setdefault(room, Tally()),
+            self.devices.setdefault(device, Tally()),
+        )
+
+
+async def cover(
+    store: ObjectStore, period: Period = ALWAYS, *, missing: list[str] | None = None
+) -> Coverage:
+    """Count the events received in a period; ``missing`` is that of ``read``.
+
+    Raises:
+        DamagedArchiveError: an object cannot be read.
+    """
+    coverage = Coverage()
+    async for found in read(store, Period(period.start_ms, None), missing=missing):
+        match found.record.get("kind"):
+            case "event" if period.holds(found.record.get("ts_received")):
+                coverage.add_event(found.record)
+            case "decryption":
+                coverage.add_decryption(found.record)
+            case _:
+                pass
+    return coverage
+
+
+def _place_of_first(record: Record) -> tuple[str, int]:
+    """Return stream and number of the record that a ``decryption`` record speaks of."""
+    try:
+        detail = json.loads(record.get("detail_json") or "{}")
+    except (ValueError, TypeError):
+        detail = {}
+    stream = detail.get("of_stream") if isinstance(detail, dict) else None
+    return str(stream or record.get("stream")), int(record.get("of_seq") or 0)
+
+
+def _worst_first(tallies: Mapping[Name, Tally]) -> list[tuple[Name, Tally]]:
+    return sorted(tallies.items(), key=lambda item: (-item[1].unread, -item[1].all, str(item[0])))

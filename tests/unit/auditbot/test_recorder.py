@@ -1,0 +1,205 @@
+"""What a batch costs is bounded, and no junk beside a ciphertext hides it."""
+
+import asyncio
+import json
+import tracemalloc
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from common.crypto.port import DeviceGoneError, EncryptedEvent, Reading, SessionRef
+from common.database.pool import Connection
+from common.errors import StartOverError
+from tests.support.databases import open_database, sqlite_url
+from tests.unit.auditbot.builders import (
+    ROOM,
+    ScriptedDecryption,
+    StoppedClock,
+    encrypted,
+    entries,
+    event,
+    message,
+    new_room,
+    state,
+)
+from tests.unit.auditbot.world import World
+
+KEY = SessionRef(ROOM, "session")
+MIB = 2**20
+CROWD = 10_000
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with open_database(sqlite_url(tmp_path)) as database:
+        yield World(database, tmp_path, StoppedClock())
+
+
+def crowded_room(count: int = CROWD, room_id: str = ROOM) -> list[dict[str, Any]]:
+    people = [f"@member{number:06}:example.org" for number in range(count)]
+    return [json.loads(body) | {"room_id": room_id} for body in new_room(*people)]
+
+
+def join(number: int) -> bytes:
+    user = f"@newcomer{number:03}:example.org"
+    return state("m.room.member", {"membership": "join"}, key=user, sender=user)
+
+
+@contextmanager
+def memory() -> Iterator[Callable[[], float]]:
+    """Give a function that says how many MiB were needed at most since then."""
+    tracemalloc.start()
+    try:
+        yield lambda: tracemalloc.get_traced_memory()[1] / MIB
+    finally:
+        tracemalloc.stop()
+
+
+async def stored(world: World) -> int:
+    return int(await world.database.fetchval("SELECT sum(size) FROM audit_record"))
+
+
+async def test_a_crowd_that_grows_is_listed_when_somebody_speaks_and_not_before(
+    world: World,
+) -> None:
+    world.rooms.states[ROOM] = crowded_room()
+    bot = world.restart()
+    await world.give(bot, entries([message("$1")]))
+    before = await stored(world)
+
+    # 266 MiB and 205 MiB, before there was a bound.
+    with memory() as peak:
+        await world.give(bot, entries([join(number) for number in range(200)]))
+        assert peak() < 16, peak()
+    assert await stored(world) - before < MIB
+
+    await world.give(bot, entries([message("$2"), message("$3")]))
+    listed = await world.events("audience")
+    assert [record["audience_count"] for record in listed] == [CROWD + 1, CROWD + 201]
+    assert (await world.events())[-1]["audience_id"] == listed[-1]["audience_id"]
+
+
+async def test_what_is_listed_for_each_message_is_not_held_together(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditbot.recorder.HELD_BYTES", MIB)
+    world.rooms.states[ROOM] = crowded_room(2000)
+    bot = world.restart()
+    await world.give(bot, entries([message("$1")]))
+    before = await stored(world)
+    talk = [body for number in range(50) for body in (join(number), message(f"$m{number}"))]
+
+    with memory() as peak:
+        await world.give(bot, entries(talk))
+        needed = peak()
+
+    assert await stored(world) - before > 10 * MIB
+    assert needed < 8
+    seqs = [record["seq"] for record in await world.records()]
+    assert seqs == list(range(len(seqs)))
+
+
+async def test_the_states_of_many_unknown_rooms_are_not_held_together(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditbot.rooms.MOST_MEMBERS", 300)
+    monkeypatch.setattr("auditbot.recorder.PORTION_ROOMS", 4)
+    names = sorted(f"!room{number}" for number in range(40))
+    for name in names:
+        world.rooms.states[name] = crowded_room(300, name)
+    bot = world.restart()
+    await world.give(bot, entries([message("$1")]))
+
+    # All of them are some 5 MiB.
+    with memory() as peak:
+        await world.give(bot, entries([message(f"${name}", room_id=name) for name in names]))
+        assert peak() < 2.5, peak()
+
+    assert world.rooms.asked == [ROOM, *names]
+    counts = [record["audience_count"] for record in await world.events()]
+    assert counts == [None] + [301] * 40
+
+
+async def test_the_events_of_a_batch_are_not_looked_into_together(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditbot.recorder.PORTION_BYTES", 40_000)
+    bot = world.restart()
+    await world.give(bot, entries(new_room()))
+    bodies = [event(f"${number}", {"body": "x", "many": [[]] * 4_000}) for number in range(40)]
+
+    # As values in memory they are some 10 MiB.
+    with memory() as peak:
+        await world.give(bot, entries(bodies))
+        assert peak() < 4, peak()
+
+    assert [record["event_id"] for record in (await world.events())[-40:]] == [
+        f"${number}" for number in range(40)
+    ]
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_junk_beside_a_ciphertext_hides_nothing_now_or_later(
+    world: World, *, known: bool
+) -> None:
+    body = encrypted("$1").replace(
+        b'"content": {', b'"content": {"x": ' + b"[" * 70 + b"]" * 70 + b", "
+    )
+    bot = world.restart()
+    if known:
+        world.crypto.sessions.add("session")
+
+    await world.give(bot, entries([*new_room(), body]))
+    (first,) = [record for record in await world.events() if record["event_id"] == "$1"]
+    world.crypto.sessions.add("session")
+    await bot.keys_arrived([KEY])
+
+    late = await world.events("decryption")
+    assert first["enc_status"] == ("decrypted" if known else "undecryptable")
+    assert [record["body"] for record in [first, *late]][-1] == "clear text of $1"
+    assert [record["enc_status"] for record in late] == ([] if known else ["late"])
+
+
+async def test_the_same_keys_told_again_and_at_once_give_one_record(world: World) -> None:
+    bot = world.restart()
+    await world.give(bot, entries([*new_room(), encrypted("$1"), encrypted("$2")]))
+    world.crypto.sessions.add("session")
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(bot.keys_arrived([KEY, KEY]))
+    await bot.keys_arrived([KEY])
+    await world.restart().keys_arrived([KEY])
+
+    late = await world.events("decryption")
+    assert [record["body"] for record in late] == ["clear text of $1", "clear text of $2"]
+
+
+@dataclass
+class GoneDevice:
+    """A decryption that finds that our device is no more."""
+
+    async def decrypt(
+        self, connection: Connection, events: Sequence[EncryptedEvent]
+    ) -> list[Reading]:
+        raise DeviceGoneError("The device is gone.")
+
+
+async def test_a_device_that_is_gone_ends_whatever_noticed_it(world: World) -> None:
+    await world.give(world.restart(), entries([*new_room(), encrypted("$1")]))
+    world.crypto = cast(ScriptedDecryption, GoneDevice())
+    bot = world.restart()
+
+    with pytest.raises(DeviceGoneError):
+        await world.give(bot, entries([encrypted("$2")]))
+    with pytest.raises(DeviceGoneError):
+        await bot.keys_arrived([KEY])
+    with pytest.raises(ExceptionGroup) as ended:
+        async with asyncio.timeout(10):
+            await bot.run()
+
+    assert ended.value.subgroup(StartOverError) is not None
