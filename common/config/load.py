@@ -87,20 +87,22 @@ def _read(path: Path) -> Group:
 
 def _bytes(path: Path, where: str, advice: str) -> bytes:
     start = f"{where}: " if where else ""
+    # A name with a line break in it would make two lines of the sentence.
+    name = str(path) if str(path).isprintable() else ascii(str(path))
     try:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigError(f"{start}there is no file {path}; {advice}.") from None
+        raise ConfigError(f"{start}there is no file {name}; {advice}.") from None
     except IsADirectoryError:
-        raise ConfigError(f"{start}{path} is a directory; name the file in it.") from None
+        raise ConfigError(f"{start}{name} is a directory; name the file in it.") from None
     except PermissionError:
         raise ConfigError(
-            f"{start}{path} may not be read by this account; give it the right to read."
+            f"{start}{name} may not be read by this account; give it the right to read."
         ) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "the path is not valid"
-        raise ConfigError(f"{start}{path} cannot be read: {reason}.") from None
+        raise ConfigError(f"{start}{name} cannot be read: {reason}.") from None
 
 
 def _is_public(path: Path) -> bool:

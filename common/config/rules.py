@@ -27,7 +27,16 @@ class Fault(NamedTuple):
 
 def check(config: Config, place: Place) -> None:
     """Raise ``ConfigError`` for the first rule that is broken."""
-    for rule in (_names, _addresses, _tokens, _database, _accounts, _adminbot, _archive):
+    for rule in (
+        _names,
+        _addresses,
+        _tokens,
+        _passphrases,
+        _database,
+        _accounts,
+        _adminbot,
+        _archive,
+    ):
         for option, sentence, other in rule(config):
             raise ConfigError(f"{place(option, other)}: {option} {sentence}")
 
@@ -114,6 +123,30 @@ def _tokens(config: Config) -> Iterator[Fault]:
             "is the same as as_token; each side needs a token of its own, here and in the "
             "registration.",
         )
+
+
+_SHORTEST_PASSPHRASE = 16
+
+
+def _passphrases(config: Config) -> Iterator[Fault]:
+    for option, passphrase in (
+        ("encryption.adminbot_passphrase", config.encryption.adminbot_passphrase),
+        ("encryption.auditbot_passphrase", config.encryption.auditbot_passphrase),
+    ):
+        if passphrase is None:
+            continue
+        text = passphrase.reveal()
+        if text != text.strip():
+            yield Fault(
+                option,
+                "begins or ends with a blank, which Element cuts off; write it without.",
+            )
+        if len(text) < _SHORTEST_PASSPHRASE:
+            yield Fault(
+                option,
+                f"is shorter than {_SHORTEST_PASSPHRASE} characters; it protects every room key, "
+                "so write six words or more, or leave it out and have one made.",
+            )
 
 
 def _database(config: Config) -> Iterator[Fault]:

@@ -144,11 +144,48 @@ class Encryption(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ]
     one_time_keys: Annotated[
         int,
-        Meta(description="One-time keys kept published for each bot's device.", ge=50, le=4_000),
+        Meta(
+            description=(
+                "One-time keys kept published for each bot's device, as far as the homeserver "
+                "takes them (Synapse: 500). When all are claimed, the fallback key serves."
+            ),
+            ge=50,
+            le=2_400,
+        ),
     ] = 2000
     session_cache: Annotated[
         int, Meta(description="Megolm sessions held in memory for each bot.", ge=1)
     ] = 10_000
+    share_keys_with: Annotated[
+        str,
+        Meta(
+            description=(
+                "Which devices can read what the bots write in encrypted rooms: all, or only "
+                "those that their owners have verified (cross_signed); the others are told so."
+            ),
+            pattern="^(all|cross_signed)$",
+            extra={"form": "all or cross_signed"},
+        ),
+    ] = "all"
+    adminbot_passphrase: Annotated[
+        Secret | None,
+        Meta(
+            description=(
+                "Secure Backup passphrase of adminbot. Unset means that one is made at the first "
+                "start and kept, sealed, in the database; `steward passphrase adminbot` shows it. "
+                "Whoever has it can recover the bot's keys, and read with them, on any machine."
+            )
+        ),
+    ] = None
+    auditbot_passphrase: Annotated[
+        Secret | None,
+        Meta(
+            description=(
+                "Secure Backup passphrase of auditbot, likewise; `steward passphrase auditbot`. "
+                "It opens every encrypted message: keep it apart from everything else."
+            )
+        ),
+    ] = None
 
 
 class Adminbot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -301,6 +338,22 @@ class Logging(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     json: Annotated[bool, Meta(description="One JSON object a line instead of text.")] = False
 
 
+class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Figures for Prometheus, at /metrics on an address of their own; no one's words, no secret."""
+
+    listen_host: Annotated[
+        str,
+        Meta(
+            description="Address to listen on; whoever reaches it can read the figures.",
+            min_length=1,
+        ),
+    ] = "127.0.0.1"
+    listen_port: Annotated[
+        Port | None,
+        Meta(description="TCP port to listen on; unset means off.", examples=[29351]),
+    ] = None
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole configuration."""
 
@@ -315,3 +368,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     rooms: Annotated[Rooms, Meta(description="Being in every room.")] = Rooms()
     feeds: Annotated[Feeds, Meta(description="The second feed.")] = Feeds()
     logging: Annotated[Logging, Meta(description="Logs.")] = Logging()
+    metrics: Annotated[MetricsSettings, Meta(description="Figures for Prometheus.")] = (
+        MetricsSettings()
+    )
+
+
+def passphrase_of(config: Config, bot: str) -> Secret | None:
+    """Return the configured Secure Backup passphrase of “adminbot” or “auditbot”."""
+    encryption = config.encryption
+    return encryption.adminbot_passphrase if bot == "adminbot" else encryption.auditbot_passphrase

@@ -21,9 +21,10 @@ from common.errors import PermanentError
 OLM = "m.olm.v1.curve25519-aes-sha2"
 MEGOLM = "m.megolm.v1.aes-sha2"
 
-LARGEST_POOL = 4000
-"""vodozemac remembers 5,000 private one-time keys and forgets the oldest first. Keys that were
-claimed and never used count too, so the published pool stays below that."""
+LARGEST_POOL = 2400
+"""vodozemac remembers 5,000 private one-time keys and forgets the oldest first. After an outage
+a whole pool may have been claimed whose messages are still to be read, while a new pool is
+published: both must fit."""
 
 
 class _FallbackKeys(Protocol):
@@ -118,13 +119,15 @@ class PublishedKeysDue:
 
     one_time_keys: bool
     fallback_key: bool
+    first: bool = False
+    """Whether there never were any: then nobody has used them up."""
 
 
 class AccountStore:
     """The account's row. Loading it takes the lock under which all Olm state changes."""
 
     def __init__(self, me: DeviceAddress, sealer: Sealer, *, is_postgres: bool) -> None:
-        self._me = me
+        self.me = me
         self._sealer = sealer
         # SQLite has one writer at a time anyway.
         self._lock = " FOR UPDATE" if is_postgres else ""
@@ -149,7 +152,7 @@ class AccountStore:
         row = await conn.fetchrow(
             "SELECT revision, CASE WHEN revision = $3 THEN '' ELSE pickle END AS pickle"  # noqa: S608
             f" FROM crypto_account WHERE bot_id = $1 AND device_id = $2{self._lock}",  # a constant
-            *self._me,
+            *self.me,
             self._kept.revision if self._kept else "",
         )
         if row is None:
@@ -160,11 +163,11 @@ class AccountStore:
 
     async def create(self, conn: Connection) -> OlmAccount:
         """Make the device's account, once: a second attempt returns the first one's."""
-        account = OlmAccount(self._me, vodozemac.Account())
+        account = OlmAccount(self.me, vodozemac.Account())
         await conn.execute(
             "INSERT INTO crypto_account (bot_id, device_id, revision, pickle)"
             " VALUES ($1, $2, $3, $4) ON CONFLICT (bot_id, device_id) DO NOTHING",
-            *self._me,
+            *self.me,
             _revision(),
             account.olm.pickle(self._sealer.pickle_key),
         )
@@ -176,7 +179,7 @@ class AccountStore:
         await conn.execute(
             "UPDATE crypto_account SET revision = $3, pickle = $4"
             " WHERE bot_id = $1 AND device_id = $2",
-            *self._me,
+            *self.me,
             revision,
             account.olm.pickle(self._sealer.pickle_key),
         )
@@ -203,7 +206,7 @@ class AccountStore:
             " one_time_keys_due = CASE WHEN $3 = 1 THEN 1 ELSE one_time_keys_due END,"
             " fallback_key_due = CASE WHEN $4 > fallback_key_ms THEN 1 ELSE fallback_key_due END"
             " WHERE bot_id = $1 AND device_id = $2",
-            *self._me,
+            *self.me,
             int(one_time_keys),
             fallback_key_seen_ms if fallback_key_seen_ms is not None else -1,
         )
@@ -211,13 +214,17 @@ class AccountStore:
     async def due(self, conn: Connection) -> PublishedKeysDue:
         """Return what has to be renewed."""
         row = await conn.fetchrow(
-            "SELECT one_time_keys_due, fallback_key_due FROM crypto_account"
+            "SELECT one_time_keys_due, fallback_key_due, fallback_key_ms FROM crypto_account"
             " WHERE bot_id = $1 AND device_id = $2",
-            *self._me,
+            *self.me,
         )
         if row is None:
             return PublishedKeysDue(one_time_keys=False, fallback_key=False)
-        return PublishedKeysDue(bool(row["one_time_keys_due"]), bool(row["fallback_key_due"]))
+        return PublishedKeysDue(
+            bool(row["one_time_keys_due"]),
+            bool(row["fallback_key_due"]),
+            first=not row["fallback_key_ms"],
+        )
 
     async def note_done(self, conn: Connection, *, fallback_key_ms: int | None) -> None:
         """Remember that the published keys were renewed, the fallback key at the given time."""
@@ -225,7 +232,7 @@ class AccountStore:
             "UPDATE crypto_account SET one_time_keys_due = 0, fallback_key_due = 0,"
             " fallback_key_ms = COALESCE(CAST($3 AS BIGINT), fallback_key_ms)"
             " WHERE bot_id = $1 AND device_id = $2",
-            *self._me,
+            *self.me,
             fallback_key_ms,
         )
 
@@ -234,7 +241,7 @@ class AccountStore:
             olm = vodozemac.Account.from_pickle(pickle, self._sealer.pickle_key)
         except ValueError as error:
             raise WrongPickleKeyError from error
-        return OlmAccount(self._me, olm)
+        return OlmAccount(self.me, olm)
 
 
 def _revision() -> str:

@@ -6,6 +6,7 @@ and never by local memory alone, so that no restart replaces an identity.
 """
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -30,9 +31,15 @@ class SigningKey:
     """One private cross-signing key."""
 
     def __init__(self, seed: bytes) -> None:
+        self.seed = seed
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
         self.public = unpadded(self._key.public_key().public_bytes_raw())
         self.key_id = f"ed25519:{self.public}"
+
+    @property
+    def secret(self) -> str:
+        """How the key is kept in secret storage."""
+        return unpadded(self.seed)
 
     def sign(self, message: bytes) -> str:
         """Return the signature in base64."""
@@ -106,7 +113,7 @@ class CrossSigning:
     def __init__(self, me: DeviceAddress, database: Database, sealer: Sealer, wire: Wire) -> None:
         self._me = me
         self._database = database
-        self._sealer = sealer
+        self._identities = IdentityStore(me.user_id, sealer)
         self._wire = wire
 
     async def set_up(self, answer: Json, account: OlmAccount) -> Json:
@@ -131,6 +138,11 @@ class CrossSigning:
             _log.info("own device signed", user=self._me.user_id, device=self._me.device_id)
         return ours
 
+    async def master_key(self, conn: Connection) -> str:
+        """Return our own public master key, ``""`` before there is one."""
+        identity = await self._identities.load(conn)
+        return identity.master.public if identity else ""
+
     def _published(self, answer: Json, usage: str) -> str:
         value = object_of(answer, f"{usage}_keys").get(self._me.user_id)
         return cross_signing_key(self._me.user_id, usage, value)
@@ -139,22 +151,32 @@ class CrossSigning:
         """Return our identity, made and stored if neither side has one."""
         taken = object_of(answer, "master_keys").get(self._me.user_id) is not None
         async with self._database.transaction() as conn:
-            identity = await self._load(conn)
+            identity = await self._identities.load(conn)
             if taken and (
                 identity is None or identity.master.public != self._published(answer, "master")
             ):
                 raise IdentityTakenError(
                     f"{self._me.user_id} already has a cross-signing identity whose private keys "
                     "are not in this database. It was not replaced. Use the database that made "
-                    "it, or, if that is lost for good, have the identity reset by whoever set it "
-                    "up; people who verified the bot will have to verify it again."
+                    "it, or, if that is lost, recover it with the passphrase of its Secure "
+                    "Backup: run “steward restore-keys adminbot” or “steward restore-keys "
+                    "auditbot”. If the passphrase is lost too, the identity has to be reset, and "
+                    "people who verified the bot will have to verify it again."
                 )
-            return identity or await self._create(conn)
+            return identity or await self._identities.create(conn)
 
-    async def _load(self, conn: Connection) -> Identity | None:
+
+class IdentityStore:
+    """The private keys of one bot's identity, sealed in the database."""
+
+    def __init__(self, bot: UserId, sealer: Sealer) -> None:
+        self._bot = bot
+        self._sealer = sealer
+
+    async def load(self, conn: Connection) -> Identity | None:
+        """Return the identity, if it is here."""
         rows = await conn.fetch(
-            "SELECT usage, sealed_seed FROM crypto_cross_signing WHERE bot_id = $1",
-            self._me.user_id,
+            "SELECT usage, sealed_seed FROM crypto_cross_signing WHERE bot_id = $1", self._bot
         )
         seeds = {
             row["usage"]: self._sealer.open(
@@ -162,20 +184,32 @@ class CrossSigning:
             )
             for row in rows
         }
-        if not seeds:
-            return None
-        return Identity(self._me.user_id, *(SigningKey(seeds[usage]) for usage in USAGES))
+        return self.of_seeds(seeds) if seeds else None
 
-    async def _create(self, conn: Connection) -> Identity:
+    async def create(self, conn: Connection) -> Identity:
+        """Make an identity and store it."""
         seeds = {usage: secrets.token_bytes(_SEED_BYTES) for usage in USAGES}
+        identity = self.of_seeds(seeds)
+        await self.save(conn, identity)
+        return identity
+
+    async def save(self, conn: Connection, identity: Identity) -> None:
+        """Store an identity, in place of any other."""
+        keys = zip(
+            USAGES, (identity.master, identity.self_signing, identity.user_signing), strict=True
+        )
         await conn.executemany(
-            "INSERT INTO crypto_cross_signing (bot_id, usage, sealed_seed) VALUES ($1, $2, $3)",
+            "INSERT INTO crypto_cross_signing (bot_id, usage, sealed_seed) VALUES ($1, $2, $3)"
+            " ON CONFLICT (bot_id, usage) DO UPDATE SET sealed_seed = excluded.sealed_seed",
             [
-                (self._me.user_id, usage, self._sealer.seal(seed, name=self._name(usage)))
-                for usage, seed in seeds.items()
+                (self._bot, usage, self._sealer.seal(key.seed, name=self._name(usage)))
+                for usage, key in keys
             ],
         )
-        return Identity(self._me.user_id, *(SigningKey(seeds[usage]) for usage in USAGES))
+
+    def of_seeds(self, seeds: Mapping[str, bytes]) -> Identity:
+        """Return the identity that these private keys make, by usage."""
+        return Identity(self._bot, *(SigningKey(seeds[usage]) for usage in USAGES))
 
     def _name(self, usage: str) -> str:
-        return canonical_json({"bot": self._me.user_id, "cross-signing": usage}).decode()
+        return canonical_json({"bot": self._bot, "cross-signing": usage}).decode()

@@ -5,15 +5,33 @@ is: private keys on disk, public keys uploaded, marked as published. A crash bef
 step repeats the upload of at most one portion, which the homeserver recognises by its key IDs.
 """
 
+from collections.abc import Iterator
+
 from common.clock import Clock
-from common.crypto.account import LARGEST_POOL, AccountStore
+from common.crypto.account import LARGEST_POOL, AccountStore, PublishedKeysDue
 from common.crypto.canonical import Json
 from common.crypto.wire import Wire
 from common.database.pool import Database
+from common.matrix.client import MatrixError
 from common.telemetry.log import Log
+from common.telemetry.metrics import Metric, Sample
 
 _PORTION = 500
+_SMALLEST_PORTION = 10
 _LOW = 0.75
+_ALARMING = 0.25
+
+HELD = Metric(
+    "steward_one_time_keys", "gauge", "One-time keys of the bot that the homeserver has left."
+)
+TARGET = Metric(
+    "steward_one_time_keys_target", "gauge", "One-time keys that are to be kept published."
+)
+FALLBACK_USES = Metric(
+    "steward_fallback_key_used_total",
+    "counter",
+    "Times since the start that all one-time keys were gone and the fallback key was used.",
+)
 
 _log = Log("crypto.key_pool")
 
@@ -29,10 +47,20 @@ class KeyPool:
         self._wire = wire
         self._clock = clock
         self._target = min(target, LARGEST_POOL)
+        self._held = 0
+        self._fallback_uses = 0
 
     def is_low(self, count: int) -> bool:
         """Whether so few one-time keys on the homeserver call for more."""
+        self._held = count
         return count < self._target * _LOW
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the pool's figures: what the homeserver holds, as far as we know."""
+        labels = {"account": self._accounts.me.user_id}
+        yield Sample(HELD, self._held, labels)
+        yield Sample(TARGET, self._target, labels)
+        yield Sample(FALLBACK_USES, self._fallback_uses, labels)
 
     async def renew(self) -> None:
         """Upload what is due; safe to repeat after a crash at any line."""
@@ -42,16 +70,25 @@ class KeyPool:
             return
         # Ask again: what was reported may be from before the last upload.
         held = await self._wire.upload_keys({})
+        self._raise_alarm(held, due)
         target = self._target if self.is_low(held) else 0
-        fallback_key_ms: int | None = None
-        for _ in range(2 + self._target // _PORTION):
+        portion, fallback_key_ms = _PORTION, None
+        while True:
             body = await self._prepare(
-                one_time_keys=target - held,
+                one_time_keys=min(target - held, portion),
                 fallback_key=due.fallback_key and fallback_key_ms is None,
             )
             if not body:
                 break
-            held = await self._wire.upload_keys(body)
+            try:
+                held = self._held = await self._wire.upload_keys(body)
+            except MatrixError as error:
+                if error.errcode != "M_TOO_LARGE" or not body["one_time_keys"]:
+                    raise
+                portion //= 2
+                if portion < _SMALLEST_PORTION:
+                    target = self._accept_limit(held)
+                continue
             if body["fallback_keys"]:
                 fallback_key_ms = self._clock.now_ms()
             await self._mark_published()
@@ -59,11 +96,37 @@ class KeyPool:
         async with self._database.transaction() as conn:
             await self._accounts.note_done(conn, fallback_key_ms=fallback_key_ms)
 
+    def _accept_limit(self, held: int) -> int:
+        """Aim no higher than what the homeserver takes (Synapse 1.163: 500)."""
+        _log.info("the homeserver keeps fewer one-time keys", wanted=self._target, kept=held)
+        self._target = held
+        return held
+
+    def _raise_alarm(self, held: int, due: PublishedKeysDue) -> None:
+        """Say when the pool was nearly or quite used up; at the very first start it is empty."""
+        if due.first:
+            return
+        if due.fallback_key:
+            self._fallback_uses += 1
+            _log.error(
+                "all one-time keys were claimed and the fallback key was used: whose devices "
+                "claim so many?",
+                account=self._accounts.me.user_id,
+                pool=self._target,
+            )
+        elif held < self._target * _ALARMING:
+            _log.warning(
+                "one-time keys were running low",
+                account=self._accounts.me.user_id,
+                held=held,
+                pool=self._target,
+            )
+
     async def _prepare(self, *, one_time_keys: int, fallback_key: bool) -> Json:
-        """Make at most one portion of keys, durably, and return the upload of them, or nothing."""
+        """Make keys, durably, and return the upload of them, or nothing."""
         async with self._database.transaction() as conn:
             account = await self._accounts.load(conn)
-            more = min(one_time_keys, _PORTION) - len(account.olm.one_time_keys)
+            more = one_time_keys - len(account.olm.one_time_keys)
             new_fallback = fallback_key and not account.unpublished_fallback_keys()
             if more > 0 or new_fallback:
                 self._accounts.forget()
@@ -71,8 +134,10 @@ class KeyPool:
                 if new_fallback:
                     account.generate_fallback_key()
                 await self._accounts.save(conn, account)
+            # Always the same ones: after a crash the homeserver recognises them.
+            unpublished = sorted(account.unpublished_one_time_keys().items())
             body = {
-                "one_time_keys": account.unpublished_one_time_keys(),
+                "one_time_keys": dict(unpublished[: max(one_time_keys, 0)]),
                 "fallback_keys": account.unpublished_fallback_keys(),
             }
         return body if any(body.values()) else {}

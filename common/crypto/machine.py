@@ -5,12 +5,13 @@ each part keeps its own promise in its own module.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from common.clock import Clock
 from common.config.secret import Secret
 from common.crypto.account import AccountStore, OlmAccount
+from common.crypto.bundles import KeyBundles
 from common.crypto.canonical import Json, object_of
 from common.crypto.cross_signing import CrossSigning
 from common.crypto.devices import Device, parse_devices
@@ -28,14 +29,25 @@ from common.crypto.port import (
 from common.crypto.replay import MessageIndexes
 from common.crypto.room_keys import RoomKeyStore
 from common.crypto.sealing import Sealer
+from common.crypto.secure_backup import SecureBackup
+from common.crypto.sharing import ShareWith
 from common.crypto.to_device import ToDeviceReceiver
 from common.crypto.tracking import DeviceTracker
 from common.crypto.unwedge import Unwedger
+from common.crypto.verification import Keys
+from common.crypto.verification_mail import VerificationMail
 from common.crypto.wire import Requester, Wire
 from common.database.pool import Connection, Database
 from common.errors import PermanentError
 from common.ids import RoomId, UserId
 from common.inbox.port import Entry
+from common.telemetry.metrics import Metric, Sample
+
+REFUSED = Metric(
+    "steward_to_device_refused_total",
+    "counter",
+    "To-device messages since the start that were malformed, hostile or not readable.",
+)
 
 
 class CryptoMachine:
@@ -54,6 +66,8 @@ class CryptoMachine:
         pickle_key: Secret,
         one_time_keys: int,
         session_cache: int,
+        passphrase: Secret | None = None,
+        share_with: ShareWith = ShareWith.ALL,
     ) -> None:
         """Wire the parts; nothing is read or sent yet.
 
@@ -64,6 +78,8 @@ class CryptoMachine:
             pickle_key: what keys are encrypted with at rest
             one_time_keys: how many to keep published
             session_cache: how many Megolm sessions to hold in memory
+            passphrase: of the Secure Backup; ``None`` to have one made
+            share_with: which of the members' devices get our room keys
         """
         if client.device_id is None:
             raise PermanentError(f"{client.user_id} has no device to encrypt for.")
@@ -85,18 +101,42 @@ class CryptoMachine:
             clock=clock,
         )
         room_keys = self._room_keys = RoomKeyStore(self.me.user_id, sealer, clock)
+        self._cache = SessionCache(session_cache)
+        self.bundles = KeyBundles(
+            client,
+            database=database,
+            sealer=sealer,
+            clock=clock,
+            tracker=self._tracker,
+            room_keys=room_keys,
+            on_improved=self._cache.drop,
+        )
+        self.verification_mail = VerificationMail()
         self._receiver = ToDeviceReceiver(
             self.me,
             accounts=self._accounts,
             pool=self._pool,
             post=self._post,
             room_keys=room_keys,
+            bundles=self.bundles,
             tracker=self._tracker,
             unwedger=self._unwedger,
+            verification_mail=self.verification_mail,
+            own_master_key=self._cross_signing.master_key,
         )
-        self._cache = SessionCache(session_cache)
+        self.backup = SecureBackup(
+            client,
+            database=database,
+            sealer=sealer,
+            accounts=self._accounts,
+            room_keys=room_keys,
+            passphrase=passphrase,
+        )
         self._reader = MegolmReader(
-            self._cache, room_keys, self._tracker, MessageIndexes(self.me.user_id)
+            self._cache,
+            room_keys,
+            self._tracker,
+            MessageIndexes(self.me.user_id, is_postgres=database.is_postgres),
         )
         self._sender = MegolmSender(
             self.me,
@@ -108,6 +148,7 @@ class CryptoMachine:
             post=self._post,
             room_keys=room_keys,
             tracker=self._tracker,
+            share_with=share_with,
         )
         self._maintaining = asyncio.Lock()
 
@@ -115,6 +156,13 @@ class CryptoMachine:
     def refused_to_device(self) -> Mapping[str, int]:
         """How many to-device messages were refused since the start, by reason."""
         return self._receiver.refused
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield figures of this moment."""
+        yield from self._pool.samples()
+        for reason, count in self._receiver.refused.items():
+            labels = {"account": self.me.user_id, "reason": reason}
+            yield Sample(REFUSED, count, labels)
 
     async def set_up(self) -> None:
         """Publish the device's keys and its identity, once; at later starts, check them.
@@ -145,6 +193,7 @@ class CryptoMachine:
 
     async def maintain(self) -> None:
         """Do the network work that ``receive`` found due; safe to repeat."""
+        self.bundles.woken.notify()
         async with self._maintaining:
             await self._pool.renew()
             await self._tracker.refresh()
@@ -162,7 +211,17 @@ class CryptoMachine:
 
     async def decrypt(self, conn: Connection, events: Sequence[EncryptedEvent]) -> list[Reading]:
         """Read room events, within a transaction that also remembers their message indexes."""
-        return await self._reader.decrypt(conn, events)
+        readings = await self._reader.decrypt(conn, events)
+        for event, reading in zip(events, readings, strict=True):
+            self.verification_mail.put_reading(event, reading)
+        return readings
+
+    async def own_keys(self) -> Keys:
+        """Return our own public keys, from our own database and not from the homeserver."""
+        async with self._database.transaction() as conn:
+            account = await self._accounts.load(conn)
+            master = await self._cross_signing.master_key(conn)
+        return Keys(self.me, account.ed25519, master)
 
     async def encrypt(
         self,

@@ -5,18 +5,21 @@ looked up by room and session ID; ``sender_key`` and ``device_id`` of an event a
 prove nothing. Decrypting never writes a session back.
 """
 
+import json
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import vodozemac
 
 from common.crypto.account import MEGOLM
-from common.crypto.canonical import is_storable, parse_object, text_of
+from common.crypto.canonical import is_storable, text_of
 from common.crypto.port import (
     Decrypted,
     EncryptedEvent,
+    KeySource,
     Reading,
     SessionRef,
     Trust,
@@ -27,6 +30,7 @@ from common.crypto.replay import MessageIndexes, Slot, slot
 from common.crypto.room_keys import RoomKey, RoomKeyStore
 from common.crypto.tracking import DeviceTracker, KnownDevice
 from common.database.pool import Connection
+from common.untrusted import members_of
 
 
 class _Object(msgspec.Struct):
@@ -42,20 +46,18 @@ class _Payload(msgspec.Struct):
 _payload = msgspec.json.Decoder(_Payload)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sealed:
+class _Sealed(NamedTuple):
     """An event whose form is right."""
 
     ref: SessionRef
     event: EncryptedEvent
     message: vodozemac.MegolmMessage
-    index: int
+    place: int
     claimed_device: str | None
     claimed_key: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
+class _Opened(NamedTuple):
     sealed: _Sealed
     key: RoomKey
     payload: bytes
@@ -252,7 +254,7 @@ def _parse(event: EncryptedEvent) -> _Sealed | Undecryptable:
 
 def _open(item: _Sealed, cached: _Cached) -> _Opened | Undecryptable:
     key = _choose(item, cached.keys)
-    if item.index < key.session.first_known_index:
+    if item.place < key.session.first_known_index:
         return _undecryptable(item, Why.UNKNOWN_INDEX)
     try:
         payload = key.session.decrypt(item.message).plaintext
@@ -263,7 +265,7 @@ def _open(item: _Sealed, cached: _Cached) -> _Opened | Undecryptable:
         return _undecryptable(item, Why.MALFORMED)
     if room_id != item.ref.room_id:
         return _undecryptable(item, Why.ROOM_MISMATCH)
-    return _Opened(item, key, payload, slot(cached.prefix, item.index))
+    return _Opened(item, key, payload, slot(cached.prefix, item.place))
 
 
 def _choose(item: _Sealed, keys: Sequence[RoomKey]) -> RoomKey:
@@ -273,7 +275,7 @@ def _choose(item: _Sealed, keys: Sequence[RoomKey]) -> RoomKey:
     return min(
         keys,
         key=lambda key: (
-            item.index < key.session.first_known_index,
+            item.place < key.session.first_known_index,
             key.sender != item.event.sender,
             key.session.first_known_index,
         ),
@@ -285,11 +287,21 @@ def _room_of(payload: bytes) -> str | None:
     try:
         return _payload.decode(payload).room_id
     except (ValueError, RecursionError):
-        # A lone surrogate stops msgspec, and must not hide a message that clients show.
-        value = parse_object(payload) or {}
-        well_formed = isinstance(value.get("type"), str) and isinstance(value.get("content"), dict)
-        room_id = value.get("room_id")
-        return room_id if well_formed and isinstance(room_id, str) else None
+        # A lone surrogate or a deep junk member stops msgspec, and must not hide a message that
+        # clients show: only the members that matter are read, one by one.
+        members = dict(members_of(payload) or ())
+        if not members.get("content", b"").lstrip().startswith(b"{"):
+            return None
+        room_id, event_type = _text(members.get("room_id")), _text(members.get("type"))
+        return room_id if event_type is not None else None
+
+
+def _text(raw: bytes | None) -> str | None:
+    try:
+        value = json.loads((raw or b"null").decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, str) else None
 
 
 def _decrypted(item: _Opened, devices: Mapping[tuple[str, str], KnownDevice]) -> Decrypted:
@@ -300,13 +312,17 @@ def _decrypted(item: _Opened, devices: Mapping[tuple[str, str], KnownDevice]) ->
         session_id=sealed.ref.session_id,
         sender_key=key.sender_key,
         device_id=known.device.address.device_id if known else sealed.claimed_device,
-        index=sealed.index,
+        index=sealed.place,
         trust=_trust(sealed, key, known),
         key_source=key.source,
     )
 
 
 def _trust(sealed: _Sealed, key: RoomKey, known: KnownDevice | None) -> Trust:
+    if key.source is not KeySource.DIRECT:
+        # Whoever knows the backup's public key can have put it there under any name; and what
+        # a device passes on says of itself who made it.
+        return Trust.UNKNOWN_DEVICE
     if sealed.event.sender != key.sender:
         return Trust.MISMATCH
     if known is None:

@@ -22,6 +22,7 @@ from common.crypto.olm import OlmPost
 from common.crypto.port import DeviceAddress, KeySource, SessionRef
 from common.crypto.room_keys import RoomKey, RoomKeyStore
 from common.crypto.sealing import Sealer, WrongPickleKeyError
+from common.crypto.sharing import ShareWith, Withholding
 from common.crypto.tracking import DeviceTracker
 from common.crypto.wire import DEVICES_A_SEND, Wire, batches
 from common.database.pool import Connection, Database, Row
@@ -72,6 +73,7 @@ class MegolmSender:
         post: OlmPost,
         room_keys: RoomKeyStore,
         tracker: DeviceTracker,
+        share_with: ShareWith,
     ) -> None:
         self._me = me
         self._database = database
@@ -82,6 +84,8 @@ class MegolmSender:
         self._post = post
         self._room_keys = room_keys
         self._tracker = tracker
+        self._policy = share_with
+        self._withholding = Withholding(me, database, wire)
         self._locks: WeakValueDictionary[RoomId, _RoomLock] = WeakValueDictionary()
         self._claim_again: dict[Device, float] = {}
 
@@ -94,7 +98,7 @@ class MegolmSender:
         members: Collection[UserId],
         settings: Mapping[str, Any],
     ) -> Json:
-        """Return the content of an ``m.room.encrypted`` event that all members' devices can read.
+        """Return the content of an ``m.room.encrypted`` event for all devices the policy allows.
 
         Raises:
             UserError: the content cannot be sent, e.g. because it holds a float.
@@ -105,14 +109,19 @@ class MegolmSender:
             raise UserError("This message has no canonical JSON form.") from error
         async with self._locks.setdefault(room_id, _RoomLock()):
             await self._tracker.learn(members)
-            recipients = [
-                device
-                for device in await self._tracker.devices_of(members)
-                if device.address != self._me
-            ]
+            recipients, refused = self._policy.choose(
+                known
+                for known in await self._tracker.devices_of(members)
+                if known.device.address != self._me
+            )
             session_id = await self._session(room_id, recipients, Rotation.of(settings))
-            await self._share(room_id, session_id, recipients)
+            without_olm = await self._share(room_id, session_id, recipients)
             encrypted = await self._advance(room_id, payload)
+            sender_key = encrypted["sender_key"]
+            await self._withholding.tell_unverified(
+                room_id, session_id, refused, sender_key=sender_key
+            )
+            await self._withholding.tell_no_olm(without_olm, sender_key=sender_key)
         return {**encrypted, **relation}
 
     async def _session(
@@ -152,6 +161,7 @@ class MegolmSender:
             *self._me,
             room_id,
         )
+        await self._withholding.forget_session(conn, room_id)
         # Our own copy: what we said is read back from the room like everything else.
         await self._room_keys.add(
             conn,
@@ -168,15 +178,18 @@ class MegolmSender:
         )
         return session.session_id
 
-    async def _share(self, room_id: RoomId, session_id: str, recipients: Sequence[Device]) -> None:
-        """Send the session to those recipients that do not have it yet."""
+    async def _share(
+        self, room_id: RoomId, session_id: str, recipients: Sequence[Device]
+    ) -> set[Device]:
+        """Send the session to those recipients that lack it; return those it cannot be sent to."""
         async with self._database.transaction() as conn:
             lacking = set(recipients) - await self._shared(conn, room_id, session_id)
         if not lacking:
-            return
+            return lacking
         claimed = await self._claim(lacking)
         for some in batches(sorted(lacking, key=lambda d: d.address), DEVICES_A_SEND):
-            await self._share_with(room_id, session_id, some, claimed)
+            lacking -= await self._share_with(room_id, session_id, some, claimed)
+        return lacking
 
     async def _claim(self, lacking: Collection[Device]) -> dict[Device, str]:
         """Claim one-time keys of devices that we have no Olm session with."""
@@ -201,13 +214,13 @@ class MegolmSender:
         session_id: str,
         recipients: Sequence[Device],
         claimed: Mapping[Device, str],
-    ) -> None:
+    ) -> set[Device]:
         async with self._database.transaction() as conn:
             box = await self._post.open(conn)
             await box.load([device.curve25519 for device in recipients])
             row = await self._row(conn, room_id)
             if row is None or row["session_id"] != session_id:
-                return
+                return set(recipients)
             room_key = {
                 "algorithm": MEGOLM,
                 "room_id": room_id,
@@ -225,12 +238,14 @@ class MegolmSender:
                     messages[device] = box.encrypt(device, "m.room_key", room_key)
             await box.save()
         if not messages:
-            return
+            return set()
         await self._wire.send_to_device(
             "m.room.encrypted", {device.address: body for device, body in messages.items()}
         )
         async with self._database.transaction() as conn:
             await self._note_shared(conn, room_id, session_id, messages)
+            await self._withholding.forget_no_olm(conn, messages)
+        return set(messages)
 
     async def _advance(self, room_id: RoomId, payload: bytes) -> Json:
         """Encrypt at the next index, and commit that the index is used up."""

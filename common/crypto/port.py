@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from common.errors import PermanentError
+from common.errors import PermanentError, StartOverError
 from common.ids import DeviceId, UserId
 
 
@@ -103,7 +103,7 @@ class EncryptedEvent:
     content: Mapping[str, Any]
 
 
-class DeviceGoneError(PermanentError):
+class DeviceGoneError(StartOverError):
     """The bot's device was deleted: only a new device, with another ID, can go on."""
 
 

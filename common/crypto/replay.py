@@ -3,10 +3,11 @@
 Source: Matrix specification v1.18, client-server API, "m.megolm.v1.aes-sha2".
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
 from common.crypto.port import SessionRef
+from common.crypto.rows import in_lists
 from common.crypto.wire import batches
 from common.database.pool import Connection
 from common.ids import UserId
@@ -22,8 +23,9 @@ Slot = bytes
 class MessageIndexes:
     """The message indexes that one bot has seen, in the database only."""
 
-    def __init__(self, bot: UserId) -> None:
+    def __init__(self, bot: UserId, *, is_postgres: bool) -> None:
         self._bot = bot
+        self._is_postgres = is_postgres
 
     def prefix(self, ref: SessionRef) -> bytes:
         """Return what the slots of a session begin with, so that they lie side by side."""
@@ -40,6 +42,14 @@ class MessageIndexes:
         first: dict[Slot, bytes] = {}
         for slot, _, digest in wanted:
             first.setdefault(slot, digest)
+        take = self._take if self._is_postgres else self._take_in_sqlite
+        holders = await take(conn, first) if first else {}
+        return frozenset(
+            (slot, event_id) for slot, event_id, digest in wanted if holders[slot] == digest
+        )
+
+    async def _take(self, conn: Connection, first: Mapping[Slot, bytes]) -> Mapping[Slot, bytes]:
+        """Write what is free and return who holds each slot, concurrent transactions or not."""
         holders: dict[Slot, bytes] = {}
         for some in batches(list(first.items()), _ROWS_A_STATEMENT):
             values = ", ".join(f"(${2 * n + 1}, ${2 * n + 2})" for n in range(len(some)))
@@ -52,9 +62,29 @@ class MessageIndexes:
                 *(member for pair in some for member in pair),
             )
             holders.update((bytes(row["slot"]), bytes(row["event"])) for row in rows)
-        return frozenset(
-            (slot, event_id) for slot, event_id, digest in wanted if holders[slot] == digest
+        return holders
+
+    async def _take_in_sqlite(
+        self, conn: Connection, first: Mapping[Slot, bytes]
+    ) -> Mapping[Slot, bytes]:
+        """Do the same where there is one writer: nearly always every slot is free."""
+        before = await conn.fetchval("SELECT total_changes()")
+        await conn.executemany(
+            "INSERT INTO crypto_message_index (slot, event) VALUES ($1, $2)"
+            " ON CONFLICT (slot) DO NOTHING",
+            list(first.items()),
         )
+        if await conn.fetchval("SELECT total_changes()") - before == len(first):
+            return first
+        holders: dict[Slot, bytes] = {}
+        for places, some in in_lists(list(first), first=1):
+            rows = await conn.fetch(
+                "SELECT slot, event FROM crypto_message_index"  # noqa: S608  # placeholders only
+                f" WHERE slot IN {places}",
+                *some,
+            )
+            holders.update((bytes(row["slot"]), bytes(row["event"])) for row in rows)
+        return holders
 
 
 def slot(prefix: bytes, index: int) -> Slot:

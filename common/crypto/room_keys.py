@@ -6,7 +6,7 @@ so no later key, whoever sends it, can change the room or the owner of an earlie
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import vodozemac
 
@@ -49,8 +49,30 @@ class RoomKey:
 
     def improves(self, other: "RoomKey") -> bool:
         """Whether this is the same session, known from an earlier index on."""
+        return self.sender == other.sender and self.reaches_further(other)
+
+    def bettered_by(self, other: "RoomKey") -> "RoomKey | None":
+        """Return what to keep instead of this copy now that another came, ``None`` for nothing.
+
+        A copy from the backup or from another device of ours does not prove who made the key.
+        One that came from its owner takes its place, and it only lends its earlier indexes to
+        that one.
+        """
+        match self.source is KeySource.DIRECT, other.source is KeySource.DIRECT:
+            case False, True:
+                earlier = self.reaches_further(other)
+                return replace(other, session=self.session) if earlier else other
+            case True, False:
+                earlier = other.reaches_further(self)
+                return replace(self, session=other.session) if earlier else None
+            case _:
+                better = other.improves(self)
+                return replace(other, signing_key=self.signing_key) if better else None
+
+    def reaches_further(self, other: "RoomKey") -> bool:
+        """Whether this is the same session from an earlier index on, whoever it came from."""
         ours, theirs = self.session.first_known_index, other.session.first_known_index
-        if ours >= theirs or self.sender != other.sender:
+        if ours >= theirs:
             return False
         here, there = self.session.export_at(theirs), other.session.export_at(theirs)
         return here is not None and there is not None and here.to_base64() == there.to_base64()
@@ -154,16 +176,18 @@ class RoomKeyStore:
         better: dict[tuple[str, str, str], RoomKey] = {}
         for key in keys:
             known_key = better.get(key.name) or before.get(key.name)
-            if known_key is None or key.improves(known_key):
-                better[key.name] = key
+            kept = key if known_key is None else known_key.bettered_by(key)
+            if kept is not None:
+                better[key.name] = kept
         now_ms = self._clock.now_ms()
         await conn.executemany(
             "INSERT INTO crypto_inbound_session (bot_id, room_id, session_id, sender_key, sender,"
             " signing_key, source, first_index, pickle, received_ms)"
             " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
             " ON CONFLICT (bot_id, session_id, room_id, sender_key) DO UPDATE SET"
+            " sender = excluded.sender, signing_key = excluded.signing_key,"
             " first_index = excluded.first_index, pickle = excluded.pickle,"
-            " source = excluded.source, received_ms = excluded.received_ms",
+            " source = excluded.source, received_ms = excluded.received_ms, backup_due = 1",
             [
                 (
                     self._bot,

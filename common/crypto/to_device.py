@@ -6,12 +6,14 @@ malformed or hostile is counted, logged without content, and left behind.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from common.crypto.account import OLM, AccountStore
+from common.crypto.bundles import BUNDLE, KeyBundles, parse_offer
 from common.crypto.canonical import Json, object_of, parse_object, text_of
 from common.crypto.devices import Device, parse_own_device
+from common.crypto.forwarded import FORWARDED, is_own_verified_device, parse_forwarded
 from common.crypto.key_pool import KeyPool
 from common.crypto.olm import NORMAL, PRE_KEY, OlmBox, OlmPost, OlmReadError
 from common.crypto.port import DeviceAddress, SessionRef
@@ -24,6 +26,7 @@ from common.crypto.room_keys import (
 )
 from common.crypto.tracking import DeviceTracker
 from common.crypto.unwedge import Unwedger
+from common.crypto.verification_mail import VerificationMail, to_device
 from common.crypto.wire import ONE_TIME_KEY
 from common.database.pool import Connection
 from common.errors import UserError
@@ -78,16 +81,22 @@ class ToDeviceReceiver:
         pool: KeyPool,
         post: OlmPost,
         room_keys: RoomKeyStore,
+        bundles: KeyBundles,
         tracker: DeviceTracker,
         unwedger: Unwedger,
+        verification_mail: VerificationMail,
+        own_master_key: Callable[[Connection], Awaitable[str]],
     ) -> None:
         self._me = me
         self._accounts = accounts
         self._pool = pool
         self._post = post
         self._room_keys = room_keys
+        self._bundles = bundles
         self._tracker = tracker
         self._unwedger = unwedger
+        self._verification_mail = verification_mail
+        self._own_master_key = own_master_key
         self.refused: Counter[str] = Counter()
 
     async def receive(self, conn: Connection, entries: Sequence[Entry]) -> frozenset[SessionRef]:
@@ -144,9 +153,9 @@ class ToDeviceReceiver:
                     batch.refused["malformed"] += 1
                 else:
                     batch.withheld.append(news)
-            case _:
-                # Requests and verifications; and room keys in clear text, which nobody may send.
-                pass
+            case event_type:
+                # What is left: key requests; and room keys in clear text, which nobody may send.
+                self._verification_mail.put(to_device(event_type, sender, content))
 
     def _sort_counts(self, batch: _Batch, body: Json, received_ms: int) -> None:
         if body.get("device_id", self._me.device_id) != self._me.device_id:
@@ -189,18 +198,51 @@ class ToDeviceReceiver:
         await box.save()
         await self._unwedger.note(conn, broken)
         await self._room_keys.forget_no_olm(conn, {item.sender for item in opened})
-        received = [item for item in opened if item.event_type == "m.room_key"]
+        self._verification_mail.put_all(
+            to_device(item.event_type, item.sender, item.content) for item in opened
+        )
+        await self._keep_offers(conn, [item for item in opened if item.event_type in BUNDLE])
+        received = [item for item in opened if item.event_type in {"m.room_key", FORWARDED}]
         devices = await self._tracker.by_identity_key(conn, {item.sender_key for item in received})
         keys: list[RoomKey] = []
         for item in received:
             known = devices.get((item.sender, item.sender_key))
-            if not await self._is_consistent(conn, item, known.device if known else None):
-                batch.refused["other keys than the sender's device has"] += 1
-            elif key := _room_key(item):
+            key = await self._key_of(conn, item, known.device if known else None)
+            if isinstance(key, RoomKey):
                 keys.append(key)
             else:
-                batch.refused["a malformed room key"] += 1
+                batch.refused[key] += 1
         return await self._room_keys.add(conn, keys)
+
+    async def _keep_offers(self, conn: Connection, opened: Sequence[_Opened]) -> None:
+        offers = [
+            parse_offer(
+                item.content,
+                sender=item.sender,
+                sender_key=item.sender_key,
+                signing_key=item.signing_key,
+            )
+            for item in opened
+        ]
+        await self._bundles.keep(conn, [offer for offer in offers if offer is not None])
+
+    async def _key_of(
+        self, conn: Connection, opened: _Opened, known: Device | None
+    ) -> RoomKey | str:
+        """Return the room key that a message brings, or why it is refused."""
+        if not await self._is_consistent(conn, opened, known):
+            return "other keys than the sender's device has"
+        if opened.event_type != FORWARDED:
+            return _room_key(opened) or "a malformed room key"
+        if opened.sender != self._me.user_id or not await is_own_verified_device(
+            conn,
+            self._me.user_id,
+            curve25519=opened.sender_key,
+            ed25519=opened.signing_key,
+            master=await self._own_master_key(conn),
+        ):
+            return "a forwarded room key from elsewhere than our own verified devices"
+        return parse_forwarded(opened.content) or "a malformed room key"
 
     def _open(self, box: OlmBox, message: _OlmMessage) -> _Opened:
         """Decrypt and make the checks of ``m.olm.v1.curve25519-aes-sha2``."""

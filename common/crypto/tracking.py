@@ -150,18 +150,20 @@ class DeviceTracker:
             )
         )
 
-    async def devices_of(self, users: Collection[UserId]) -> list[Device]:
+    async def devices_of(self, users: Collection[UserId]) -> list[KnownDevice]:
         """Return the present devices of these users, without those whose keys were replaced."""
-        found: list[Device] = []
+        found: list[KnownDevice] = []
         for places, some in in_lists(sorted(users), first=2):
             rows = await self._database.fetch(
-                "SELECT user_id, device_id, ed25519, curve25519"  # noqa: S608  # placeholders only
-                " FROM crypto_device WHERE bot_id = $1 AND present = 1 AND refused = 0"
-                f" AND user_id IN {places}",
+                "SELECT d.user_id, d.device_id, d.ed25519, d.curve25519, d.signed_by,"  # noqa: S608
+                " u.first_master_key FROM crypto_device d LEFT JOIN crypto_user u"
+                " ON u.bot_id = d.bot_id AND u.user_id = d.user_id"
+                " WHERE d.bot_id = $1 AND d.present = 1 AND d.refused = 0"
+                f" AND d.user_id IN {places}",  # placeholders only
                 self._bot,
                 *some,
             )
-            found.extend(_device(row) for row in rows)
+            found.extend(KnownDevice(_device(row), _trust(row)) for row in rows)
         return found
 
     async def by_identity_key(

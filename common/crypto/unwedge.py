@@ -65,9 +65,9 @@ class Unwedger:
         users = {user for user, _ in wanted}
         await self._tracker.learn(users)
         devices = [
-            device
-            for device in await self._tracker.devices_of(users)
-            if (device.address.user_id, device.curve25519) in wanted
+            known.device
+            for known in await self._tracker.devices_of(users)
+            if (known.device.address.user_id, known.device.curve25519) in wanted
         ]
         keys = await claim(self._wire, devices)
         async with self._database.transaction() as conn:

@@ -39,7 +39,15 @@ class Requester(Protocol):
         """The device, if the account has one."""
         ...
 
-    async def request(self, method: str, path: str, body: Json | None = None) -> Json:
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        timeout_seconds: float = 60,
+    ) -> Json:
         """Send one request; raise ``MatrixError`` or ``TransientError``."""
         ...
 
@@ -120,14 +128,29 @@ class Wire:
         )
 
     async def _request(self, method: str, path: str, body: Json) -> Json:
-        try:
-            return await self._client.request(method, path, body)
-        except MatrixError as error:
-            if error.errcode == "M_UNKNOWN_DEVICE":
-                raise DeviceGoneError(
-                    f"The device {self._client.device_id} of {self._client.user_id} was deleted."
-                ) from error
-            raise
+        return await call(self._client, method, path, body)
+
+
+async def call(
+    client: Requester,
+    method: str,
+    path: str,
+    body: Json | None = None,
+    *,
+    query: Mapping[str, str] | None = None,
+    timeout_seconds: float = 60,
+) -> Json:
+    """Send one request; raise ``DeviceGoneError`` if the device was deleted."""
+    try:
+        return await client.request(
+            method, path, body, query=query, timeout_seconds=timeout_seconds
+        )
+    except MatrixError as error:
+        if error.errcode == "M_UNKNOWN_DEVICE":
+            raise DeviceGoneError(
+                f"The device {client.device_id} of {client.user_id} was deleted."
+            ) from error
+        raise
 
 
 def batches(items: Sequence[T], size: int) -> Iterator[list[T]]:

@@ -1,10 +1,29 @@
 """Send as one of the bots, encrypted wherever the room is."""
 
+from collections.abc import AsyncIterable
+from dataclasses import dataclass
 from typing import Any
 
+from common.crypto.attachments import encrypt_stream
 from common.crypto.machine import CryptoMachine
 from common.ids import EventId, RoomId
 from common.matrix.client import Json, MatrixClient, MatrixError
+from common.matrix.media import Media
+
+
+@dataclass(frozen=True)
+class OutgoingFile:
+    """A file to send; ``data`` is read once and must have ``size`` bytes."""
+
+    name: str
+    data: AsyncIterable[bytes]
+    size: int
+    content_type: str = "application/octet-stream"
+
+    @property
+    def msgtype(self) -> str:
+        """How clients are to show it."""
+        return "m.image" if self.content_type.startswith("image/") else "m.file"
 
 
 class Messenger:
@@ -17,6 +36,7 @@ class Messenger:
     def __init__(self, client: MatrixClient, crypto: CryptoMachine) -> None:
         self._client = client
         self._crypto = crypto
+        self._media = Media(client)
 
     async def send(
         self,
@@ -40,6 +60,49 @@ class Messenger:
             # relationships", "encrypted events").
             encrypted["m.relates_to"] = relation
         return await self._client.send(room_id, "m.room.encrypted", encrypted, txn_id)
+
+    async def reply(self, room_id: RoomId, to: EventId, content: Json, *, txn_id: str) -> EventId:
+        """Send a message in answer to another (specification, "Rich replies")."""
+        relation = {"m.in_reply_to": {"event_id": to}}
+        return await self.send(room_id, {**content, "m.relates_to": relation}, txn_id=txn_id)
+
+    async def edit(
+        self, room_id: RoomId, event_id: EventId, content: Json, *, txn_id: str
+    ) -> EventId:
+        """Replace the content of a message of ours (specification, "Event replacements")."""
+        relation = {"rel_type": "m.replace", "event_id": event_id}
+        body = f"* {content.get('body', '')}"  # for clients that know no edits
+        replacement = {
+            **content,
+            "body": body,
+            "m.new_content": content,
+            "m.relates_to": relation,
+        }
+        return await self.send(room_id, replacement, txn_id=txn_id)
+
+    async def react(self, room_id: RoomId, event_id: EventId, key: str, *, txn_id: str) -> EventId:
+        """Send a reaction. It goes in clear text, as clients send them: it is all relation."""
+        relation = {"rel_type": "m.annotation", "event_id": event_id, "key": key}
+        return await self._client.send(room_id, "m.reaction", {"m.relates_to": relation}, txn_id)
+
+    async def send_file(self, room_id: RoomId, file: OutgoingFile, *, txn_id: str) -> EventId:
+        """Upload a file, encrypted if the room is, and send it as a message."""
+        content: Json = {
+            "msgtype": file.msgtype,
+            "body": file.name,
+            "filename": file.name,
+            "info": {"mimetype": file.content_type, "size": file.size},
+        }
+        if await self._encryption(room_id) is None:
+            content["url"] = await self._media.upload(
+                file.data, size=file.size, content_type=file.content_type, filename=file.name
+            )
+        else:
+            # Neither its name nor its type is the homeserver's business.
+            stream = encrypt_stream(file.data)
+            url = await self._media.upload(stream, size=file.size)
+            content["file"] = stream.file(url).content()
+        return await self.send(room_id, content, txn_id=txn_id)
 
     async def _encryption(self, room_id: RoomId) -> dict[str, Any] | None:
         try:

@@ -125,6 +125,23 @@ class JsClient:
         )
         self.user_id = UserId(answer["user_id"])
 
+    async def log_in_with_token(self, url: str, token: str) -> None:
+        """Log in with a one-use token and start to sync."""
+        answer = await self.call("login", url=url, token=token)
+        self.user_id = UserId(answer["user_id"])
+
+    async def unlock(self, secret: str) -> dict[str, Any]:
+        """Enter a passphrase or recovery key, as Element asks for after a login."""
+        return dict(await self.call("unlock", secret=secret))
+
+    async def restore_key_backup(self) -> dict[str, Any]:
+        """Take in every room key of the backup; return how many there were and came."""
+        return dict(await self.call("restoreKeyBackup"))
+
+    async def history(self, room_id: RoomId) -> list[dict[str, Any]]:
+        """Return a room's events from its beginning on, as this client can read them."""
+        return list(await self.call("history", roomId=room_id))
+
     async def create_room(
         self,
         *,
@@ -138,6 +155,10 @@ class JsClient:
             "createRoom", encrypted=encrypted, invite=list(invite), name=name, direct=direct
         )
         return RoomId(answer["room_id"])
+
+    async def invite(self, room_id: RoomId, user_id: UserId) -> None:
+        """Invite somebody, with the keys of what was said before."""
+        await self.call("invite", roomId=room_id, user=user_id)
 
     async def join(self, room_id: RoomId, *, encrypted: bool = True) -> None:
         await self.call("join", roomId=room_id, encrypted=encrypted)

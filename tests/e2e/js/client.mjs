@@ -10,6 +10,10 @@ import * as sdk from "matrix-js-sdk";
 import {
     AllDevicesIsolationMode,
     OnlySignedDevicesIsolationMode,
+    decodeRecoveryKey,
+    deriveRecoveryKeyFromPassphrase,
+    VerificationPhase,
+    VerifierEvent,
 } from "matrix-js-sdk/lib/crypto-api/index.js";
 
 const POLL_MS = 50;
@@ -34,6 +38,8 @@ logger.setLevel("warn", false);
 
 let client;
 let password;
+let entered;
+let verification;
 
 async function until(condition, timeoutMs, what) {
     const end = Date.now() + timeoutMs;
@@ -61,6 +67,20 @@ async function withPassword(makeRequest) {
     }
 }
 
+// What Element does with what a person enters: try it as a recovery key, then as a passphrase.
+async function getSecretStorageKey({ keys }) {
+    const [keyId, description] = Object.entries(keys)[0];
+    let key;
+    try {
+        key = decodeRecoveryKey(entered.trim());
+    } catch {
+        const { salt, iterations } = description.passphrase;
+        key = await deriveRecoveryKeyFromPassphrase(entered.trim(), salt, iterations);
+    }
+    if (!(await client.secretStorage.checkKey(key, description))) throw new Error("wrong key");
+    return [keyId, key];
+}
+
 function shown(event) {
     return {
         event_id: event.getId(),
@@ -78,20 +98,26 @@ function timelineOf(roomId) {
 }
 
 const commands = {
-    async login({ url, user, password: given, isolation = "only-signed" }) {
+    // With a password, or with a one-use login token.
+    async login({ url, user, password: given, token, isolation = "only-signed" }) {
         password = given;
         const stranger = sdk.createClient({ baseUrl: url, logger });
-        const session = await stranger.loginRequest({
-            type: "m.login.password",
-            identifier: { type: "m.id.user", user },
-            password,
-        });
+        const session = await stranger.loginRequest(
+            token
+                ? { type: "m.login.token", token }
+                : {
+                      type: "m.login.password",
+                      identifier: { type: "m.id.user", user },
+                      password,
+                  },
+        );
         client = sdk.createClient({
             baseUrl: url,
             logger,
             userId: session.user_id,
             deviceId: session.device_id,
             accessToken: session.access_token,
+            cryptoCallbacks: { getSecretStorageKey },
         });
         await client.initRustCrypto({ useIndexedDB: false });
         await commands.setDeviceIsolation({ mode: isolation });
@@ -177,6 +203,12 @@ const commands = {
         return {};
     },
 
+    // Hands over the keys of what was said before, as Element does (MSC4268).
+    async invite({ roomId, user }) {
+        await client.invite(roomId, user);
+        return {};
+    },
+
     // Returns when the homeserver has acknowledged it.
     async send({ roomId, text }) {
         const { event_id } = await client.sendMessage(roomId, { msgtype: "m.text", body: text });
@@ -214,6 +246,116 @@ const commands = {
             trust[device] = { signed_by_owner: status?.signedByOwner ?? false };
         }
         return trust;
+    },
+
+    // The next message gets a new Megolm session, whose key has to be sent to everybody.
+    async discardSession({ roomId }) {
+        await client.getCrypto().forceDiscardSession(roomId);
+        return {};
+    },
+
+    // Verifies somebody by emoji: in a direct chat, or with one device by to-device messages.
+    // The answer holds the emoji; `decideVerification` says whether they match.
+    async verify({ user, roomId, device, timeoutMs = 20_000 }) {
+        const crypto = client.getCrypto();
+        await crypto.getUserDeviceInfo([user], true);
+        const request = roomId
+            ? await crypto.requestVerificationDM(user, roomId)
+            : await crypto.requestDeviceVerification(user, device);
+        verification = { request, sas: null, cancelled: null };
+        const { Ready, Cancelled } = VerificationPhase;
+        await until(
+            () => [Ready, Cancelled].includes(request.phase),
+            timeoutMs,
+            "an answer to the verification request",
+        );
+        if (request.phase === Cancelled) return { cancelled: request.cancellationCode };
+        const verifier = await request.startVerification("m.sas.v1");
+        verifier.on(VerifierEvent.ShowSas, (sas) => (verification.sas = sas));
+        verification.done = verifier.verify().catch((error) => {
+            verification.cancelled = String(error?.message ?? error);
+        });
+        const callbacks = await until(
+            () => verification.sas ?? verifier.getShowSasCallbacks(),
+            timeoutMs,
+            "emoji to compare",
+        );
+        verification.sas = callbacks;
+        return { emoji: callbacks.sas.emoji, decimal: callbacks.sas.decimal };
+    },
+
+    async decideVerification({ match = true, user, timeoutMs = 20_000 }) {
+        if (match) await verification.sas.confirm();
+        else verification.sas.mismatch();
+        await Promise.race([
+            verification.done,
+            new Promise((_, reject) =>
+                setTimeout(() => reject(new Error("no end of the verification")), timeoutMs),
+            ),
+        ]);
+        if (match && !verification.cancelled) {
+            // The new signature comes back with the next answer to /keys/query.
+            await until(
+                async () => (await commands.userTrust({ user })).verified,
+                timeoutMs,
+                `${user} to be verified`,
+            );
+        }
+        return {
+            cancelled: verification.cancelled,
+            code: verification.request.cancellationCode,
+            ...(await commands.userTrust({ user })),
+        };
+    },
+
+    async userTrust({ user }) {
+        const status = await client.getCrypto().getUserVerificationStatus(user);
+        return { verified: status.isVerified(), cross_signed: status.isCrossSigningVerified() };
+    },
+
+    // Unlocks secret storage as Element does after a login: the identity signs this device, and
+    // the backup's key is there.
+    async unlock({ secret, timeoutMs = 15_000 }) {
+        entered = secret;
+        const crypto = client.getCrypto();
+        // It refuses private keys while it does not know the public ones.
+        await crypto.userHasCrossSigningKeys(client.getUserId(), true);
+        await crypto.bootstrapCrossSigning({});
+        await crypto.loadSessionBackupPrivateKeyFromSecretStorage();
+        const check = await crypto.checkKeyBackupAndEnable();
+        const [user, device] = [client.getUserId(), client.getDeviceId()];
+        await until(
+            async () => (await commands.deviceTrust({ user }))[device]?.signed_by_owner,
+            timeoutMs,
+            "this device signed by the identity",
+        );
+        return {
+            cross_signing: await crypto.isCrossSigningReady(),
+            backup: check && {
+                version: check.backupInfo.version,
+                trusted: check.trustInfo.trusted,
+                matches: check.trustInfo.matchesDecryptionKey,
+            },
+        };
+    },
+
+    async restoreKeyBackup() {
+        const { total, imported } = await client.getCrypto().restoreKeyBackup();
+        return { total, imported };
+    },
+
+    // Everything of a room that the homeserver lets us see, read as far as keys are there.
+    async history({ roomId }) {
+        const room = client.getRoom(roomId);
+        while (room.oldState.paginationToken) await client.scrollback(room, 100);
+        const events = room.getLiveTimeline().getEvents();
+        for (const event of events) {
+            await client.decryptEventIfNeeded(event);
+            if (event.isDecryptionFailure()) {
+                await event.attemptDecryption(client.getCrypto(), { isRetry: true });
+            }
+        }
+        return events.map(shown);
     },
 
     async stop() {

@@ -127,12 +127,12 @@ def test_every_option_can_come_from_the_environment(option) -> None:  # type: ig
     given_text = {
         Kind.TEXT: "example" if option.example is None else str(option.example),
         Kind.SECRET: "postgres://u:p@host/db",
-        Kind.WHOLE_NUMBER: str(option.default),
+        Kind.WHOLE_NUMBER: str(option.example if option.default is None else option.default),
         Kind.NUMBER: "7",
         Kind.SWITCH: "true",
         Kind.LIST: "!a" if option.path[-1] != "server_admins" else "@a:example.org",
     }[option.kind]
-    if option.path[-1] in {"level", "destination"}:
+    if option.path[-1] in {"level", "destination", "share_keys_with"}:
         given_text = option.default
     pair = {"access_key_id": "SECRET_ACCESS_KEY", "secret_access_key": "ACCESS_KEY_ID"}
     more = {option.variable: given_text}

@@ -2,11 +2,12 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
 import vodozemac
 
@@ -16,6 +17,7 @@ from common.crypto.canonical import Json, from_unpadded, unpadded
 from common.crypto.cross_signing import Identity, SigningKey
 from common.crypto.machine import CryptoMachine
 from common.crypto.port import DeviceAddress, EncryptedEvent, Reading, SessionRef
+from common.crypto.sharing import ShareWith
 from common.database.pool import Database
 from common.errors import TransientError
 from common.ids import DeviceId, RoomId, UserId
@@ -58,6 +60,8 @@ class KeyServer:
     uploaded_ids: list[str] = field(default_factory=list)
     down_for: set[str] = field(default_factory=set)
     gone: set[DeviceAddress] = field(default_factory=set)
+    most_one_time_keys: int = 10_000
+    members: dict[str, list[Json]] = field(default_factory=dict)
 
     def handle(self, me: DeviceAddress, path: str, body: Json) -> Json:
         call = path.removeprefix("/_matrix/client/v3/").split("/m.")[0]
@@ -66,6 +70,8 @@ class KeyServer:
             raise MatrixError(400, "M_UNKNOWN_DEVICE", "Unknown device")
         if call in self.down_for:
             raise TransientError(f"{call} is away")
+        if call.startswith("rooms/") and call.endswith("/messages"):
+            return {"chunk": self.members.get(unquote(call.split("/")[1]), [])}
         return getattr(self, "_" + call.replace("/", "_"))(me, body)  # type: ignore[no-any-return]
 
     def claim_one(self, device: DeviceAddress) -> Json:
@@ -79,6 +85,8 @@ class KeyServer:
         if "device_keys" in body:
             self.devices.setdefault(me.user_id, {})[me.device_id] = body["device_keys"]
         one_time = body.get("one_time_keys", {})
+        if len(self.one_time.get(me, {}) | one_time) > self.most_one_time_keys:
+            raise MatrixError(400, "M_TOO_LARGE", "Too many one-time keys")
         self.uploaded_ids.extend(one_time)
         self.one_time.setdefault(me, {}).update(one_time)
         if body.get("fallback_keys"):
@@ -144,7 +152,15 @@ class FakeRequester:
     def device_id(self) -> DeviceId:
         return self.me.device_id
 
-    async def request(self, method: str, path: str, body: Json | None = None) -> Json:
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        timeout_seconds: float = 60,
+    ) -> Json:
         return self.server.handle(self.me, path, body or {})
 
 
@@ -273,10 +289,21 @@ class Peer:
         return json.loads(plaintext)  # type: ignore[no-any-return]
 
     def inbox(self) -> list[Json]:
-        """Take and read everything that was sent to this device."""
-        mine = [content for _, to, content in self.server.sent if to == self.me]
-        self.server.sent[:] = [item for item in self.server.sent if item[1] != self.me]
-        return [self.read_olm(content) for content in mine]
+        """Take and read everything that was sent to this device, encrypted."""
+        return [self.read_olm(content) for content in self._take(encrypted=True)]
+
+    def notices(self) -> list[Json]:
+        """Take what was sent to this device in clear text."""
+        return self._take(encrypted=False)
+
+    def _take(self, *, encrypted: bool) -> list[Json]:
+        mine = [
+            item
+            for item in self.server.sent
+            if item[1] == self.me and ("ciphertext" in item[2]) is encrypted
+        ]
+        self.server.sent[:] = [item for item in self.server.sent if item not in mine]
+        return [content for _, _, content in mine]
 
 
 class Bot:
@@ -292,6 +319,7 @@ class Bot:
         pickle_key: str = "a key",
         one_time_keys: int = 60,
         session_cache: int = 100,
+        share_with: ShareWith = ShareWith.ALL,
     ) -> None:
         self.database = database
         self.server = server
@@ -303,6 +331,7 @@ class Bot:
             pickle_key=Secret(pickle_key),
             one_time_keys=one_time_keys,
             session_cache=session_cache,
+            share_with=share_with,
         )
 
     async def receive(

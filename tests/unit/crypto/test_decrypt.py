@@ -116,6 +116,8 @@ async def test_a_payload_of_another_form_is_malformed(
         b'{"type": "m.room.message", "content": {"body": "\\ud800"}, "room_id": "!room"}',
         b'{"type": "m.room.message", "content": {"body": "\xff"}, "room_id": "!room"}',
         b'{"type": "m.room.message", "content": {"n": 1e999}, "room_id": "!room", "x": "\\udc00"}',
+        b'{"x": ' + b"[" * 5000 + b"]" * 5000 + b', "type": "m.room.message",'
+        b' "content": {"body": "shown"}, "room_id": "!room"}',
     ],
 )
 async def test_odd_text_does_not_hide_a_message(bot: Bot, alice: Peer, payload: bytes) -> None:

@@ -236,6 +236,51 @@ async def test_the_largest_pool_is_usable_to_its_first_key(
     assert await bot.receive(alice.olm("m.room_key", alice.room_key()))
 
 
+@pytest.mark.parametrize("most", [500, 60, 0])
+async def test_a_homeserver_that_keeps_fewer_keys_gets_as_many_as_it_takes(
+    database: Database, server: KeyServer, clock: FakeClock, alice: Peer, most: int
+) -> None:
+    server.most_one_time_keys = most
+    bot = Bot(database, server, clock, one_time_keys=2000)
+    await bot.machine.set_up()
+    held = len(server.one_time[BOT])
+    assert most - 16 < held <= most
+    assert server.fallback[BOT]
+
+    # From now on it is full with that: nothing is tried again, and what is claimed is renewed.
+    uploads = server.calls["keys/upload"]
+    await report(bot, count=held, fallback_unused=True)
+    await bot.machine.maintain()
+    assert server.calls["keys/upload"] == uploads
+    for _ in range(held // 2):
+        server.claim_one(BOT)
+    await report(bot, count=held - held // 2, fallback_unused=True)
+    await bot.machine.maintain()
+    assert len(server.one_time[BOT]) == held
+    assert await bot.receive(alice.olm("m.room_key", alice.room_key()))
+
+
+async def test_figures_tell_of_a_used_up_pool(bot: Bot, server: KeyServer) -> None:
+    def figures() -> dict[str, float]:
+        return {sample.metric.name: sample.value for sample in bot.machine.samples()}
+
+    assert figures() == {
+        "steward_one_time_keys": 60,
+        "steward_one_time_keys_target": 60,
+        "steward_fallback_key_used_total": 0,
+    }
+    while server.one_time[BOT]:
+        server.claim_one(BOT)
+    bot.clock.advance(seconds=1)
+    await report(bot, count=0, fallback_unused=False)
+    assert figures()["steward_one_time_keys"] == 0
+
+    await bot.machine.maintain()
+
+    assert figures()["steward_one_time_keys"] == 60
+    assert figures()["steward_fallback_key_used_total"] == 1
+
+
 async def test_another_pickle_key_is_one_clear_error(bot: Bot, server: KeyServer) -> None:
     wrong = Bot(bot.database, server, bot.clock, pickle_key="another key")
 
