@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from common.clock import Clock
 from common.crypto.account import LARGEST_POOL, AccountStore, PublishedKeysDue
 from common.crypto.canonical import Json
+from common.crypto.port import DeviceKeysDifferError
 from common.crypto.wire import Wire
 from common.database.pool import Database
 from common.matrix.client import MatrixError
@@ -81,7 +82,7 @@ class KeyPool:
             if not body:
                 break
             try:
-                held = self._held = await self._wire.upload_keys(body)
+                held = self._held = await self._upload(body)
             except MatrixError as error:
                 if error.errcode != "M_TOO_LARGE" or not body["one_time_keys"]:
                     raise
@@ -95,6 +96,18 @@ class KeyPool:
             _log.info("one-time keys published", held=held, fallback=bool(body["fallback_keys"]))
         async with self._database.transaction() as conn:
             await self._accounts.note_done(conn, fallback_key_ms=fallback_key_ms)
+
+    async def _upload(self, body: Json) -> int:
+        try:
+            return await self._wire.upload_keys(body)
+        except MatrixError as error:
+            if "already exists" not in error.message:
+                raise
+            # Other keys under these IDs.
+            raise DeviceKeysDifferError(
+                f"The homeserver has other one-time keys of {self._accounts.me.user_id} than "
+                "this database, which seems to be an older copy."
+            ) from error
 
     def _accept_limit(self, held: int) -> int:
         """Aim no higher than what the homeserver takes (Synapse 1.163: 500)."""
