@@ -33,6 +33,8 @@ async def test_postgresql_and_s3_hold_an_encrypted_message_and_a_command(
     async with NioClient(world.synapse.url, account, world.directory / "nio") as alice:
         room = await alice.create_room("Kitchen", encrypted=True)
         event = await alice.send_text(room, "in PostgreSQL, then in S3: é \U0001f373")
+        # What was said before adminbot had joined is not for it.
+        await alice.wait_for_members(room, world.steward.adminbot)
         asked = await alice.send_text(room, "!whoami")
         answer = await alice.wait_for_message(room, sender=world.steward.adminbot, after=asked)
 
@@ -81,6 +83,7 @@ async def test_clients_with_rust_and_python_cryptography_are_both_read(
 
         # It shares keys only with devices that their owner has signed, and reads only from
         # such devices: so the bot's own device is signed.
+        await js.wait_for_members(js_room, world.steward.adminbot)
         await js.send_text(js_room, "!whoami")
         answer = await js.wait_for_message(js_room, "You are", sender=world.steward.adminbot)
 
