@@ -11,16 +11,22 @@ from common.crypto.machine import CryptoMachine
 from common.crypto.port import SessionRef
 from common.database.pool import Database
 from common.homeserver.client import AdminClient
-from common.inbox.consumer import Effect
+from common.inbox.consumer import Effect, Prepare
 from common.inbox.port import Entry
 from common.matrix.client import MatrixClient
 from common.matrix.messenger import Messenger
+from common.membership.keeper import Keeper
 
 GROUP = "steward.bots"
 
 
 class Bot(Protocol):
     """One of the two bots, ready to run."""
+
+    @property
+    def prepare(self) -> Prepare | None:
+        """What gives it a head start on the next batch, if anything does."""
+        ...
 
     async def handle(self, entries: Sequence[Entry]) -> Effect:
         """Decide what a batch of room events means."""
@@ -46,6 +52,7 @@ class Services:
     crypto: CryptoMachine
     messenger: Messenger
     admin: AdminClient
+    keeper: Keeper
 
 
 CreateBot = Callable[[Services], Bot]

@@ -98,6 +98,8 @@ def _parser(extras: Sequence[str]) -> argparse.ArgumentParser:
         _add_config_option(command, default=argparse.SUPPRESS)
         command.set_defaults(handler=handler)
     _add_keys(commands)
+    _add_verify(commands)
+    _add_inbox(commands)
     _add_demo(commands)
     _add_config(commands)
     for name in extras:
@@ -153,6 +155,33 @@ def _add_keys(commands: "_Commands[argparse.ArgumentParser]") -> None:
         command.set_defaults(handler=_keys)
 
 
+def _add_verify(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    meaning = "show the emoji of whoever verifies a bot now, to compare with them"
+    command = commands.add_parser("verify", help=meaning, description=_sentence(meaning))
+    _add_config_option(command, default=argparse.SUPPRESS)
+    command.add_argument("bot", choices=("adminbot", "auditbot"), help="which bot")
+    command.add_argument(
+        "--seconds",
+        type=float,
+        metavar="N",
+        help="end after this time, or when one verification has ended",
+    )
+    command.set_defaults(handler=_verify)
+
+
+def _add_inbox(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    meaning = "show what could not be dealt with, or have it tried again"
+    command = commands.add_parser("inbox", help=meaning, description=_sentence(meaning))
+    actions = command.add_subparsers(metavar="ACTION", required=True, dest="action")
+    for name, what in (
+        ("list", "show what is set aside, and why"),
+        ("retry", "have what is set aside tried again"),
+    ):
+        action = actions.add_parser(name, help=what, description=_sentence(what))
+        _add_config_option(action, default=argparse.SUPPRESS)
+        action.set_defaults(handler=_inbox)
+
+
 def _add_demo(commands: "_Commands[argparse.ArgumentParser]") -> None:
     meaning = "show everything at work: a homeserver, an object store, both bots, two people"
     command = commands.add_parser("demo", help=meaning, description=_sentence(meaning))
@@ -196,7 +225,7 @@ def _config_file(arguments: argparse.Namespace, environ: Mapping[str, str]) -> P
 
 def _load(arguments: argparse.Namespace) -> Config:
     from common.config.load import load  # noqa: PLC0415  # keeps --help quick
-    from common.telemetry.log import Log, configure_logging  # noqa: PLC0415
+    from common.telemetry.log import Log, configure_logging  # noqa: PLC0415  # other commands start without it
 
     # Until the configuration is known, its own defaults.
     configure_logging("INFO", as_json=False)
@@ -206,28 +235,42 @@ def _load(arguments: argparse.Namespace) -> Config:
 
 def _doctor(arguments: argparse.Namespace) -> int:
     config = _load(arguments)
-    from common.doctor.report import main as examine  # noqa: PLC0415
+    from common.doctor.report import main as examine  # noqa: PLC0415  # other commands start without it
 
     return examine(config, _config_file(arguments, environment()))
 
 
 def _serve(arguments: argparse.Namespace) -> int:
     config = _load(arguments)
-    from common.run import main as run  # noqa: PLC0415
+    from common.run import main as run  # noqa: PLC0415  # other commands start without it
 
     return run(config)
 
 
 def _keys(arguments: argparse.Namespace) -> int:
     config = _load(arguments)
-    from common.keys_cli import main as carry_out  # noqa: PLC0415
+    from common.keys_cli import main as carry_out  # noqa: PLC0415  # other commands start without it
+
+    return carry_out(arguments, config)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    config = _load(arguments)
+    from common.verify_cli import main as carry_out  # noqa: PLC0415  # other commands start without it
+
+    return carry_out(arguments, config)
+
+
+def _inbox(arguments: argparse.Namespace) -> int:
+    config = _load(arguments)
+    from common.inbox_cli import main as carry_out  # noqa: PLC0415  # other commands start without it
 
     return carry_out(arguments, config)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
     try:
-        from common.demo.story import main as tell  # noqa: PLC0415
+        from common.demo.story import main as tell  # noqa: PLC0415  # other commands start without it
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _DEMO_PACKAGES:
             raise
@@ -247,14 +290,14 @@ def _config_check(arguments: argparse.Namespace) -> int:
 
 
 def _config_example(_arguments: argparse.Namespace) -> int:
-    from common.config.example import render_example  # noqa: PLC0415
+    from common.config.example import render_example  # noqa: PLC0415  # other commands start without it
 
     sys.stdout.write(render_example())
     return 0
 
 
 def _config_registration(arguments: argparse.Namespace) -> int:
-    from common.config.registration import render_registration  # noqa: PLC0415
+    from common.config.registration import render_registration  # noqa: PLC0415  # other commands start without it
 
     sys.stdout.write(render_registration(_load(arguments)))
     return 0

@@ -10,7 +10,18 @@ class UserError(StewardError):
 
 
 class TransientError(StewardError):
-    """Something outside is away for now: keep the work and try again."""
+    """Something outside is away for now: keep the work and try again.
+
+    ``retry_after_ms`` is the wait that was asked for, in milliseconds, if any was; ``status`` the
+    HTTP status of what it answered, if it did.
+    """
+
+    def __init__(
+        self, message: str = "", *, retry_after_ms: int | None = None, status: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.retry_after_ms = retry_after_ms
+        self.status = status
 
 
 class PermanentError(StewardError):

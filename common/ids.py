@@ -8,6 +8,7 @@ import re
 from typing import NewType
 
 from common.errors import UserError
+from common.i18n import t
 
 UserId = NewType("UserId", str)
 """``@localpart:server``, at most 255 bytes."""
@@ -40,28 +41,32 @@ def _fits(pattern: re.Pattern[str], text: str) -> bool:
 def parse_user_id(text: str) -> UserId:
     """Return the user ID, or raise ``UserError``."""
     if not _fits(_USER, text):
-        raise UserError(f"“{text}” is not a user ID; one looks like @alice:example.org.")
+        raise UserError(
+            t("“{text}” is not a user ID; one looks like @alice:example.org.", text=text)
+        )
     return UserId(text)
 
 
 def parse_room_id(text: str) -> RoomId:
     """Return the room ID, or raise ``UserError``."""
     if not _fits(_ROOM, text):
-        raise UserError(f"“{text}” is not a room ID; one begins with “!”.")
+        raise UserError(t("“{text}” is not a room ID; one begins with “!”.", text=text))
     return RoomId(text)
 
 
 def parse_room_alias(text: str) -> RoomAlias:
     """Return the room alias, or raise ``UserError``."""
     if not _fits(_ALIAS, text):
-        raise UserError(f"“{text}” is not a room address; one looks like #lobby:example.org.")
+        raise UserError(
+            t("“{text}” is not a room address; one looks like #lobby:example.org.", text=text)
+        )
     return RoomAlias(text)
 
 
 def parse_event_id(text: str) -> EventId:
     """Return the event ID, or raise ``UserError``."""
     if not _fits(_EVENT, text):
-        raise UserError(f"“{text}” is not an event ID; one begins with “$”.")
+        raise UserError(t("“{text}” is not an event ID; one begins with “$”.", text=text))
     return EventId(text)
 
 

@@ -17,8 +17,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
-
 from common import identity
 from common.clock import SystemClock
 from common.config.environment import environment
@@ -33,7 +31,7 @@ from common.crypto.secure_backup import Restored
 from common.database.migrations import upgrade_table
 from common.database.pool import Database
 from common.errors import StewardError, TransientError, UserError
-from common.matrix.client import CLIENT, MatrixClient, connect
+from common.matrix.client import CLIENT, MatrixClient, connect, open_session
 
 _LOGIN_TOKENS = """\
 {server} gives out no login tokens. Switch them on in homeserver.yaml and restart it:
@@ -91,12 +89,13 @@ async def _desk(config: Config, bot: str) -> AsyncIterator[_Desk]:
     database = Database(config.database.url.reveal(), upgrade_table(), max_connections=2)
     await database.start()
     try:
-        async with aiohttp.ClientSession() as session:
+        async with open_session() as session:
             api = connect(
                 homeserver_url=config.homeserver.url,
                 as_token=config.appservice.as_token,
                 sender=identity.account(config, config.appservice.sender_localpart),
                 session=session,
+                admin_url=config.homeserver.admin_url,
             )
             user = identity.account(config, settings.localpart)
             yield _Desk(config, bot, MatrixClient(api, user), database)
@@ -220,8 +219,10 @@ async def _login_token(account: MatrixClient) -> dict[str, Any]:
     try:
         return await account.request("POST", f"{CLIENT}/v1/login/get_token", {})
     except TransientError as error:
+        wait = error.retry_after_ms
+        again = f" Try again in {wait / 1000:.0f} seconds." if wait is not None else ""
         raise UserError(
-            f"The homeserver made no login token ({error}). It makes one a minute for each "
+            f"The homeserver made no login token ({error}).{again} It makes one a minute for each "
             "account, and for an application service only with “require_ui_auth: false” below "
             "login_via_existing_session in homeserver.yaml."
         ) from error

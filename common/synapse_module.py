@@ -14,6 +14,7 @@ This file needs nothing but Synapse and can be copied by itself. In ``homeserver
           creators:
             allow: ["@*:example.org"]
             deny: ["@_irc_*:example.org"]
+          bridge_bots: ["@whatsappbot:example.org"]
 
 ``docs/synapse-module.md`` explains the options.
 """
@@ -23,12 +24,36 @@ import fnmatch
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from synapse.api.room_versions import KNOWN_ROOM_VERSIONS
 from synapse.module_api import ModuleApi
 from synapse.module_api.errors import ConfigError
+
+try:
+    from common.synapse_room_reports import offer as offer_room_reports
+except ImportError:  # this file was copied by itself
+
+    def offer_room_reports(api: ModuleApi) -> None:
+        """Reports about rooms need the other file too."""
+
+
+try:
+    from common.synapse_registrations import offer as offer_registrations
+except ImportError:  # this file was copied by itself
+
+    def offer_registrations(api: ModuleApi) -> None:
+        """Who came with which registration token needs the other file too."""
+
+
+try:
+    from common.synapse_invite_blocks import offer as offer_invite_blocks
+except ImportError:  # likewise
+
+    def offer_invite_blocks(api: ModuleApi, bots: tuple[str, ...]) -> None:
+        """Refusing invitations needs the other file too."""
+
 
 logger = logging.getLogger(__name__)  # noqa: TID251  # runs in Synapse, which collects its logs
 
@@ -49,6 +74,18 @@ class ModuleConfig:
     direct_chats: bool
     allowed: Matches
     denied: Matches
+    bridge_bots: Matches = field(default=lambda _user_id: False)
+
+    def is_bridge_chat(self, creator: str, request: dict[str, Any]) -> bool:
+        """Whether a room is going to be somebody's own chat with a bridge's bot, or the bot's.
+
+        Codes to log in are shown there, and several bridges take a chat for theirs only as long
+        as two are in it.
+        """
+        invited = request.get("invite", [])
+        if self.bridge_bots(creator):
+            return len(invited) <= 1
+        return bool(invited) and all(self.bridge_bots(user) for user in invited)
 
     def concerns(self, creator: str, *, direct: bool) -> bool:
         """Whether the bots are to be in a new room of this creator."""
@@ -65,16 +102,19 @@ class StewardModule:
     def __init__(self, config: ModuleConfig, api: ModuleApi) -> None:
         self._config = config
         # No public accessor tells these settings of the server.
-        server = api._hs.config  # noqa: SLF001
+        server = api._hs.config  # noqa: SLF001  # no public accessor
         self._default_version = server.server.default_room_version.identifier
         self._most_invites = server.ratelimiting.rc_invites_per_room.burst_count
         self._only_admins_invite = server.server.block_non_admin_invites
         api.register_third_party_rules_callbacks(on_create_room=self.on_create_room)
+        offer_room_reports(api)
+        offer_registrations(api)
+        offer_invite_blocks(api, config.bots)
 
     @staticmethod
     def parse_config(config: dict[str, Any]) -> ModuleConfig:
         """Read the module's section of homeserver.yaml; an error here stops Synapse's start."""
-        _only_options(config, "bots", "direct_chats", "creators")
+        _only_options(config, "bots", "direct_chats", "creators", "bridge_bots")
         creators = config.get("creators") or {}
         if not isinstance(creators, dict):
             raise ConfigError('Steward: "creators" must hold "allow" and "deny".')
@@ -87,6 +127,7 @@ class StewardModule:
             direct_chats=direct_chats,
             allowed=_matcher(_patterns(creators, "allow", ["*"])),
             denied=_matcher(_patterns(creators, "deny", [])),
+            bridge_bots=_matcher(_patterns(config, "bridge_bots", [], name="bridge_bots")),
         )
 
     async def on_create_room(
@@ -99,6 +140,8 @@ class StewardModule:
         try:
             creator = requester.user.to_string()
             if not self._config.concerns(creator, direct=bool(request_content.get("is_direct"))):
+                return
+            if self._config.is_bridge_chat(creator, request_content):
                 return
             may_invite = is_requester_admin or not self._only_admins_invite
             changed = self._with_bots(
@@ -226,15 +269,17 @@ def _only_options(section: dict[str, Any], *known: str) -> None:
         )
 
 
-def _patterns(creators: dict[str, Any], option: str, default: list[str]) -> list[str]:
-    patterns = creators.get(option)
+def _patterns(
+    section: dict[str, Any], option: str, default: list[str], *, name: str = ""
+) -> list[str]:
+    patterns = section.get(option)
     if patterns is None:
         return default
     if not isinstance(patterns, list) or not all(
         isinstance(pattern, str) and 0 < len(pattern) <= _LONGEST_USER_ID for pattern in patterns
     ):
         raise ConfigError(
-            f'Steward: "creators.{option}" must list user IDs, in which * stands for any '
+            f'Steward: "{name or f"creators.{option}"}" must list user IDs, in which * stands for any '
             'characters and ? for one, such as "@*:example.org".'
         )
     return patterns

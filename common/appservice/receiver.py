@@ -18,6 +18,8 @@ from common.telemetry.log import Log
 
 log = Log("appservice")
 
+SUPPORT_PATH = "/.well-known/matrix/support"
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -26,7 +28,8 @@ class Receiver:
     """What the homeserver may ask of an application service.
 
     ``ready`` tells whether the process has finished starting; ``accounts`` are the user IDs
-    that exist; ``max_body_bytes`` bounds a transaction.
+    that exist; ``max_body_bytes`` bounds a transaction. ``support`` returns the document that
+    tells the world whom to write to, if there is one.
     """
 
     inbox: Inbox
@@ -34,6 +37,7 @@ class Receiver:
     accounts: Collection[UserId]
     max_body_bytes: int
     ready: Callable[[], bool]
+    support: Callable[[], Awaitable[str | None]] | None = None
 
     def application(self) -> web.Application:
         """Return the web application: v1 paths and a health check."""
@@ -48,6 +52,7 @@ class Receiver:
                 web.get(f"{prefix}/users/{{user_id}}", self.query_user),
                 web.get(f"{prefix}/rooms/{{room_alias}}", self.query_room),
                 web.get("/health", self.health),
+                web.get(SUPPORT_PATH, self.well_known_support),
             ]
         )
         return application
@@ -76,6 +81,19 @@ class Receiver:
             return _refuse(503, "M_UNKNOWN", "not stored, repeat it")
         return web.json_response({})
 
+    async def well_known_support(self, _request: web.Request) -> web.Response:
+        """Answer whom to write to (Matrix 1.10, "Well-known URIs"; public, as that demands)."""
+        headers = {"Access-Control-Allow-Origin": "*"}
+        document = None
+        if self.support is not None:
+            try:
+                document = await self.support()
+            except TransientError:
+                return web.Response(status=503, headers=headers)
+        if document is None:
+            return web.Response(status=404, headers=headers)
+        return web.Response(text=document, content_type="application/json", headers=headers)
+
     async def ping(self, _request: web.Request) -> web.Response:
         """Answer the homeserver's half of the ping that we asked for."""
         return web.json_response({})
@@ -101,7 +119,7 @@ class Receiver:
         self, request: web.Request, handler: Handler
     ) -> web.StreamResponse:
         """Check the token before anything of the body is read."""
-        if request.path == "/health":
+        if request.path in {"/health", SUPPORT_PATH}:
             return await handler(request)
         offered = _bearer(request)
         if offered is None:

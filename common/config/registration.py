@@ -4,6 +4,7 @@ Source: Matrix specification v1.18, application service API, "Registration".
 """
 
 import re
+import textwrap
 from collections.abc import Mapping
 
 from common.config.example import to_yaml
@@ -52,7 +53,12 @@ def registration(config: Config) -> dict[str, object]:
                 {"regex": f"^{re.escape(user)}$", "exclusive": True} for user in user_ids(config)
             ],
             "rooms": [{"regex": "!.*", "exclusive": False}],
-            "aliases": [],
+            "aliases": [
+                {
+                    "regex": f"^#.*:{re.escape(config.homeserver.server_name)}$",
+                    "exclusive": False,
+                }
+            ],
         },
     }
 
@@ -66,7 +72,10 @@ _NOTES: Mapping[str, str] = {
     "rate_limited": "The bots serve every room; limits made for people would delay them.",
     "receive_ephemeral": "No typing notices, receipts or presence.",
     "io.element.msc4190": "Devices are made with the as_token (MSC4190), not by logging in.",
-    "namespaces": "Exactly Steward's three accounts, and the events of every room.",
+    "namespaces": (
+        "Exactly Steward's three accounts, the events of every room, and the addresses of this "
+        "server, so that adminbot may make and remove them; nobody else is kept from doing so."
+    ),
 }
 
 _HEAD = """\
@@ -86,7 +95,7 @@ def render_registration(config: Config, *, with_secrets: bool = True) -> str:
     """
     lines = [_HEAD.rstrip("\n")]
     for key, value in registration(config).items():
-        lines += ["", f"# {_NOTES[key]}"]
+        lines += ["", *textwrap.wrap(f"# {_NOTES[key]}", 98, subsequent_indent="# ")]
         if key == "namespaces" and isinstance(value, dict):
             lines.append("namespaces:")
             for kind, entries in value.items():

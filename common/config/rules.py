@@ -1,9 +1,11 @@
 """What must hold beyond a single value's type: forms of names and addresses, and between values."""
 
+import ipaddress
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 from common.config.schema import Config
 from common.config.secret import Secret
@@ -230,12 +232,33 @@ def _adminbot(config: Config) -> Iterator[Fault]:
                 f"holds an account that is not on {config.homeserver.server_name}; only local "
                 "accounts may command the server.",
             )
-    for room in config.adminbot.control_rooms:
+    yield from _adminbot_rooms(config)
+    if config.adminbot.time_zone not in available_timezones():
+        yield Fault(
+            "adminbot.time_zone",
+            "is no time zone; write one like “Europe/Berlin”, or “UTC”.",
+        )
+
+
+def _adminbot_rooms(config: Config) -> Iterator[Fault]:
+    settings = config.adminbot
+    for network in settings.check_networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            yield Fault(
+                "adminbot.check_networks", "holds what is no network; one looks like 10.0.0.0/8."
+            )
+    named = [("control_rooms", room) for room in settings.control_rooms]
+    for option in ("log_room", "trust_and_safety_room"):
+        room = getattr(settings, option)
+        named += [(option, room)] if room else []
+    for option, room in named:
         try:
             parse_room_id(room)
         except UserError:
             yield Fault(
-                "adminbot.control_rooms",
+                f"adminbot.{option}",
                 "holds what is no room ID; it begins with “!” (an alias, with “#”, can be moved "
                 "to another room).",
             )
@@ -244,7 +267,28 @@ def _adminbot(config: Config) -> Iterator[Fault]:
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]")
 
 
-def _archive(config: Config) -> Iterator[Fault]:
+_AGE_KEY = re.compile(r"age1[02-9ac-hj-np-z]{58}")
+
+
+def _recipients(recipients: Sequence[str]) -> Iterator[Fault]:
+    option = "auditbot.age_recipients"
+    for number, text in enumerate(recipients):
+        if not _AGE_KEY.fullmatch(text):
+            yield Fault(
+                f"{option}[{number}]",
+                "is no age public key; one begins with “age1” and is what age-keygen prints as "
+                "“public key”.",
+                option,
+            )
+    if len(set(recipients)) == 1:
+        yield Fault(
+            option,
+            "names only one key: whoever loses it loses the archive; add a second one, whose "
+            "other half lies somewhere else.",
+        )
+
+
+def _store(config: Config) -> Iterator[Fault]:
     store = config.auditbot.s3
     for given, other, name, other_name in (
         (store.access_key_id, store.secret_access_key, "access_key_id", "secret_access_key"),
@@ -255,6 +299,21 @@ def _archive(config: Config) -> Iterator[Fault]:
                 f"auditbot.s3.{name}",
                 f"is set, but {other_name} is not; write both, or neither for the usual chain.",
             )
+    if store.sse_kms_key_id is not None and store.sse != "aws:kms":
+        yield Fault(
+            "auditbot.s3.sse_kms_key_id", "is set, but auditbot.s3.sse is not aws:kms; write both."
+        )
+
+
+def _archive(config: Config) -> Iterator[Fault]:
+    yield from _store(config)
+    yield from _recipients(config.auditbot.age_recipients)
+    if config.auditbot.erasable and not config.auditbot.age_recipients:
+        yield Fault(
+            "auditbot.erasable",
+            "is set, but auditbot.age_recipients is not: only what is encrypted can be erased by "
+            "destroying a key; write both.",
+        )
     destination = config.auditbot.destination
     if destination is None:
         return

@@ -9,26 +9,15 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from common.config.bot_settings import S3, Adminbot, Auditbot, Bridges
+from common.config.forms import (
+    BYTES,
+    Address,
+    Port,
+    Seconds,
+)
 from common.config.secret import Secret
-
-# ``extra`` of a Meta may hold "unit" and, where there is a pattern, "form": what a person has to
-# write, as it stands after "must be" in an error. "address" marks a base address: it is kept
-# without a slash at its end.
-_ADDRESS = {"form": "an address that begins with http:// or https://", "address": True}
-_SECONDS = {"unit": "seconds"}
-_BYTES = {"unit": "bytes"}
-
-Address = Annotated[str, Meta(pattern="^https?://", extra=_ADDRESS)]
-Picture = Annotated[
-    str, Meta(pattern="^mxc://", extra={"form": "a content URI that begins with mxc://"})
-]
-Destination = Annotated[
-    str,
-    Meta(pattern="^(file|s3):", extra={"form": "file:DIRECTORY, s3://BUCKET/PREFIX or null"}),
-]
-FilledText = Annotated[str, Meta(min_length=1)]
-Port = Annotated[int, Meta(ge=1, le=65535)]
-Seconds = Annotated[float, Meta(extra=_SECONDS)]
+from common.config.widgets import Widgets
 
 
 class Homeserver(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,7 +97,7 @@ class Appservice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 "64 KiB and repeats a refused transaction for ever, so keep this above 32 MiB."
             ),
             ge=32 * 2**20,
-            extra=_BYTES,
+            extra=BYTES,
         ),
     ] = 64 * 2**20
 
@@ -128,6 +117,17 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     max_connections: Annotated[
         int, Meta(description="Most PostgreSQL connections at once.", ge=2)
     ] = 8
+    min_free_bytes: Annotated[
+        int,
+        Meta(
+            description=(
+                "With less room on the disk of a SQLite database, the homeserver is asked to "
+                "keep its events, so that what was accepted can still be stored."
+            ),
+            ge=0,
+            extra=BYTES,
+        ),
+    ] = 256 * 2**20
 
 
 class Encryption(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -156,6 +156,17 @@ class Encryption(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     session_cache: Annotated[
         int, Meta(description="Megolm sessions held in memory for each bot.", ge=1)
     ] = 10_000
+    helper_processes: Annotated[
+        int,
+        Meta(
+            description=(
+                "Further processes that decrypt for auditbot while it has a backlog. 0 is enough "
+                "for some thousand encrypted messages a second; each takes a core while it works."
+            ),
+            ge=0,
+            le=16,
+        ),
+    ] = 0
     share_keys_with: Annotated[
         str,
         Meta(
@@ -188,125 +199,27 @@ class Encryption(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ] = None
 
 
-class Adminbot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The bot that takes commands."""
-
-    enabled: Annotated[bool, Meta(description="Whether this bot runs.")] = True
-    localpart: Annotated[str, Meta(description="Local part of its user ID.")] = "adminbot"
-    displayname: Annotated[str, Meta(description="Its name as people see it.", min_length=1)] = (
-        "Admin Bot"
-    )
-    avatar_url: Annotated[
-        Picture | None,
-        Meta(
-            description="Its picture, a content URI of this homeserver.",
-            examples=["mxc://example.org/abcdef"],
-        ),
-    ] = None
-    prefixes: Annotated[
-        tuple[str, ...],
-        Meta(description="What a command in a shared room begins with; longest match wins."),
-    ] = ("!admin", "!")
-    server_admins: Annotated[
-        tuple[str, ...],
-        Meta(
-            description=(
-                "Local accounts treated as server admins besides those that the homeserver "
-                "itself flags as admin."
-            ),
-            examples=[["@alice:example.org"]],
-        ),
-    ] = ()
-    control_rooms: Annotated[
-        tuple[str, ...],
-        Meta(
-            description="Room IDs where server admins may command besides a direct chat.",
-            examples=[["!abcdef:example.org"]],
-        ),
-    ] = ()
-    max_command_age_seconds: Annotated[
-        Seconds,
-        Meta(description="A command older than this when it is read is not obeyed.", ge=0),
-    ] = 300
-
-
-class S3(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How to reach the object store when auditbot's destination is s3://."""
-
-    endpoint_url: Annotated[
-        Address | None,
-        Meta(
-            description="The store's address; unset means Amazon's own.",
-            examples=["https://s3.example.org"],
-        ),
-    ] = None
-    region: Annotated[str, Meta(description="The bucket's region.", min_length=1)] = "us-east-1"
-    access_key_id: Annotated[
-        Secret | None,
-        Meta(
-            description=(
-                "Access key; unset means the usual chain (environment, profile, instance role)."
-            )
-        ),
-    ] = None
-    secret_access_key: Annotated[
-        Secret | None, Meta(description="Secret key that belongs to access_key_id.")
-    ] = None
-    path_style: Annotated[
-        bool, Meta(description="Address the bucket in the path instead of the host name.")
-    ] = False
-    ca_file: Annotated[
-        FilledText | None,
-        Meta(
-            description="PEM file of the authority that signed the store's certificate.",
-            examples=["/etc/ssl/private-ca.pem"],
-        ),
-    ] = None
-
-
-class Auditbot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The bot that archives."""
-
-    enabled: Annotated[bool, Meta(description="Whether this bot runs.")] = True
-    localpart: Annotated[str, Meta(description="Local part of its user ID.")] = "auditbot"
-    displayname: Annotated[str, Meta(description="Its name as people see it.", min_length=1)] = (
-        "Audit Bot"
-    )
-    avatar_url: Annotated[
-        Picture | None,
-        Meta(
-            description="Its picture, a content URI of this homeserver.",
-            examples=["mxc://example.org/abcdef"],
-        ),
-    ] = None
-    destination: Annotated[
-        Destination | None,
-        Meta(
-            description=(
-                "Where the archive goes: file:archive, file:///absolute/directory or "
-                "s3://bucket/prefix. Unset (null) means nothing is exported."
-            ),
-        ),
-    ] = "file:archive"
-    s3: Annotated[S3, Meta(description="The object store behind an s3:// destination.")] = S3()
-    segment_max_bytes: Annotated[
-        int,
-        Meta(description="Close a segment at this size before compression.", ge=1, extra=_BYTES),
-    ] = 64 * 2**20
-    segment_max_age_seconds: Annotated[
-        Seconds, Meta(description="Close a segment this long after its first record.", ge=0)
-    ] = 300
-
-
 class Rooms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which rooms the bots are to be in, and how they are kept there."""
 
-    direct_chats: Annotated[bool, Meta(description="Whether the bots enter direct chats too.")] = (
-        True
-    )
+    direct_chats: Annotated[
+        bool,
+        Meta(
+            description="Whether the bots enter direct chats of people too; their own they enter always."
+        ),
+    ] = True
     federated: Annotated[
         bool, Meta(description="Whether the bots enter rooms created on other servers.")
     ] = True
+    dismissal: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Whether the admins of a room may have adminbot leave it (`bot leave`). auditbot "
+                "stays, and both are in a new room that it is upgraded to."
+            )
+        ),
+    ] = False
     sweep_interval_seconds: Annotated[
         Seconds, Meta(description="How often all rooms are checked.", gt=0)
     ] = 3600
@@ -367,13 +280,33 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     auditbot: Annotated[Auditbot, Meta(description="The bot that archives.")] = Auditbot()
     rooms: Annotated[Rooms, Meta(description="Being in every room.")] = Rooms()
     feeds: Annotated[Feeds, Meta(description="The second feed.")] = Feeds()
+    bridges: Annotated[Bridges, Meta(description="Bridges and integrations.")] = Bridges()
     logging: Annotated[Logging, Meta(description="Logs.")] = Logging()
     metrics: Annotated[MetricsSettings, Meta(description="Figures for Prometheus.")] = (
         MetricsSettings()
     )
+    widgets: Annotated[Widgets, Meta(description="Conferences in rooms.")] = Widgets()
 
 
 def passphrase_of(config: Config, bot: str) -> Secret | None:
     """Return the configured Secure Backup passphrase of “adminbot” or “auditbot”."""
     encryption = config.encryption
     return encryption.adminbot_passphrase if bot == "adminbot" else encryption.auditbot_passphrase
+
+
+__all__ = [
+    "S3",
+    "Adminbot",
+    "Appservice",
+    "Auditbot",
+    "Bridges",
+    "Config",
+    "DatabaseSettings",
+    "Encryption",
+    "Feeds",
+    "Homeserver",
+    "Logging",
+    "MetricsSettings",
+    "Rooms",
+    "passphrase_of",
+]

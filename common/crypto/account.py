@@ -150,7 +150,7 @@ class AccountStore:
         object has another revision than the row.
         """
         row = await conn.fetchrow(
-            "SELECT revision, CASE WHEN revision = $3 THEN '' ELSE pickle END AS pickle"  # noqa: S608
+            "SELECT revision, CASE WHEN revision = $3 THEN '' ELSE pickle END AS pickle"  # noqa: S608  # placeholders and constants only
             f" FROM crypto_account WHERE bot_id = $1 AND device_id = $2{self._lock}",  # a constant
             *self.me,
             self._kept.revision if self._kept else "",

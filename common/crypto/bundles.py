@@ -32,12 +32,19 @@ from common.telemetry.log import Log
 BUNDLE = frozenset({"m.room_key_bundle", "io.element.msc4268.room_key_bundle"})
 """The event type, and its name while the proposal was new."""
 
-LARGEST_BYTES = 64 * 2**20
-"""Some 100,000 keys; a larger bundle is refused, because it is held in memory."""
+LARGEST_BYTES = 32 * 2**20
+"""Some 50,000 keys; a larger bundle is refused, because it is held in memory."""
+
+MOST_VALUES = 1_000_000
+"""JSON values in a bundle; a key has 13 or so. Millions of empty lists would fit in a file of the
+largest size, and take a hundred times its memory as objects."""
+
+MOST_OFFERS = 100
+"""Offers kept of one sender, the newest ones: every offer that waits is asked about again."""
 
 _KEEP_MS = 24 * 3600 * 1000
 """How long the invitation and the signature may come after the bundle."""
-_RETRY_MS = 10_000
+_RETRY_MS, _LONGEST_RETRY_MS = 10_000, 3_600_000
 _LOOK_SECONDS = 10.0
 _KEYS_A_TRANSACTION = 500
 _PAGES, _PAGE = 10, "100"
@@ -134,6 +141,12 @@ class KeyBundles:
                 for offer in offers
             ],
         )
+        await conn.executemany(
+            "DELETE FROM crypto_key_bundle WHERE bot_id = $1 AND sender = $2 AND room_id NOT IN"
+            " (SELECT room_id FROM crypto_key_bundle WHERE bot_id = $1 AND sender = $2"
+            " ORDER BY received_ms DESC, room_id LIMIT $3)",
+            [(self._bot, sender, MOST_OFFERS) for sender in {offer.sender for offer in offers}],
+        )
 
     async def run(
         self, files: Files, on_sessions: Callable[[frozenset[SessionRef]], Awaitable[None]]
@@ -178,7 +191,7 @@ class KeyBundles:
             keys = parse_bundle(offer.room_id, await _read(files, offer))
         except (_NotYetError, TransientError, MatrixError) as error:
             if self._clock.now_ms() - received_ms < _KEEP_MS:
-                await self._postpone(offer)
+                await self._postpone(offer, received_ms)
                 return set()
             _log.warning("a bundle of room keys was given up", reason=error, **say)
         except (_RefusedError, AttachmentError) as error:
@@ -234,7 +247,10 @@ class KeyBundles:
         self._on_improved(improved)
         return improved
 
-    async def _postpone(self, offer: Offer) -> None:
+    async def _postpone(self, offer: Offer, received_ms: int) -> None:
+        """Ask again after as long as it has waited: soon at first, then ever more rarely."""
+        now_ms = self._clock.now_ms()
+        waited_ms = max(_RETRY_MS, min(now_ms - received_ms, _LONGEST_RETRY_MS))
         async with self._database.transaction() as conn:
             await conn.execute(
                 "UPDATE crypto_key_bundle SET due_ms = $4"
@@ -242,7 +258,7 @@ class KeyBundles:
                 self._bot,
                 offer.room_id,
                 offer.sender,
-                self._clock.now_ms() + _RETRY_MS,
+                now_ms + waited_ms,
             )
 
     async def _forget(self, offer: Offer) -> None:
@@ -288,6 +304,8 @@ async def _read(files: Files, offer: Offer) -> Json:
         data += portion
         if len(data) > LARGEST_BYTES:
             raise _RefusedError("It is too large.")
+    if sum(data.count(mark) for mark in (b",", b"[", b"{")) > MOST_VALUES:
+        raise _RefusedError("It holds too many values.")
     bundle = parse_object(bytes(data))
     if bundle is None:
         raise _RefusedError("It is no JSON object.")

@@ -15,11 +15,14 @@ from common.crypto.bundles import KeyBundles
 from common.crypto.canonical import Json, object_of
 from common.crypto.cross_signing import CrossSigning
 from common.crypto.devices import Device, parse_devices
+from common.crypto.helpers import Helpers
 from common.crypto.key_pool import KeyPool
-from common.crypto.megolm import MegolmReader, SessionCache
+from common.crypto.megolm import MegolmReader
 from common.crypto.olm import OlmPost
+from common.crypto.opening import Early, Opener, SessionCache
 from common.crypto.outbound import MegolmSender
 from common.crypto.port import (
+    Decrypted,
     DeviceAddress,
     DeviceKeysDifferError,
     EncryptedEvent,
@@ -35,7 +38,7 @@ from common.crypto.to_device import ToDeviceReceiver
 from common.crypto.tracking import DeviceTracker
 from common.crypto.unwedge import Unwedger
 from common.crypto.verification import Keys
-from common.crypto.verification_mail import VerificationMail
+from common.crypto.verification_mail import MARK, VerificationMail
 from common.crypto.wire import Requester, Wire
 from common.database.pool import Connection, Database
 from common.errors import PermanentError
@@ -68,6 +71,7 @@ class CryptoMachine:
         session_cache: int,
         passphrase: Secret | None = None,
         share_with: ShareWith = ShareWith.ALL,
+        helpers: Helpers | None = None,
     ) -> None:
         """Wire the parts; nothing is read or sent yet.
 
@@ -80,6 +84,7 @@ class CryptoMachine:
             session_cache: how many Megolm sessions to hold in memory
             passphrase: of the Secure Backup; ``None`` to have one made
             share_with: which of the members' devices get our room keys
+            helpers: processes that decrypt what is to be read soon
         """
         if client.device_id is None:
             raise PermanentError(f"{client.user_id} has no device to encrypt for.")
@@ -132,12 +137,10 @@ class CryptoMachine:
             room_keys=room_keys,
             passphrase=passphrase,
         )
-        self._reader = MegolmReader(
-            self._cache,
-            room_keys,
-            self._tracker,
-            MessageIndexes(self.me.user_id, is_postgres=database.is_postgres),
-        )
+        indexes = MessageIndexes(self.me.user_id, is_postgres=database.is_postgres)
+        used = helpers if helpers is not None and helpers.count else None
+        self._opener = Opener(self._cache, indexes, used)
+        self._reader = MegolmReader(self._cache, room_keys, self._tracker, indexes, self._opener)
         self._sender = MegolmSender(
             self.me,
             database=database,
@@ -209,11 +212,26 @@ class CryptoMachine:
             known = await self._room_keys.known(conn, {ref.session_id for ref in sessions})
         return [ref for ref in sessions if ref not in known]
 
-    async def decrypt(self, conn: Connection, events: Sequence[EncryptedEvent]) -> list[Reading]:
+    @property
+    def has_helpers(self) -> bool:
+        """Whether ``open_early`` leaves the work to other processes."""
+        return self._opener.has_helpers
+
+    async def open_early(self, events: Sequence[EncryptedEvent]) -> list[Early]:
+        """Begin to read events before there is a transaction; ``decrypt`` is given the results."""
+        return await self._opener.open_early(events)
+
+    async def decrypt(
+        self,
+        conn: Connection,
+        events: Sequence[EncryptedEvent],
+        early: Sequence[Early | None] = (),
+    ) -> list[Reading]:
         """Read room events, within a transaction that also remembers their message indexes."""
-        readings = await self._reader.decrypt(conn, events)
+        readings = await self._reader.decrypt(conn, events, early)
         for event, reading in zip(events, readings, strict=True):
-            self.verification_mail.put_reading(event, reading)
+            if isinstance(reading, Decrypted) and MARK in reading.payload:
+                self.verification_mail.put_reading(event, reading)
         return readings
 
     async def own_keys(self) -> Keys:

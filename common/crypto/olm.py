@@ -58,7 +58,7 @@ class OlmBox:
             self._sessions[key] = []
         for places, some in in_lists(wanted, first=3):
             rows = await self._conn.fetch(
-                "SELECT sender_key, pickle, used_ms FROM crypto_olm_session"  # noqa: S608
+                "SELECT sender_key, pickle, used_ms FROM crypto_olm_session"  # noqa: S608  # placeholders and constants only
                 f" WHERE bot_id = $1 AND device_id = $2 AND sender_key IN {places}"
                 " ORDER BY used_ms DESC, session_id",  # placeholders only
                 *self.account.me,

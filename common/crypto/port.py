@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+import msgspec
+
 from common.errors import PermanentError, StartOverError
 from common.ids import DeviceId, UserId
 
@@ -49,8 +51,7 @@ class Why(StrEnum):
     MALFORMED = "malformed"
 
 
-@dataclass(frozen=True, slots=True)
-class Decrypted:
+class Decrypted(msgspec.Struct, frozen=True, gc=False):
     """A message that could be read.
 
     ``payload`` is the exact plaintext: untrusted JSON of the form
@@ -93,8 +94,7 @@ class DeviceAddress(NamedTuple):
     device_id: DeviceId
 
 
-@dataclass(frozen=True, slots=True)
-class EncryptedEvent:
+class EncryptedEvent(msgspec.Struct, frozen=True, gc=False):
     """An ``m.room.encrypted`` room event; ``content`` is as untrusted as it came."""
 
     event_id: str

@@ -1,9 +1,11 @@
 """The replay check: one message index of a Megolm session belongs to one event, for ever.
 
-Source: Matrix specification v1.18, client-server API, "m.megolm.v1.aes-sha2".
+Source: Matrix specification v1.18, client-server API, "m.megolm.v1.aes-sha2". Who sends an event
+claims indexes under their own name only: somebody who sends another's ciphertext again, and whose
+copy comes first because the original was late, must not be able to take the original's place.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 
 from common.crypto.port import SessionRef
@@ -17,7 +19,7 @@ _DIGEST_BYTES = 16
 _INDEX_BYTES = 4
 
 Slot = bytes
-"""The stored name of one message index of one session."""
+"""The stored name of one message index of one session, as one sender uses it."""
 
 
 class MessageIndexes:
@@ -27,26 +29,37 @@ class MessageIndexes:
         self._bot = bot
         self._is_postgres = is_postgres
 
-    def prefix(self, ref: SessionRef) -> bytes:
-        """Return what the slots of a session begin with, so that they lie side by side."""
+    def prefix(self, ref: SessionRef, sender: str) -> bytes:
+        """Return what a sender's slots of a session begin with, so that they lie side by side."""
         # Of these names only the bot's is free of NUL by our own doing; lengths keep them apart.
-        parts = (self._bot, ref.room_id, ref.session_id)
+        parts = (self._bot, ref.room_id, ref.session_id, sender)
         text = "".join(f"{len(part)}:{part}" for part in parts)
         return sha256(text.encode("utf-8", "surrogatepass")).digest()[:_DIGEST_BYTES]
 
     async def bind(
-        self, conn: Connection, claims: Iterable[tuple[Slot, str]]
-    ) -> frozenset[tuple[Slot, str]]:
-        """Bind slots to event IDs, first come first served; return the claims that hold."""
-        wanted = [(slot, event_id, _digest(event_id)) for slot, event_id in claims]
+        self, conn: Connection, claims: Sequence[tuple[Slot, bytes]]
+    ) -> Mapping[Slot, bytes]:
+        """Bind slots to events, first come first served; return which event holds each of them.
+
+        Events are named by ``digest``.
+        """
         first: dict[Slot, bytes] = {}
-        for slot, _, digest in wanted:
-            first.setdefault(slot, digest)
+        for slot, event in claims:
+            first.setdefault(slot, event)
         take = self._take if self._is_postgres else self._take_in_sqlite
-        holders = await take(conn, first) if first else {}
-        return frozenset(
-            (slot, event_id) for slot, event_id, digest in wanted if holders[slot] == digest
-        )
+        return await take(conn, first) if first else {}
+
+    async def holders(self, conn: Connection, slots: Collection[Slot]) -> dict[Slot, bytes]:
+        """Return which event holds each of these slots, as far as they are taken."""
+        found: dict[Slot, bytes] = {}
+        for places, some in in_lists(list(slots), first=1):
+            rows = await conn.fetch(
+                "SELECT slot, event FROM crypto_message_index"  # noqa: S608  # placeholders only
+                f" WHERE slot IN {places}",
+                *some,
+            )
+            found.update((bytes(row["slot"]), bytes(row["event"])) for row in rows)
+        return found
 
     async def _take(self, conn: Connection, first: Mapping[Slot, bytes]) -> Mapping[Slot, bytes]:
         """Write what is free and return who holds each slot, concurrent transactions or not."""
@@ -56,7 +69,7 @@ class MessageIndexes:
             # The update changes nothing: it makes RETURNING tell who holds a slot already, and
             # waits for a concurrent transaction that is about to take it.
             rows = await conn.fetch(
-                f"INSERT INTO crypto_message_index (slot, event) VALUES {values}"  # noqa: S608
+                f"INSERT INTO crypto_message_index (slot, event) VALUES {values}"  # noqa: S608  # placeholders and constants only
                 " ON CONFLICT (slot) DO UPDATE SET event = crypto_message_index.event"
                 " RETURNING slot, event",
                 *(member for pair in some for member in pair),
@@ -68,23 +81,15 @@ class MessageIndexes:
         self, conn: Connection, first: Mapping[Slot, bytes]
     ) -> Mapping[Slot, bytes]:
         """Do the same where there is one writer: nearly always every slot is free."""
-        before = await conn.fetchval("SELECT total_changes()")
-        await conn.executemany(
+        cursor = await conn.executemany(
             "INSERT INTO crypto_message_index (slot, event) VALUES ($1, $2)"
             " ON CONFLICT (slot) DO NOTHING",
-            list(first.items()),
+            first.items(),
         )
-        if await conn.fetchval("SELECT total_changes()") - before == len(first):
+        # A cursor counts the rows that were written; anything else could not say so.
+        if getattr(cursor, "rowcount", None) == len(first):
             return first
-        holders: dict[Slot, bytes] = {}
-        for places, some in in_lists(list(first), first=1):
-            rows = await conn.fetch(
-                "SELECT slot, event FROM crypto_message_index"  # noqa: S608  # placeholders only
-                f" WHERE slot IN {places}",
-                *some,
-            )
-            holders.update((bytes(row["slot"]), bytes(row["event"])) for row in rows)
-        return holders
+        return await self.holders(conn, first)
 
 
 def slot(prefix: bytes, index: int) -> Slot:
@@ -92,5 +97,6 @@ def slot(prefix: bytes, index: int) -> Slot:
     return prefix + index.to_bytes(_INDEX_BYTES, "big")
 
 
-def _digest(event_id: str) -> bytes:
+def digest(event_id: str) -> bytes:
+    """Return what stands for an event ID in the table."""
     return sha256(event_id.encode("utf-8", "surrogatepass")).digest()[:_DIGEST_BYTES]

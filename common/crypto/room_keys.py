@@ -31,7 +31,7 @@ _WITHHELD = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RoomKey:
     """A Megolm session as it was received: from whom, and with which keys they sent it."""
 
@@ -135,7 +135,7 @@ class RoomKeyStore:
         found: dict[SessionRef, list[RoomKey]] = {}
         for places, some in in_lists(sorted(session_ids), first=2):
             rows = await conn.fetch(
-                "SELECT room_id, session_id, sender_key, sender, signing_key,"  # noqa: S608
+                "SELECT room_id, session_id, sender_key, sender, signing_key,"  # noqa: S608  # placeholders and constants only
                 " source, pickle FROM crypto_inbound_session"
                 f" WHERE bot_id = $1 AND session_id IN {places}",  # placeholders only
                 self._bot,
@@ -159,7 +159,7 @@ class RoomKeyStore:
         found: set[SessionRef] = set()
         for places, some in in_lists(sorted(set(session_ids)), first=2):
             rows = await conn.fetch(
-                "SELECT room_id, session_id FROM crypto_inbound_session"  # noqa: S608
+                "SELECT room_id, session_id FROM crypto_inbound_session"  # noqa: S608  # placeholders and constants only
                 f" WHERE bot_id = $1 AND session_id IN {places}",  # placeholders only
                 self._bot,
                 *some,

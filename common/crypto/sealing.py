@@ -27,8 +27,13 @@ class Sealer:
     """Keys for vodozemac's pickles, and AES-256-GCM for the few secrets that are not pickles."""
 
     def __init__(self, pickle_key: Secret) -> None:
+        self._secret = pickle_key
         self.pickle_key = _derive(pickle_key, b"steward: vodozemac pickles")
         self._cipher = AESGCM(_derive(pickle_key, b"steward: sealed secrets"))
+
+    def derived(self, purpose: bytes) -> bytes:
+        """Return a key for one purpose, 32 bytes, the same after every start."""
+        return _derive(self._secret, purpose)
 
     def seal(self, secret: bytes, *, name: str) -> bytes:
         """Encrypt; it opens under the same name only, so rows cannot be exchanged."""

@@ -129,7 +129,7 @@ class ToDeviceReceiver:
                     batch.left.update(_users(body.get("left")))
                 case EntryKind.KEY_COUNTS:
                     self._sort_counts(batch, body, entry.received_ms)
-                case EntryKind.EVENT:
+                case EntryKind.EVENT | EntryKind.GRAPH | EntryKind.RECEIPT:
                     pass
         return batch
 

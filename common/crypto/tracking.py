@@ -24,11 +24,20 @@ from common.errors import TransientError
 from common.ids import DeviceId, UserId, server_of
 from common.telemetry.log import Log
 
-_RETRY_MS = 60_000
+_RETRY_MS, _LONGEST_RETRY_MS = 60_000, 3_600_000
+_SERVERS_REMEMBERED = 1000
 _USERS_A_ROUND = 1000
 _USERS_A_TRANSACTION = 50
 
 _log = Log("crypto.tracking")
+
+
+@dataclass(frozen=True, slots=True)
+class _Away:
+    """A homeserver that did not answer: until when it is not asked, and the wait after that."""
+
+    until_ms: int
+    next_wait_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,7 @@ class DeviceTracker:
         self._database = database
         self._wire = wire
         self._clock = clock
+        self._away: dict[str, _Away] = {}
 
     async def note_changes(
         self, conn: Connection, *, changed: Iterable[str], left: Iterable[str]
@@ -155,7 +165,7 @@ class DeviceTracker:
         found: list[KnownDevice] = []
         for places, some in in_lists(sorted(users), first=2):
             rows = await self._database.fetch(
-                "SELECT d.user_id, d.device_id, d.ed25519, d.curve25519, d.signed_by,"  # noqa: S608
+                "SELECT d.user_id, d.device_id, d.ed25519, d.curve25519, d.signed_by,"  # noqa: S608  # placeholders and constants only
                 " u.first_master_key FROM crypto_device d LEFT JOIN crypto_user u"
                 " ON u.bot_id = d.bot_id AND u.user_id = d.user_id"
                 " WHERE d.bot_id = $1 AND d.present = 1 AND d.refused = 0"
@@ -173,7 +183,7 @@ class DeviceTracker:
         found: dict[tuple[str, str], KnownDevice] = {}
         for places, some in in_lists(sorted(curve25519), first=2):
             rows = await conn.fetch(
-                "SELECT d.user_id, d.device_id, d.ed25519, d.curve25519, d.signed_by,"  # noqa: S608
+                "SELECT d.user_id, d.device_id, d.ed25519, d.curve25519, d.signed_by,"  # noqa: S608  # placeholders and constants only
                 " u.first_master_key FROM crypto_device d LEFT JOIN crypto_user u"
                 " ON u.bot_id = d.bot_id AND u.user_id = d.user_id"
                 f" WHERE d.bot_id = $1 AND d.curve25519 IN {places}",  # placeholders only
@@ -187,6 +197,12 @@ class DeviceTracker:
 
     async def _query(self, outdated: Iterable[Row]) -> None:
         changes = {UserId(row["user_id"]): int(row["changes"]) for row in outdated}
+        # A server that hangs keeps whoever asks waiting, and the messages behind them: its next
+        # users are not asked for.
+        silent = {user for user in changes if self._is_away(server_of(user))}
+        if silent:
+            await self._postpone(silent)
+        changes = {user: known for user, known in changes.items() if user not in silent}
         if not changes:
             return
         try:
@@ -194,11 +210,11 @@ class DeviceTracker:
         except TransientError:
             await self._postpone(changes)
             raise
-        away = object_of(answer, "failures")
+        self._note_away({server_of(user) for user in changes}, object_of(answer, "failures"))
         late = {
             user
             for user in changes
-            if server_of(user) in away and user not in object_of(answer, "device_keys")
+            if server_of(user) in self._away and user not in object_of(answer, "device_keys")
         }
         if late:
             await self._postpone(late)
@@ -206,6 +222,22 @@ class DeviceTracker:
             async with self._database.transaction() as conn:
                 for user in some:
                     await self._store(conn, user, answer, changes[user])
+
+    def _is_away(self, server: str) -> bool:
+        away = self._away.get(server)
+        return away is not None and self._clock.now_ms() < away.until_ms
+
+    def _note_away(self, asked: Iterable[str], failures: Collection[str]) -> None:
+        """Remember which of the servers did not answer, each time for longer."""
+        for server in asked:
+            away = self._away.pop(server, None)
+            if server in failures:
+                wait_ms = away.next_wait_ms if away else _RETRY_MS
+                self._away[server] = _Away(
+                    self._clock.now_ms() + wait_ms, min(2 * wait_ms, _LONGEST_RETRY_MS)
+                )
+        while len(self._away) > _SERVERS_REMEMBERED:
+            del self._away[next(iter(self._away))]
 
     async def _postpone(self, users: Iterable[UserId]) -> None:
         retry_ms = self._clock.now_ms() + _RETRY_MS

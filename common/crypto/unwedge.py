@@ -90,3 +90,10 @@ class Unwedger:
             " WHERE bot_id = $1 AND device_id = $2 AND user_id = $3 AND sender_key = $4",
             [(*self._me, *name, self._clock.now_ms()) for name in wanted],
         )
+        # After the hour a row says nothing more, and anybody can make rows under made-up keys.
+        await conn.execute(
+            "DELETE FROM crypto_wedged"
+            " WHERE bot_id = $1 AND device_id = $2 AND due = 0 AND sent_ms < $3",
+            *self._me,
+            self._clock.now_ms() - _AT_MOST_EVERY_MS,
+        )

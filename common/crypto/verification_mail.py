@@ -18,7 +18,8 @@ PREFIX = "m.key.verification."
 REQUEST = f"{PREFIX}request"
 
 _MOST_WAITING = 500
-_MARK = PREFIX.encode()
+MARK = PREFIX.encode()
+"""What is in every payload that ``put_reading`` cares for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class VerificationMail:
 
     def put_reading(self, event: EncryptedEvent, reading: Reading) -> None:
         """Keep what a decrypted room event says, if it is about verification."""
-        if not isinstance(reading, Decrypted) or _MARK not in reading.payload:
+        if not isinstance(reading, Decrypted) or MARK not in reading.payload:
             return
         inner = parse_object(reading.payload)
         if inner is None or reading.trust is Trust.MISMATCH:
@@ -84,7 +85,7 @@ class VerificationMail:
 
     def put_event(self, body: bytes) -> None:
         """Keep a room event that was sent in clear text, if it is about verification."""
-        if _MARK in body and (event := parse_object(body)) is not None:
+        if MARK in body and (event := parse_object(body)) is not None:
             self.put(in_room(event))
 
     def take(self) -> VerificationMessage | None:

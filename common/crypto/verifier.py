@@ -32,6 +32,7 @@ from common.crypto.verification import (
     requested_by,
     step,
 )
+from common.crypto.verification_board import VERIFIED
 from common.crypto.verification_mail import PREFIX, VerificationMail, VerificationMessage
 from common.crypto.verification_sas import ShortString
 from common.crypto.wire import Wire
@@ -74,6 +75,24 @@ class Messenger(Protocol):
         ...
 
 
+class Board(Protocol):
+    """What is needed of ``VerificationBoard``."""
+
+    async def show(
+        self, peer: DeviceAddress, flow: str, short_string: ShortString, *, ends_ms: int
+    ) -> None:
+        """Show at our side what a person has to see."""
+        ...
+
+    async def end(self, peer: DeviceAddress, flow: str, outcome: str) -> None:
+        """Show how it ended."""
+        ...
+
+    async def interrupt(self) -> None:
+        """Show that a restart ended whatever went on."""
+        ...
+
+
 @dataclass(frozen=True)
 class _Talk:
     """With whom, and where."""
@@ -92,6 +111,23 @@ class _Parcel:
     content: Json
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """Emoji for our side."""
+
+    talk: _Talk
+    short_string: ShortString
+    ends_ms: int
+
+
+@dataclass(frozen=True)
+class _Over:
+    """An end for our side."""
+
+    talk: _Talk
+    outcome: str
+
+
 class Verifier:
     """The responder of one bot."""
 
@@ -105,8 +141,11 @@ class Verifier:
         rooms: Rooms,
         messenger: Messenger,
         bots: Collection[UserId],
+        board: Board,
         clock: Clock,
     ) -> None:
+        self._board = board
+        self._began = False
         self._me = me
         self._mail = mail
         self._own_keys = own_keys
@@ -118,7 +157,7 @@ class Verifier:
         self._going_on: dict[UserId, tuple[_Talk, Verification]] = {}
         self._known_flows: OrderedDict[tuple[UserId, str], None] = OrderedDict()
         self._current: VerificationMessage | None = None
-        self._outbox: deque[_Parcel] = deque()
+        self._outbox: deque[_Parcel | _Shown | _Over] = deque()
 
     async def run(self) -> None:
         """Answer until cancelled; a homeserver that is away is waited for."""
@@ -137,6 +176,9 @@ class Verifier:
 
     async def work(self) -> None:
         """Answer what waits, and end what takes too long; repeat it after a ``TransientError``."""
+        if not self._began:
+            await self._board.interrupt()
+            self._began = True
         await self._send_all()
         while message := self._current or self._mail.take():
             self._current = message
@@ -251,10 +293,13 @@ class Verifier:
                 case Send():
                     self._outbox.append(_Parcel(talk, out.kind, out.content))
                 case Show():
-                    self._show(talk, out.short_string)
+                    ends_ms = state.ends_ms if state else self._clock.now_ms()
+                    self._show(talk, out.short_string, ends_ms)
                 case Ended(code=""):
+                    self._outbox.append(_Over(talk, VERIFIED))
                     _log.info("verified", bot=self._me, person=person)
                 case Ended():
+                    self._outbox.append(_Over(talk, f"cancelled, {out.reason or out.code}"))
                     _log.info(
                         "verification cancelled",
                         bot=self._me,
@@ -263,8 +308,9 @@ class Verifier:
                         reason=out.reason,
                     )
 
-    def _show(self, talk: _Talk, short_string: ShortString) -> None:
-        """Show the emoji at our side: in the log, and for convenience in the direct chat."""
+    def _show(self, talk: _Talk, short_string: ShortString, ends_ms: int) -> None:
+        """Show the emoji at our side: where ``steward verify`` looks, in the log, in the chat."""
+        self._outbox.append(_Shown(talk, short_string, ends_ms))
         _log.info(
             "verification: the person has to see exactly this",
             bot=self._me,
@@ -275,21 +321,29 @@ class Verifier:
         if talk.room_id is not None:
             text = (
                 f"I see: {short_string}.\nIn numbers: {short_string.numbers}.\nIf your app "
-                "shows the same, confirm it there. Steward's log has the same line; an operator "
-                "can read it to you if you want to be sure that it is me who wrote this."
+                "shows the same, confirm it there. If you want to be sure that it is me who wrote "
+                "this, have an operator read it to you: “steward verify” shows it."
             )
             content = {"msgtype": "m.notice", "body": text}
             self._outbox.append(_Parcel(talk, "", content))
 
     async def _send_all(self) -> None:
         while self._outbox:
-            parcel = self._outbox[0]
-            try:
-                await self._send(parcel)
-            except MatrixError as error:
-                # Nobody can be told: a room we were removed from, a device that is gone.
-                _log.info("a verification message could not be sent", reason=error)
+            match self._outbox[0]:
+                case _Shown(talk, short_string, ends_ms):
+                    await self._board.show(talk.peer, talk.flow, short_string, ends_ms=ends_ms)
+                case _Over(talk, outcome):
+                    await self._board.end(talk.peer, talk.flow, outcome)
+                case parcel:
+                    await self._send_or_drop(parcel)
             self._outbox.popleft()
+
+    async def _send_or_drop(self, parcel: "_Parcel") -> None:
+        try:
+            await self._send(parcel)
+        except MatrixError as error:
+            # Nobody can be told: a room we were removed from, a device that is gone.
+            _log.info("a verification message could not be sent", reason=error)
 
     async def _send(self, parcel: _Parcel) -> None:
         talk, event_type = parcel.talk, f"{PREFIX}{parcel.kind}"

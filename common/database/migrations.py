@@ -1,8 +1,8 @@
 """The schema as numbered steps; each is run once, in one transaction, on either database.
 
 A package that owns tables registers its step here by adding one SQL file to
-``common/database/sql``; the file's number is its place. ``{blob}`` stands for ``BYTEA`` in
-PostgreSQL and ``BLOB`` in SQLite.
+``common/database/sql``; the file's number, of three digits and its own, is its place. ``{blob}``
+stands for ``BYTEA`` in PostgreSQL and ``BLOB`` in SQLite.
 """
 
 from importlib.resources import files

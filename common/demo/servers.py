@@ -11,8 +11,10 @@ import secrets
 import shutil
 import socket
 import sys
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,11 +39,12 @@ def free_ports(count: int) -> list[int]:
     servers at the same time do not choose the same ports; the ports of a ``Child`` are never
     free while it exists, running or not.
     """
-    first = _FIRST_PORT + os.getpid() % _BLOCKS * _BLOCK_PORTS
-    candidates = list(range(first, first + _BLOCK_PORTS))
-    secrets.SystemRandom().shuffle(candidates)
+    block = _block(os.getpid())
     found: list[int] = []
-    for port in candidates:
+    for _ in range(len(block)):
+        port = block.popleft()
+        # To the end: what was given away is not given again before its server has begun.
+        block.append(port)
         with socket.socket() as probe:
             try:
                 probe.bind((LOOPBACK, port))
@@ -50,7 +53,16 @@ def free_ports(count: int) -> list[int]:
         found.append(port)
         if len(found) == count:
             return found
-    raise ServerError(f"There are no {count} free TCP ports from {first} on.")
+    raise ServerError(f"There are no {count} free TCP ports among {sorted(block)}.")
+
+
+@cache
+def _block(process: int) -> deque[int]:
+    """Return the ports that a process draws from, in an order of its own."""
+    first = _FIRST_PORT + process % _BLOCKS * _BLOCK_PORTS
+    ports = list(range(first, first + _BLOCK_PORTS))
+    secrets.SystemRandom().shuffle(ports)
+    return deque(ports)
 
 
 def free_port() -> int:
@@ -189,6 +201,9 @@ class Synapse:
             "server_name": self.server_name,
             "public_baseurl": f"{self.url}/",
             "pid_file": str(here / "synapse.pid"),
+            # A new database gets its last indices in the background, a second apart; until then
+            # some calls are refused, such as opening a closed account again.
+            "background_updates": {"sleep_enabled": False},
             "listeners": [
                 {
                     "port": self.spec.port,
@@ -211,6 +226,9 @@ class Synapse:
             "enable_registration": True,
             "registration_requires_token": True,
             "allow_guest_access": False,
+            # Synapse lists no room unless a rule lets it: adminbot may, and lends that to who
+            # governs a room.
+            "room_list_publication_rules": [{"user_id": "@adminbot:*", "action": "allow"}],
             "password_config": {"pepper": self._kept_secret("pepper")},
             "bcrypt_rounds": 4,
             "presence": {"enabled": False},
@@ -272,13 +290,16 @@ def _no_limits() -> dict[str, object]:
 class SeaweedFSSpec:
     """What object store to run: its directory and the bucket that it has from the start.
 
-    ``actions`` is what its one key may do; an admin's first object makes a missing bucket.
+    ``actions`` is what its one key may do; an admin's first object makes a missing bucket. ``kms``
+    gives it a key service that makes every key. Each bucket has a host name below ``domain``.
     """
 
     directory: Path
     bucket: str = "archive"
     actions: Sequence[str] = ("Admin",)
     memory_limit: str = "256MiB"
+    kms: bool = False
+    domain: str = ""
     ports: Sequence[int] = field(default_factory=lambda: free_ports(10))
 
 
@@ -310,7 +331,11 @@ class SeaweedFS:
         key = {"accessKey": self.access_key_id, "secretKey": self.secret_access_key.reveal()}
         identity = {"name": "demo", "credentials": [key], "actions": list(self.spec.actions)}
         config = self.directory / "s3.json"
-        config.write_text(json.dumps({"identities": [identity]}))
+        settings: dict[str, object] = {"identities": [identity]}
+        if self.spec.kms:
+            service = {"type": "local", "enableOnDemandCreate": True}
+            settings["kms"] = {"default_provider": "local", "providers": {"local": service}}
+        config.write_text(json.dumps(settings))
         config.chmod(0o600)
         await self.child.start()
         await self.child.wait_until_ready(self._is_ready, deadline_seconds)
@@ -371,13 +396,13 @@ class SeaweedFS:
             *(f"-{name}.port.grpc={port}" for name, port in zip(names, grpc, strict=True)),
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
-            "-master.telemetry=false",  # its default reports statistics to its makers
-            "-admin.ui=false",
+            *("-master.telemetry=false", "-admin.ui=false"),  # its makers want statistics
             "-webdav=false",
             f"-filer.localSocket={data / 'filer.sock'}",
             f"-s3.localSocket={data / 's3.sock'}",
             f"-s3.config={self.directory / 's3.json'}",
             f"-bucket={self.bucket}",
+            *([f"-s3.domainName={self.spec.domain}"] if self.spec.domain else []),
         ]
 
 

@@ -11,7 +11,7 @@ from common.crypto.port import SessionRef
 from common.database.pool import Connection
 from common.errors import PermanentError, TransientError
 from common.ids import RoomId, UserId
-from common.inbox.consumer import Consumer, Effect
+from common.inbox.consumer import Consumer, Effect, Retries
 from common.inbox.port import Entry, EntryKind
 from common.matrix.client import MatrixError
 from common.telemetry.log import Log
@@ -51,6 +51,7 @@ class DeviceKeys:
     crypto: CryptoMachine
     make_consumer: Callable[[Callable[[Sequence[Entry]], Awaitable[Effect]]], Consumer]
     on_sessions: OnSessions
+    retries: Retries
     catch_up: Callable[[], Awaitable[None]] | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _new: set[SessionRef] = field(default_factory=set)
@@ -60,6 +61,7 @@ class DeviceKeys:
         """Deal with everything about keys that the inbox holds; tell of new sessions."""
         consumer = self.make_consumer(self._handle)
         async with self._lock:
+            await self.retries.look(consumer)
             while await consumer.step():
                 pass
         new = frozenset(self._new)

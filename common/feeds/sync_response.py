@@ -30,8 +30,13 @@ class _Timeline(msgspec.Struct):
     prev_batch: str | None = None
 
 
+class _Ephemeral(msgspec.Struct):
+    events: list[RawEvent] = msgspec.field(default_factory=list)
+
+
 class _Room(msgspec.Struct):
     timeline: _Timeline = msgspec.field(default_factory=_Timeline)
+    ephemeral: _Ephemeral = msgspec.field(default_factory=_Ephemeral)
 
 
 class _Rooms(msgspec.Struct):
@@ -59,7 +64,13 @@ class _Messages(msgspec.Struct):
     end: str | None = None
 
 
+MOST_PARENTS = 100
+"""Parents of one event that are looked at; the specification allows 20."""
+
 _sync = msgspec.json.Decoder(_Sync)
+_text = msgspec.json.Decoder(str)
+_texts = msgspec.json.Decoder(list[str])
+_number = msgspec.json.Decoder(int)
 _messages = msgspec.json.Decoder(_Messages)
 
 
@@ -82,6 +93,7 @@ class RoomTimeline:
     room_id: RoomId
     events: list[RawEvent]
     gap_from: str | None
+    ephemeral: list[RawEvent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +141,7 @@ def parse_timeline_sync(body: bytes) -> TimelineSync:
             RoomId(room_id),
             room.timeline.events,
             room.timeline.prev_batch if room.timeline.limited else None,
+            room.ephemeral.events,
         )
         for section in (sync.rooms.join, sync.rooms.leave)
         for room_id, room in section.items()
@@ -149,6 +162,45 @@ def timeline_entries(
     room = msgspec.Raw(msgspec.json.encode(room_id))
     for event in events:
         yield event_entry(msgspec.json.encode({**event, "room_id": room}), source, source_pos)
+
+
+def graph_entry(
+    room_id: RoomId, events: list[RawEvent], source: Source, source_pos: str
+) -> NewEntry | None:
+    """Return the parents of timeline events, as far as they are told."""
+    found = [node for event in events if (node := _node(event)) is not None]
+    if not found:
+        return None
+    return NewEntry(
+        kind=EntryKind.GRAPH,
+        body=msgspec.json.encode({"room_id": room_id, "events": found}),
+        source=source,
+        source_pos=source_pos,
+    )
+
+
+def receipt_entries(room: RoomTimeline, source_pos: str) -> Iterator[NewEntry]:
+    """Return who read what, as far as it was asked for."""
+    for event in room.ephemeral:
+        if event_field(event, "type") == "m.receipt" and "content" in event:
+            body = {"room_id": room.room_id, "content": event["content"]}
+            yield NewEntry(
+                kind=EntryKind.RECEIPT,
+                body=msgspec.json.encode(body),
+                source=Source.SYNC,
+                source_pos=source_pos,
+            )
+
+
+def _node(event: RawEvent) -> tuple[str, int, list[str]] | None:
+    """Return name, depth and parents of an event in federation format."""
+    try:
+        event_id = _text.decode(event["event_id"])
+        parents = _texts.decode(event["prev_events"])
+        depth = _number.decode(event["depth"])
+    except (KeyError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return event_id, depth, parents[:MOST_PARENTS]
 
 
 def event_field(event: RawEvent, name: str) -> object:

@@ -19,8 +19,10 @@ from common.feeds.sync_response import (
     RawEvent,
     TimelineSync,
     event_field,
+    graph_entry,
     parse_messages,
     parse_timeline_sync,
+    receipt_entries,
     timeline_entries,
 )
 from common.feeds.tokens import store_token, stored_token
@@ -40,19 +42,27 @@ PAGE = 100
 """Events in one page of a gap."""
 
 _NOTHING: dict[str, list[str]] = {"types": []}
-_FILTER = json.dumps(
-    {
-        "presence": _NOTHING,
-        "account_data": _NOTHING,
-        "room": {
-            "timeline": {"limit": TIMELINE, "lazy_load_members": True},
-            "state": _NOTHING,
-            "ephemeral": _NOTHING,
+# The format of federation tells an event's parents, by which a hole in a room is seen.
+_FEDERATION = {"event_format": "federation"}
+
+
+def _filter(*, receipts: bool) -> str:
+    return json.dumps(
+        {
+            **_FEDERATION,
+            "presence": _NOTHING,
             "account_data": _NOTHING,
-            "include_leave": True,
-        },
-    }
-)
+            "room": {
+                "timeline": {"limit": TIMELINE, "lazy_load_members": True},
+                "state": _NOTHING,
+                "ephemeral": {"types": ["m.receipt"]} if receipts else _NOTHING,
+                "account_data": _NOTHING,
+                "include_leave": True,
+            },
+        }
+    )
+
+
 _NO_ROOMS = json.dumps({"room": {"rooms": []}, "presence": _NOTHING, "account_data": _NOTHING})
 
 REFUSALS = 50
@@ -85,6 +95,10 @@ class TimelineFeed:
     reconnected: Signal
     push_behind: Signal
     on_invited: OnInvited
+    graph: bool = False
+    """Whether somebody reads entries about events' parents."""
+    receipts: bool = False
+    """Whether somebody reads entries about who read what."""
     _round: "itertools.count[int]" = field(default_factory=itertools.count)
 
     async def run(self) -> None:
@@ -108,7 +122,7 @@ class TimelineFeed:
         if since is None:
             await self._begin()
             return 0
-        sync = parse_timeline_sync(await self._sync(since, _FILTER))
+        sync = parse_timeline_sync(await self._sync(since, _filter(receipts=self.receipts)))
         found = await self._keep(sync, since)
         if sync.invited:
             await self.on_invited(sync.invited)
@@ -131,22 +145,34 @@ class TimelineFeed:
         """
         beginning = await stored_token(self.database, self._beginning)
         whole: list[NewEntry] = []
+        # Besides the events; what is no event does not show that the push is behind.
+        beside: list[NewEntry] = []
         gaps: list[tuple[RoomId, str]] = []
         for room in sync.rooms:
+            if self.receipts:
+                beside += receipt_entries(room, since)
             if any(map(self._is_own_join, room.events)):
                 gaps.append((room.room_id, beginning or since))
             elif room.gap_from is not None:
                 gaps.append((room.room_id, since))
             else:
                 whole += timeline_entries(room.room_id, room.events, Source.SYNC, since)
-        async with self.inbox.appending(whole) as (found, connection):
+                beside += self._graph(room.room_id, room.events, Source.SYNC, since)
+        # After all events: whoever reads of parents has read of them.
+        async with self.inbox.appending([*whole, *beside]) as (found, connection):
             await connection.executemany(
                 "INSERT INTO feed_gap (feed, room_id, from_token, to_token)"
                 " VALUES ($1, $2, $3, $4) ON CONFLICT (feed, room_id, to_token) DO NOTHING",
                 [(self._name, room, start, sync.next_batch) for room, start in gaps],
             )
             await store_token(connection, self._name, sync.next_batch)
-        return found
+        return found - len(beside)
+
+    def _graph(
+        self, room_id: RoomId, events: list[RawEvent], source: Source, position: str
+    ) -> list[NewEntry]:
+        entry = graph_entry(room_id, events, source, position) if self.graph else None
+        return [] if entry is None else [entry]
 
     async def _fill_gaps(self) -> int:
         """Read what is open, a page at a time; one room's trouble is not the others'."""
@@ -172,15 +198,22 @@ class TimelineFeed:
         while True:
             body = await self.client.get_bytes(
                 f"/_matrix/client/v3/rooms/{segment(gap.room_id)}/messages",
-                query={"dir": "f", "from": position, "to": gap.to_token, "limit": str(PAGE)},
+                query={
+                    "dir": "f",
+                    "from": position,
+                    "to": gap.to_token,
+                    "limit": str(PAGE),
+                    "filter": json.dumps(_FEDERATION),
+                },
                 timeout_seconds=60,
                 device=False,
             )
             events, end = parse_messages(body)
             entries = list(timeline_entries(gap.room_id, events, Source.MESSAGES, position))
+            graph = self._graph(gap.room_id, events, Source.MESSAGES, position)
             done = end is None or not events or end == position
-            async with self.inbox.appending(entries) as (new, connection):
-                found += new
+            async with self.inbox.appending([*entries, *graph]) as (new, connection):
+                found += new - len(graph)
                 if done:
                     await connection.execute(
                         "DELETE FROM feed_gap WHERE feed = $1 AND room_id = $2 AND to_token = $3",
@@ -203,12 +236,17 @@ class TimelineFeed:
 
     async def _note_refusal(self, gap: "_Gap") -> None:
         async with self.database.transaction() as connection:
-            await connection.execute(
+            refused = await connection.fetchval(
                 "UPDATE feed_gap SET refused = refused + 1"
-                " WHERE feed = $1 AND room_id = $2 AND to_token = $3",
+                " WHERE feed = $1 AND room_id = $2 AND to_token = $3 RETURNING refused",
                 self._name,
                 gap.room_id,
                 gap.to_token,
+            )
+        if refused is not None and refused >= REFUSALS:
+            log.error(
+                "a part of a room's timeline was given up; what the push lost of it is missing",
+                room=gap.room_id,
             )
 
     async def _sync(self, since: str | None, filter_: str) -> bytes:

@@ -1,13 +1,16 @@
 """How a homeserver refuses; each is a sentence that can be shown to the person who asked."""
 
 from common.errors import PermanentError, UserError
+from common.i18n import t
 
 
 class RefusedError(UserError):
     """The homeserver said no (specification: "standard error response")."""
 
     def __init__(self, status: int, errcode: str, message: str) -> None:
-        super().__init__(f"The homeserver refused: {message or errcode or status}")
+        super().__init__(
+            t("The homeserver refused: {reason}", reason=message or errcode or status)
+        )
         self.status = status
         self.errcode = errcode
         self.message = message
@@ -27,6 +30,11 @@ class UnsupportedError(RefusedError):
 
 class BeyondGrantError(UserError):
     """The request is not within what the asking person may have done."""
+
+    def __init__(self, right: str) -> None:
+        super().__init__(
+            t("This needs the right “{right}”, which you do not hold here.", right=right)
+        )
 
 
 class StrangeAnswerError(PermanentError):

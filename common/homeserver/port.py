@@ -11,7 +11,8 @@ from enum import IntEnum, StrEnum
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 from urllib.parse import quote
 
-from common.ids import RoomId
+from common.i18n import Msg
+from common.ids import RoomId, UserId
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -52,10 +53,16 @@ class Danger(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class HttpGet:
-    """A call that changes nothing. ``path`` is percent-encoded already."""
+    """A call that changes nothing. ``path`` is percent-encoded already.
+
+    ``by_sender`` must be set for an endpoint that has a filter called ``user_id``: an
+    application service names the account it acts as by a parameter of the same name, so such a
+    list would hold nothing but adminbot's own. The registration's sender needs no parameter.
+    """
 
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
+    by_sender: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +75,7 @@ class HttpChange:
     method: Literal["POST", "PUT", "DELETE"]
     path: str
     body: Mapping[str, object] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
 
 
 HttpCall = HttpGet | HttpChange
@@ -88,7 +96,11 @@ class ReadRequest(Protocol[T_co]):
 
 
 class ChangeRequest(Protocol[T_co]):
-    """An endpoint that changes something."""
+    """An endpoint that changes something.
+
+    A request may also have ``answered(answer) -> str``: what is kept of its answer with the step,
+    for the report at the end (a number of files, say); never a secret.
+    """
 
     permission: ClassVar[Permission]
     danger: ClassVar[Danger]
@@ -104,6 +116,31 @@ class ChangeRequest(Protocol[T_co]):
 
     def describe(self) -> str:
         """Return what it does as a sentence for the person who confirms it."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a task of the homeserver has come; ``done`` of ``total`` where it tells.
+
+    ``failed`` is why it ended without success, ``said`` what there is to say of it, if anything.
+    """
+
+    finished: bool
+    failed: str | None = None
+    done: int | None = None
+    total: int | None = None
+    said: Msg | None = None
+
+
+class FollowedChange(ChangeRequest[str], Protocol):
+    """A change that the homeserver goes on with after it has answered.
+
+    The answer is the name of its task, which is kept, so that it can be followed after a restart.
+    """
+
+    def follow(self, task: str) -> ReadRequest[Progress]:
+        """Return the request that tells how far the task is."""
         ...
 
 
@@ -123,20 +160,39 @@ class AdminWriter(Protocol):
         ...
 
 
+class Guarded(Protocol):
+    """Anything that needs a right."""
+
+    @property
+    def permission(self) -> Permission:
+        """Return which."""
+        ...
+
+
 @dataclass(frozen=True)
 class Grant:
-    """What may be asked in somebody's name: anywhere, and about the one room they govern."""
+    """What may be asked in somebody's name: anywhere, of the one room they govern, of themselves.
+
+    What only server admins may do is not lent to who governs a room, even where it is about that
+    room: such a request says so by ``server_admins_only``.
+    """
 
     anywhere: frozenset[Permission]
     in_room: frozenset[Permission] = frozenset()
     room: RoomId | None = None
+    of_self: frozenset[Permission] = frozenset()
+    user: UserId | None = None
 
-    def allows(self, request: ReadRequest[object] | ChangeRequest[object]) -> bool:
+    def allows(self, request: "Guarded") -> bool:
         """Say whether the request is within the grant."""
         if request.permission in self.anywhere:
             return True
-        about = getattr(request, "room", None)
-        return about is not None and about == self.room and request.permission in self.in_room
+        if getattr(request, "server_admins_only", False):
+            return False
+        room, user = getattr(request, "room", None), getattr(request, "user", None)
+        if room is not None:
+            return room == self.room and request.permission in self.in_room
+        return user is not None and user == self.user and request.permission in self.of_self
 
 
 EVERYTHING = Grant(frozenset(Permission))

@@ -1,9 +1,10 @@
 """What the homeserver told us, kept in order until everybody has dealt with it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+
+import msgspec
 
 
 class EntryKind(StrEnum):
@@ -17,6 +18,10 @@ class EntryKind(StrEnum):
     """``{"changed": [user IDs], "left": [user IDs]}``."""
     KEY_COUNTS = "key_counts"
     """``{"device_id": …, "one_time": {algorithm: count}, "unused_fallback": [algorithms]}``."""
+    RECEIPT = "receipt"
+    """``{"room_id": …, "content": …}``, the content of an ``m.receipt`` event."""
+    GRAPH = "graph"
+    """``{"room_id": …, "events": [[event ID, depth, [parents' event IDs]], …]}``."""
 
 
 class Source(StrEnum):
@@ -27,8 +32,7 @@ class Source(StrEnum):
     MESSAGES = "messages"
 
 
-@dataclass(frozen=True, slots=True)
-class NewEntry:
+class NewEntry(msgspec.Struct, frozen=True, gc=False):
     """Something to be kept.
 
     ``key`` names it for ever: a second entry with the same key is not stored. ``None`` means
@@ -44,8 +48,7 @@ class NewEntry:
     recipient: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A kept entry. Positions grow and never become visible out of order; they may have holes."""
 
     position: int

@@ -9,14 +9,18 @@ from common.clock import Clock
 from common.database.pool import Connection, Database
 from common.inbox.port import Entry, EntryKind, NewEntry, Source
 from common.inbox.signal import Signal
+from common.inbox.space import Space
+
+_CURSOR = "SELECT position FROM inbox_cursor WHERE reader = $1"
 
 
 class StoredInbox:
     """The inbox. ``arrived`` is raised whenever something new has been committed."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, space: Space | None = None) -> None:
         self._database = database
         self._clock = clock
+        self._space = space
         self.arrived = Signal()
 
     async def append(self, entries: Sequence[NewEntry]) -> int:
@@ -33,6 +37,8 @@ class StoredInbox:
 
         A feed stores its token there: the homeserver forgets what a token acknowledges.
         """
+        if self._space is not None and entries:
+            await self._space.check()
         async with self._database.transaction() as connection:
             new = await self._insert(connection, entries)
             yield new, connection
@@ -102,7 +108,7 @@ class StoredInbox:
         """Return the next entries of the given kinds for ``recipient`` (or for everybody)."""
         names = ", ".join(f"'{kind.value}'" for kind in kinds)
         rows = await self._database.fetch(
-            "SELECT position, kind, recipient, source, source_pos, received_ms, body"  # noqa: S608
+            "SELECT position, kind, recipient, source, source_pos, received_ms, body"  # noqa: S608  # placeholders and constants only
             f" FROM inbox_entry WHERE position > $1 AND kind IN ({names})"  # values of our enum
             " AND recipient IN ('', $2) ORDER BY position LIMIT $3",
             after,
@@ -124,17 +130,19 @@ class StoredInbox:
 
     async def cursor(self, reader: str) -> int:
         """Return the last position the reader has dealt with."""
-        found = await self._database.fetchval(
-            "SELECT position FROM inbox_cursor WHERE reader = $1", reader
-        )
+        found = await self._database.fetchval(_CURSOR, reader)
         return int(found or 0)
+
+    async def cursor_in(self, connection: Connection, reader: str) -> int:
+        """Return the same within a transaction."""
+        return int(await connection.fetchval(_CURSOR, reader) or 0)
 
     async def waiting(self, reader: str, kinds: Collection[EntryKind]) -> int:
         """Return how many entries the reader has still to deal with."""
         names = ", ".join(f"'{kind.value}'" for kind in kinds)
         return int(
             await self._database.fetchval(
-                f"SELECT count(*) FROM inbox_entry WHERE kind IN ({names})"  # noqa: S608
+                f"SELECT count(*) FROM inbox_entry WHERE kind IN ({names})"  # noqa: S608  # placeholders and constants only
                 " AND position > coalesce("
                 "(SELECT position FROM inbox_cursor WHERE reader = $1), 0)",
                 reader,
@@ -195,20 +203,4 @@ async def move_cursor(connection: Connection, reader: str, position: int) -> Non
         " ON CONFLICT (reader) DO UPDATE SET position = excluded.position",
         reader,
         position,
-    )
-
-
-async def set_aside(
-    connection: Connection, reader: str, entry: Entry, reason: str, *, now_ms: int
-) -> None:
-    """Keep an entry nobody could deal with, with the reason, for a person to look at."""
-    await connection.execute(
-        "INSERT INTO inbox_set_aside (reader, position, kind, reason, set_aside_ms, body)"
-        " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (reader, position) DO NOTHING",
-        reader,
-        entry.position,
-        entry.kind.value,
-        reason,
-        now_ms,
-        entry.body,
     )

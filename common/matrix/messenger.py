@@ -1,12 +1,12 @@
 """Send as one of the bots, encrypted wherever the room is."""
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from common.crypto.attachments import encrypt_stream
 from common.crypto.machine import CryptoMachine
-from common.ids import EventId, RoomId
+from common.ids import EventId, RoomId, UserId
 from common.matrix.client import Json, MatrixClient, MatrixError
 from common.matrix.media import Media
 
@@ -19,6 +19,14 @@ class OutgoingFile:
     data: AsyncIterable[bytes]
     size: int
     content_type: str = "application/octet-stream"
+    width: int | None = None
+    height: int | None = None
+
+    @property
+    def info(self) -> Json:
+        """What clients want to know before they load it."""
+        size = {"w": self.width, "h": self.height} if self.width and self.height else {}
+        return {"mimetype": self.content_type, "size": self.size, **size}
 
     @property
     def msgtype(self) -> str:
@@ -45,14 +53,22 @@ class Messenger:
         *,
         txn_id: str,
         event_type: str = "m.room.message",
+        also: Sequence[UserId] = (),
     ) -> EventId:
-        """Send a message event once, however often this is called with the same ``txn_id``."""
+        """Send a message event once, however often this is called with the same ``txn_id``.
+
+        ``also`` may read it besides who has joined: people who are invited and will.
+        """
         settings = await self._encryption(room_id)
         if settings is None:
             return await self._client.send(room_id, event_type, content, txn_id)
         members = await self._client.joined_members(room_id)
         encrypted = await self._crypto.encrypt(
-            room_id, event_type, content, members=list(members), settings=settings
+            room_id,
+            event_type,
+            content,
+            members=list(dict.fromkeys([*members, *also])),
+            settings=settings,
         )
         relation = content.get("m.relates_to")
         if relation is not None:
@@ -85,13 +101,13 @@ class Messenger:
         relation = {"rel_type": "m.annotation", "event_id": event_id, "key": key}
         return await self._client.send(room_id, "m.reaction", {"m.relates_to": relation}, txn_id)
 
-    async def send_file(self, room_id: RoomId, file: OutgoingFile, *, txn_id: str) -> EventId:
-        """Upload a file, encrypted if the room is, and send it as a message."""
+    async def upload_file(self, room_id: RoomId, file: OutgoingFile) -> Json:
+        """Upload a file, encrypted if the room is; return the content of its message."""
         content: Json = {
             "msgtype": file.msgtype,
             "body": file.name,
             "filename": file.name,
-            "info": {"mimetype": file.content_type, "size": file.size},
+            "info": file.info,
         }
         if await self._encryption(room_id) is None:
             content["url"] = await self._media.upload(
@@ -102,7 +118,7 @@ class Messenger:
             stream = encrypt_stream(file.data)
             url = await self._media.upload(stream, size=file.size)
             content["file"] = stream.file(url).content()
-        return await self.send(room_id, content, txn_id=txn_id)
+        return content
 
     async def _encryption(self, room_id: RoomId) -> dict[str, Any] | None:
         try:

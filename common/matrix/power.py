@@ -83,8 +83,48 @@ def version_number(version: object) -> int:
     return int(version) if isinstance(version, str) and version.isdecimal() else 0
 
 
+def level_in(levels: Mapping[str, object], name: str) -> int | None:
+    """Return one number of a content, ``None`` where none is given."""
+    missing = -(2**60)
+    found = _number(levels.get(name), missing)
+    return None if found == missing else found
+
+
 def _number(value: object, default: int) -> int:
     # Rooms before version 10 may hold levels as strings.
     if isinstance(value, str):
         return int(value) if _INTEGER.fullmatch(value) else default
     return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+
+@dataclass(frozen=True)
+class RoomPowers:
+    """Everybody's power in a room: its power levels and create event, as they are now."""
+
+    levels: Mapping[str, object] | None
+    create_sender: UserId
+    create: Mapping[str, object]
+
+    def of(self, user: UserId) -> Power:
+        """Return somebody's power; what they would have where they are not in the room."""
+        return power_of(
+            user, levels=self.levels, create_sender=self.create_sender, create=self.create
+        )
+
+    @property
+    def creators(self) -> frozenset[str]:
+        """Who stands above every number; nobody before room version 12."""
+        if version_number(self.create.get("room_version")) < _CREATORS_REIGN_FROM:
+            return frozenset()
+        return creators(self.create_sender, self.create)
+
+    @property
+    def named(self) -> Mapping[str, int]:
+        """Those who have a level of their own; what is no number or no text is left out."""
+        users = (self.levels or {}).get("users")
+        given = users if isinstance(users, Mapping) else {}
+        return {
+            name: _number(level, 0)
+            for name, level in given.items()
+            if isinstance(name, str) and isinstance(level, int | str)
+        }

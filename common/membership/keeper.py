@@ -16,14 +16,16 @@ from common.database.pool import Connection, Database
 from common.errors import StewardError, TransientError
 from common.homeserver.client import AdminClient
 from common.homeserver.errors import RefusedError
-from common.homeserver.synapse.rooms import GetStateEvent, MakeRoomAdmin, all_rooms
+from common.homeserver.synapse.rooms import all_rooms
 from common.ids import RoomId, UserId, server_of
 from common.inbox.consumer import Effect
 from common.inbox.port import Entry
 from common.inbox.signal import Signal
-from common.matrix.client import Json, MatrixClient, MatrixError
-from common.matrix.power import ADMIN_LEVEL, power_of
-from common.membership.policy import is_wanted
+from common.matrix.client import MatrixClient, MatrixError
+from common.membership import dismissal, pause, problems
+from common.membership.entering import Entering
+from common.membership.making import Making
+from common.membership.policy import BridgeChats, is_wanted
 from common.telemetry.log import Log
 
 log = Log("membership")
@@ -52,6 +54,7 @@ class _Event(msgspec.Struct):
     room_id: str
     sender: str = ""
     state_key: str | None = None
+    origin_server_ts: int = 0
     content: msgspec.Raw = msgspec.Raw(b"{}")
 
 
@@ -73,10 +76,16 @@ class Keeper:
     database: Database
     clock: Clock
     sweep_now: Signal
+    making: Making = field(init=False)
+    deputy: MatrixClient | None = None
     _joined: dict[UserId, set[RoomId]] = field(default_factory=dict)
     _at_work: set[RoomId] = field(default_factory=set)
+    _let_go: set[RoomId] = field(default_factory=set)
     _given_up: dict[RoomId, float] = field(default_factory=dict)
     _asked: "asyncio.Queue[tuple[RoomId, bool]]" = field(default_factory=asyncio.Queue)
+
+    def __post_init__(self) -> None:
+        self.making = Making(frozenset(bot.user_id for bot in self.bots), self.clock)
 
     async def start(self) -> None:
         """Learn which rooms the bots are in."""
@@ -110,6 +119,8 @@ class Keeper:
 
     def _look_at(self, event: _Event) -> None:
         room = RoomId(event.room_id)
+        age_ms = self.clock.now_ms() - event.origin_server_ts
+        self.making.look_at(room, event.type, event.state_key, bytes(event.content), age_ms)
         if event.type == "m.room.member" and event.state_key in self._joined:
             self._joined_or_not(UserId(event.state_key), room, event)
             foreign = server_of(UserId(event.sender)) != self.server_name
@@ -130,7 +141,9 @@ class Keeper:
             self._joined[bot].discard(room)
 
     def _missing(self, room: RoomId) -> bool:
-        return any(room not in rooms for rooms in self._joined.values())
+        return room not in self._let_go and any(
+            room not in rooms for rooms in self._joined.values()
+        )
 
     def _ask(self, room: RoomId, *, foreign: bool = False) -> None:
         if room in self._at_work or self._given_up.get(room, 0.0) > self.clock.monotonic():
@@ -151,7 +164,9 @@ class Keeper:
         finally:
             self._at_work.discard(room)
         self._given_up[room] = self.clock.monotonic() + GIVEN_UP_SECONDS
-        log.warning("a room could not be entered for now", room=room, reason=problem)
+        log.warning(
+            "a room could not be entered, or not with power, for now", room=room, reason=problem
+        )
 
     async def _mend_or_why_not(self, room: RoomId) -> str | None:
         try:
@@ -168,120 +183,79 @@ class Keeper:
         Raises:
             TransientError: the homeserver is away, so nothing is known.
         """
-        if not await is_wanted(self.admin, room, self.settings, self.server_name):
+        if await pause.is_paused(self.database):
+            return await self._answer_only(room)
+        if self.making.is_going_on(room):
+            return "It is just being made."
+        bridges = await BridgeChats.known(self.database, self._joined, self.clock.now_ms())
+        wanted = await is_wanted(self.admin, room, self.settings, self.server_name, bridges)
+        if not wanted:
+            return None if wanted is False else "It is just being made."
+        bots = await self._staying(room)
+        if not bots:
             return None
+        entering = self._entering(bots)
         try:
-            problem = await self._enter_all(room) or await self._empower(room)
+            problem = await entering.enter_all(room) or await entering.empower(room)
         except (MatrixError, RefusedError) as error:
             problem = str(error)
         await self._remember(room, problem)
         return problem
 
-    async def _enter_all(self, room: RoomId) -> str | None:
-        leader, *others = self.bots
-        problems = await self._join_all(room)
-        if problems[leader.user_id] is not None:
-            problem = await self._force(leader, room)
-            if problem is not None:
-                return problem
-        for bot in others:
-            if problems[bot.user_id] is not None:
-                problem = await self._bring(leader, bot, room)
-                if problem is not None:
-                    return problem
+    async def leave(self, room: RoomId) -> str | None:
+        """Have the bots leave a room, and enter none by themselves; return what prevented it."""
+        await pause.pause(self.database, self.clock)
+        return await self._leave(self.bots, room)
+
+    async def _leave(self, bots: Sequence[MatrixClient], room: RoomId) -> str | None:
+        for bot in reversed(bots):
+            try:
+                await bot.leave(room)
+            except MatrixError as error:
+                if error.errcode not in {"M_FORBIDDEN", "M_NOT_FOUND"}:  # not in there
+                    return f"{bot.user_id} cannot leave: {error.message}"
+            self._joined.get(bot.user_id, set()).discard(room)
+        await self._remember(room, None)
         return None
 
-    async def _join_all(self, room: RoomId) -> dict[UserId, str | None]:
-        """Have all that are invited already (the module does that) go in side by side."""
-        outcomes: dict[UserId, str | TransientError | None] = {}
-        async with asyncio.TaskGroup() as group:
-            for bot in self.bots:
-                group.create_task(self._join_into(outcomes, bot, room))
-        problems: dict[UserId, str | None] = {}
-        for user_id, outcome in outcomes.items():
-            if isinstance(outcome, TransientError):
-                raise outcome
-            problems[user_id] = outcome
-        return problems
+    async def dismiss(self, room: RoomId, bot: UserId, asked_by: UserId) -> str | None:
+        """Have one bot leave a room until it is invited; return what prevented it."""
+        await dismissal.dismiss(self.database, self.clock, room, bot, asked_by)
+        self._let_go.add(room)
+        return await self._leave([one for one in self.bots if one.user_id == bot], room)
 
-    async def _join_into(
-        self,
-        problems: dict[UserId, str | TransientError | None],
-        bot: MatrixClient,
-        room: RoomId,
-    ) -> None:
-        try:
-            problems[bot.user_id] = await self._join(bot, room)
-        except TransientError as error:
-            problems[bot.user_id] = error  # raised in the group it would come out as a group
+    async def readmit(self, room: RoomId) -> None:
+        """Have all bots in a room again that one was asked to leave."""
+        await dismissal.readmit(self.database, room)
 
-    async def _join(self, bot: MatrixClient, room: RoomId) -> str | None:
-        if room in self._joined[bot.user_id]:
-            return None
-        try:
-            await bot.join(room)
-        except MatrixError as error:
-            return f"{bot.user_id} cannot join: {error.message}"
-        self._joined[bot.user_id].add(room)
-        return None
+    async def _staying(self, room: RoomId) -> Sequence[MatrixClient]:
+        """Return those bots that a room's admins have not asked to leave."""
+        if not self.settings.dismissal:
+            return self.bots
+        bots = await dismissal.staying(self.database, self.admin, self.bots, room)
+        if len(bots) < len(self.bots):
+            self._let_go.add(room)
+        else:
+            self._let_go.discard(room)
+        return bots
 
-    async def _force(self, leader: MatrixClient, room: RoomId) -> str | None:
-        """Have the homeserver act as the strongest local member: power, and an invitation."""
-        try:
-            await self.admin.change(MakeRoomAdmin(room=room, user=leader.user_id))
-        except TransientError:
-            raise
-        except StewardError as error:
-            return str(error)
-        return await self._join(leader, room)
+    def _entering(self, bots: Sequence[MatrixClient]) -> Entering:
+        return Entering(bots, self.admin, self.deputy, self._joined)
 
-    async def _bring(self, leader: MatrixClient, bot: MatrixClient, room: RoomId) -> str | None:
-        try:
-            await leader.invite(room, bot.user_id)
-        except MatrixError as error:
-            # Without power to invite, ask for it once; a ban is lifted by nobody but people.
-            forced = await self._force(bot, room)
-            return forced and f"{forced} ({error.message})"
-        return await self._join(bot, room)
+    async def come_back(self) -> None:
+        """Enter every room again, beginning with the next sweep."""
+        await pause.end_pause(self.database)
+        self._given_up.clear()
 
-    async def _empower(self, room: RoomId) -> str | None:
+    async def _answer_only(self, room: RoomId) -> str | None:
         leader = self.bots[0]
-        if await self._has_power(leader, room):
-            return None
-        try:
-            await self.admin.change(MakeRoomAdmin(room=room, user=leader.user_id))
-        except TransientError:
-            raise
-        except StewardError as error:
-            return f"{leader.user_id} has no power: {error}"
-        if await self._has_power(leader, room):
-            return None
-        return f"{leader.user_id} has less than {ADMIN_LEVEL} power, and nobody local has more to give."
-
-    async def _has_power(self, bot: MatrixClient, room: RoomId) -> bool:
-        levels = await _content(bot, room, "m.room.power_levels")
-        users = levels.get("users") if levels else None
-        level = users.get(bot.user_id) if isinstance(users, dict) else None
-        if isinstance(level, int) and level >= ADMIN_LEVEL:
-            return True
-        # Only then is the creation event worth a second request: creators of version 12.
-        create = await AdminClient(bot).read(GetStateEvent(room, "m.room.create", ""))
-        return power_of(
-            bot.user_id, levels=levels, create_sender=create.sender, create=create.content
-        ).administers
+        everybody = {bot.user_id for bot in self.bots}
+        if await pause.is_begun_with(self.admin, room, leader.user_id, everybody):
+            return await self._entering(self.bots).join(leader, room)
+        return None
 
     async def _remember(self, room: RoomId, problem: str | None) -> None:
-        async with self.database.transaction() as connection:
-            if problem is None:
-                await connection.execute("DELETE FROM membership_problem WHERE room_id = $1", room)
-                return
-            await connection.execute(
-                "INSERT INTO membership_problem (room_id, problem, since_ms) VALUES ($1, $2, $3)"
-                " ON CONFLICT (room_id) DO UPDATE SET problem = excluded.problem",
-                room,
-                problem,
-                self.clock.now_ms(),
-            )
+        await problems.remember(self.database, self.clock, room, problem)
 
     async def _sweep_when_due(self) -> None:
         while True:
@@ -296,6 +270,9 @@ class Keeper:
 
     async def sweep(self) -> None:
         """Mend every room of the homeserver; a sweep that was interrupted goes on."""
+        if await pause.is_paused(self.database):
+            log.info("the bots are to enter no rooms; nothing is swept")
+            return
         await self.start()
         after = await self.database.fetchval("SELECT after_room FROM membership_sweep")
         rooms = sorted(
@@ -317,6 +294,7 @@ class Keeper:
             await self._sweep_reached(batch[-1])
         async with self.database.transaction() as connection:
             await connection.execute("DELETE FROM membership_sweep")
+        await problems.forget_all_but(self.database, rooms)
         log.info("sweep of all rooms is done", rooms=len(rooms), unmended=unmended)
 
     async def _mend_into(
@@ -341,12 +319,3 @@ class Keeper:
 
 async def _nothing(_connection: Connection) -> None:
     """Write nothing: what a room needs is asked from the homeserver, not remembered."""
-
-
-async def _content(bot: MatrixClient, room: RoomId, event_type: str) -> Json | None:
-    try:
-        return await bot.state_event(room, event_type)
-    except MatrixError as error:
-        if error.errcode == "M_NOT_FOUND":
-            return None
-        raise

@@ -15,6 +15,7 @@ from common.homeserver.port import (
     Permission,
     path,
 )
+from common.i18n import Msg, t
 from common.ids import EventId, RoomAlias, RoomId, UserId
 
 RoomOrder = Literal[
@@ -274,6 +275,7 @@ class MakeRoomAdmin:
     permission: ClassVar = Permission.MANAGE
     danger: ClassVar = Danger.REVERSIBLE
     idempotent: ClassVar = True
+    server_admins_only: ClassVar = True
 
     room: RoomId
     user: UserId
@@ -289,9 +291,9 @@ class MakeRoomAdmin:
     def read_response(self, body: Json) -> None:
         """Return nothing."""
 
-    def describe(self) -> str:
+    def describe(self) -> Msg:
         """Return what it does."""
-        return f"Make {self.user} an admin of {self.room}"
+        return t("Make {user} an admin of {room}", user=self.user, room=self.room)
 
 
 async def all_rooms(

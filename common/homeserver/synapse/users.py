@@ -15,6 +15,7 @@ from common.homeserver.port import (
     Permission,
     path,
 )
+from common.i18n import Msg, t
 from common.ids import RoomId, UserId
 
 UserOrder = Literal[
@@ -45,6 +46,8 @@ class UserSummary(msgspec.Struct, frozen=True):
     avatar_url: str | None = None
     creation_ts: int | None = None
     last_seen_ts: int | None = None
+    approved: bool | None = None
+    """Whether a server admin has; ``None`` unless MSC3866 is switched on."""
 
 
 class UserPage(msgspec.Struct, frozen=True):
@@ -55,14 +58,16 @@ class UserPage(msgspec.Struct, frozen=True):
     next_token: str | None = None
 
 
-class ThirdPartyId(msgspec.Struct, frozen=True):
-    """An e-mail address or telephone number."""
+@dataclass(frozen=True)
+class ThirdPartyId:
+    """An e-mail address (medium “email”) or telephone number (“msisdn”)."""
 
     medium: str
     address: str
 
 
-class ExternalId(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class ExternalId:
     """An identity at a single sign-on provider."""
 
     auth_provider: str
@@ -88,6 +93,7 @@ class UserDetails(msgspec.Struct, frozen=True):
     avatar_url: str | None = None
     threepids: tuple[ThirdPartyId, ...] = ()
     external_ids: tuple[ExternalId, ...] = ()
+    approved: bool | None = None
 
     @property
     def created_ms(self) -> int | None:
@@ -126,6 +132,7 @@ class ListUsers:
 
     ``guests`` and ``locked`` say whether such accounts are included; ``deactivated`` and
     ``admins`` are three-way: only, none, or ``None`` for both. Under MAS ``guests`` must be off.
+    ``unapproved``: only those who wait for approval; everybody unless MSC3866 is switched on.
     """
 
     permission: ClassVar = Permission.VIEW
@@ -136,6 +143,7 @@ class ListUsers:
     deactivated: bool | None = None
     locked: bool = True
     not_user_type: str | None = None
+    unapproved: bool = False
     order_by: UserOrder = "name"
     direction: Direction = "f"
     start: int = 0
@@ -151,17 +159,17 @@ class ListUsers:
             "order_by": self.order_by,
             "dir": self.direction,
         }
-        # Never without a name: "user_id", by which the application service names the account it
-        # acts as, is this endpoint's filter too, and would leave adminbot alone in the list. The
-        # name goes into a LIKE unescaped, where "_" is any character: everybody.
-        query["name"] = self.name or "_"
+        if self.name is not None:
+            query["name"] = self.name
         if self.admins is not None:
             query["admins"] = _flag(on=self.admins)
         if self.deactivated is not None:
             query["deactivated"] = _flag(on=self.deactivated)
+        if self.unapproved:
+            query["approved"] = _flag(on=False)
         if self.not_user_type is not None:
             query["not_user_type"] = self.not_user_type
-        return HttpGet(path="/_synapse/admin/v3/users", query=query)
+        return HttpGet(path="/_synapse/admin/v3/users", query=query, by_sender=True)
 
     def read_response(self, body: Json) -> UserPage:
         """Return the page."""
@@ -258,11 +266,11 @@ class SetUserAdmin:
     def read_response(self, body: Json) -> None:
         """Return nothing."""
 
-    def describe(self) -> str:
+    def describe(self) -> Msg:
         """Return what it does."""
         if self.admin:
-            return f"Make {self.user} a server admin"
-        return f"Take the server admin right away from {self.user}"
+            return t("Make {user} a server admin", user=self.user)
+        return t("Take the server admin right away from {user}", user=self.user)
 
 
 @dataclass(frozen=True)
@@ -276,6 +284,7 @@ class JoinUser:
     permission: ClassVar = Permission.MANAGE
     danger: ClassVar = Danger.REVERSIBLE
     idempotent: ClassVar = False
+    server_admins_only: ClassVar = True
 
     user: UserId
     room: RoomId
@@ -292,9 +301,9 @@ class JoinUser:
         """Return the room that was joined."""
         return msgspec.convert(body, _Joined).room_id
 
-    def describe(self) -> str:
+    def describe(self) -> Msg:
         """Return what it does."""
-        return f"Make {self.user} join {self.room}"
+        return t("Make {user} join {room}", user=self.user, room=self.room)
 
 
 async def all_users(

@@ -1,0 +1,41 @@
+"""What the admins are to be told unasked: written down by whoever notices, told by adminbot."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from common.database.pool import Connection, Database
+
+MOST = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """One sentence; ``number`` names it for ever."""
+
+    number: int
+    sentence: str
+    at_ms: int
+
+
+async def raise_alarm(connection: Connection, sentence: str, *, now_ms: int) -> None:
+    """Have the admins told, once this transaction is committed; no secret may be in it."""
+    await connection.execute(
+        "INSERT INTO alarm (number, sentence, at_ms)"
+        " SELECT coalesce(max(number), 0) + 1, $1, $2 FROM alarm",
+        sentence,
+        now_ms,
+    )
+
+
+async def untold(database: Database) -> Sequence[Alarm]:
+    """Return what the admins were not told yet, oldest first."""
+    rows = await database.fetch(
+        "SELECT number, sentence, at_ms FROM alarm WHERE told = 0 ORDER BY number LIMIT $1", MOST
+    )
+    return [Alarm(row["number"], row["sentence"], row["at_ms"]) for row in rows]
+
+
+async def mark_told(database: Database, alarm: Alarm) -> None:
+    """Remember that the admins were told."""
+    async with database.transaction() as connection:
+        await connection.execute("UPDATE alarm SET told = 1 WHERE number = $1", alarm.number)

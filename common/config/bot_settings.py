@@ -1,0 +1,402 @@
+"""The settings of the two bots and of what belongs to them."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from common.config.forms import (
+    BYTES,
+    Address,
+    Days,
+    Destination,
+    FilledText,
+    ObjectLock,
+    Picture,
+    Seconds,
+    StoreEncryption,
+)
+from common.config.secret import Secret
+
+
+class Adminbot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The bot that takes commands."""
+
+    enabled: Annotated[bool, Meta(description="Whether this bot runs.")] = True
+    localpart: Annotated[str, Meta(description="Local part of its user ID.")] = "adminbot"
+    displayname: Annotated[str, Meta(description="Its name as people see it.", min_length=1)] = (
+        "Admin Bot"
+    )
+    avatar_url: Annotated[
+        Picture | None,
+        Meta(
+            description="Its picture, a content URI of this homeserver.",
+            examples=["mxc://example.org/abcdef"],
+        ),
+    ] = None
+    prefixes: Annotated[
+        tuple[str, ...],
+        Meta(description="What a command in a shared room begins with; longest match wins."),
+    ] = ("!admin", "!")
+    server_admins: Annotated[
+        tuple[str, ...],
+        Meta(
+            description=(
+                "Local accounts treated as server admins besides those that the homeserver "
+                "itself flags as admin."
+            ),
+            examples=[["@alice:example.org"]],
+        ),
+    ] = ()
+    control_rooms: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Room IDs where server admins may command besides a direct chat.",
+            examples=[["!abcdef:example.org"]],
+        ),
+    ] = ()
+    log_room: Annotated[
+        str | None,
+        Meta(
+            description=(
+                "Room ID where adminbot writes each command and what became of it; whoever is "
+                "in there reads it."
+            ),
+            examples=["!abcdef:example.org"],
+        ),
+    ] = None
+    trust_and_safety_room: Annotated[
+        str | None,
+        Meta(
+            description=(
+                "Room ID where new reports appear; it counts as one of control_rooms. Unset "
+                "means in all control_rooms, or by direct message to each server admin."
+            ),
+            examples=["!abcdef:example.org"],
+        ),
+    ] = None
+    two_person: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Commands that a second server admin has to approve.",
+            examples=[["user deactivate", "room delete"]],
+        ),
+    ] = ()
+    protected_accounts: Annotated[
+        tuple[str, ...],
+        Meta(
+            description=(
+                "Accounts that no command locks, closes or changes, besides Steward's own, those "
+                "of bridges and the one of server notices."
+            ),
+            examples=[["@break-glass:example.org"]],
+        ),
+    ] = ()
+    registration_link: Annotated[
+        Address,
+        Meta(
+            description=(
+                "Where people make their account with a registration token; {token} in it is "
+                "replaced. Element takes no token from a link, it asks for it."
+            ),
+            examples=["https://element.example.org/#/register"],
+        ),
+    ] = "https://app.element.io/#/register"
+    check_networks: Annotated[
+        tuple[str, ...],
+        Meta(
+            description=(
+                "Private networks that checks of servers (fed check, wellknown check) may reach "
+                "all the same, say because your own server's name leads into one from here."
+            ),
+            examples=[["10.20.0.0/16"]],
+        ),
+    ] = ()
+    language: Annotated[
+        str,
+        Meta(
+            description="Language of adminbot for whoever has chosen none: en or de.",
+            examples=["de"],
+            pattern="^[a-z]{2}$",
+            extra={"form": "a language such as en or de"},
+        ),
+    ] = "en"
+    time_zone: Annotated[
+        str,
+        Meta(
+            description="Time zone in which adminbot reads dates, a name of the IANA database.",
+            examples=["Europe/Berlin"],
+            min_length=1,
+        ),
+    ] = "UTC"
+    missed_runs: Annotated[
+        str,
+        Meta(
+            description=(
+                "What becomes of scheduled commands that were due while Steward was down, where "
+                "the schedule does not say: once (one run makes up for all), skip, or all."
+            ),
+            examples=["skip"],
+            pattern="^(once|skip|all)$",
+            extra={"form": "once, skip or all"},
+        ),
+    ] = "once"
+    notices_per_second: Annotated[
+        float,
+        Meta(
+            description="To how many people a second a notice goes, where it does not say.", gt=0
+        ),
+    ] = 10
+    secrets_kept_seconds: Annotated[
+        Seconds,
+        Meta(
+            description="After this time adminbot takes back messages that hold a password.", ge=1
+        ),
+    ] = 600
+    max_command_age_seconds: Annotated[
+        Seconds,
+        Meta(description="A command older than this when it is read is not obeyed.", ge=0),
+    ] = 300
+    seen_from_days: Annotated[
+        int,
+        Meta(
+            description=(
+                "How long adminbot keeps from which addresses and on which devices accounts of "
+                "this server were used, so that “user find” finds them by it. This is personal "
+                "data. 0 keeps nothing, and deletes what was kept."
+            ),
+            ge=0,
+            le=365,
+            extra={"unit": "days"},
+        ),
+    ] = 28
+
+
+class S3(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How to reach the object store when auditbot's destination is s3://."""
+
+    endpoint_url: Annotated[
+        Address | None,
+        Meta(
+            description="The store's address; unset means Amazon's own.",
+            examples=["https://s3.example.org"],
+        ),
+    ] = None
+    region: Annotated[str, Meta(description="The bucket's region.", min_length=1)] = "us-east-1"
+    access_key_id: Annotated[
+        Secret | None,
+        Meta(
+            description=(
+                "Access key; unset means the usual chain (environment, profile, instance role)."
+            )
+        ),
+    ] = None
+    secret_access_key: Annotated[
+        Secret | None, Meta(description="Secret key that belongs to access_key_id.")
+    ] = None
+    path_style: Annotated[
+        bool | None,
+        Meta(
+            description=(
+                "Name the bucket in the path (true) or in the host name (false). Unset means the "
+                "path for a store with an endpoint_url, and the host name for Amazon's."
+            )
+        ),
+    ] = None
+    ca_file: Annotated[
+        FilledText | None,
+        Meta(
+            description="PEM file of the authority that signed the store's certificate.",
+            examples=["/etc/ssl/private-ca.pem"],
+        ),
+    ] = None
+    sse: Annotated[
+        StoreEncryption | None,
+        Meta(
+            description=(
+                "Encryption by the store: AES256 (keys of the store) or aws:kms (keys of its key "
+                "service). Unset means as the bucket is set up."
+            ),
+            examples=["AES256"],
+        ),
+    ] = None
+    sse_kms_key_id: Annotated[
+        FilledText | None,
+        Meta(description="The key for sse aws:kms; unset means the bucket's own."),
+    ] = None
+    object_lock: Annotated[
+        ObjectLock | None,
+        Meta(
+            description=(
+                "Lock every object against deletion for retention_days: governance (privileged "
+                "people may lift it) or compliance (nobody can, whoever they are, until the time "
+                "is over). The bucket must have been made with Object Lock."
+            ),
+            examples=["governance"],
+        ),
+    ] = None
+    retention_days: Annotated[
+        int,
+        Meta(description="How long object_lock keeps each object.", ge=1, extra={"unit": "days"}),
+    ] = 365
+
+
+class Auditbot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The bot that archives."""
+
+    enabled: Annotated[bool, Meta(description="Whether this bot runs.")] = True
+    localpart: Annotated[str, Meta(description="Local part of its user ID.")] = "auditbot"
+    displayname: Annotated[str, Meta(description="Its name as people see it.", min_length=1)] = (
+        "Audit Bot"
+    )
+    avatar_url: Annotated[
+        Picture | None,
+        Meta(
+            description="Its picture, a content URI of this homeserver.",
+            examples=["mxc://example.org/abcdef"],
+        ),
+    ] = None
+    destination: Annotated[
+        Destination | None,
+        Meta(
+            description=(
+                "Where the archive goes: file:archive, file:///absolute/directory or "
+                "s3://bucket/prefix. Unset (null) means nothing is exported."
+            ),
+        ),
+    ] = "file:archive"
+    s3: Annotated[S3, Meta(description="The object store behind an s3:// destination.")] = S3()
+    segment_max_bytes: Annotated[
+        int,
+        Meta(description="Close a segment at this size before compression.", ge=1, extra=BYTES),
+    ] = 64 * 2**20
+    segment_max_age_seconds: Annotated[
+        Seconds, Meta(description="Close a segment this long after its first record.", ge=0)
+    ] = 300
+    age_recipients: Annotated[
+        tuple[str, ...],
+        Meta(
+            description=(
+                "Officers' age public keys. With them, segments and attachments are encrypted so "
+                "that only these keys open them, not Steward itself. At least two: whoever loses "
+                "the only one loses the archive. Unset means that the store's own encryption has "
+                "to do."
+            ),
+            examples=[["age1…officer", "age1…escrow"]],
+        ),
+    ] = ()
+    erasable: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Whether each UTC day is encrypted to a key of its own, which only the officers' "
+                "keys open and which `steward audit erase` destroys: then the day cannot be read "
+                "any more, and that nothing was changed can still be proved. Needs age_recipients. "
+                "The bucket must not lock `keys/` by a default retention."
+            )
+        ),
+    ] = False
+    receipts: Annotated[
+        bool, Meta(description="Whether it is recorded who read what (read receipts).")
+    ] = False
+    media: Annotated[bool, Meta(description="Whether attachments are archived.")] = True
+    media_max_bytes: Annotated[
+        int,
+        Meta(
+            description=(
+                "Largest attachment archived; larger ones are recorded as too large. Keep it "
+                "above the homeserver's max_upload_size."
+            ),
+            ge=1,
+            extra=BYTES,
+        ),
+    ] = 512 * 2**20
+    timestamp_url: Annotated[
+        Address | None,
+        Meta(
+            description=(
+                "A time stamping authority (RFC 3161) that stamps the archive's newest signed tree "
+                "head once a day, so that a stolen signing key cannot write a past. It sees a hash. "
+                "Unset means none is asked."
+            ),
+            examples=["http://timestamp.example.org"],
+        ),
+    ] = None
+    keep_days: Annotated[
+        Days | None,
+        Meta(
+            description=(
+                "How many whole days of the archive `steward audit retention` keeps; unset means "
+                "that nothing is ever deleted. Nothing is deleted without that command."
+            ),
+            examples=[3650],
+        ),
+    ] = None
+    manifest_interval_seconds: Annotated[
+        Seconds,
+        Meta(
+            description=(
+                "How often the archive's state is signed, also when nothing happened: silence "
+                "for longer than this means that Steward did not run."
+            ),
+            gt=0,
+        ),
+    ] = 900
+
+
+class Bridges(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bridges to other networks, and integrations; docs/bridges.md explains the files."""
+
+    settings: Annotated[
+        FilledText | None,
+        Meta(
+            description=(
+                "YAML file with a group of settings for each bridge: kind, bot, registration, "
+                "limit, provisioning, hooks."
+            ),
+            examples=["/etc/steward/bridges.yaml"],
+        ),
+    ] = None
+    registrations: Annotated[
+        tuple[str, ...],
+        Meta(
+            description=(
+                "Registration files of bridges that Steward may read. They say which accounts "
+                "are bridged, and let it ask whether a bridge is up."
+            ),
+            examples=[["/etc/matrix-synapse/heisenbridge.yaml"]],
+        ),
+    ] = ()
+    kinds: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Files with kinds of bridges of your own, besides those Steward knows.",
+            examples=[["/etc/steward/my-bridge.yaml"]],
+        ),
+    ] = ()
+    active_days: Annotated[
+        int,
+        Meta(
+            description=(
+                "On how many different days (UTC) of the last 31 a bridged person must have sent "
+                "something to count as active."
+            ),
+            ge=1,
+            le=31,
+            extra={"unit": "days"},
+        ),
+    ] = 2
+    check_interval_seconds: Annotated[
+        Seconds,
+        Meta(description="How often bridges are asked if they are up, and counted.", gt=0),
+    ] = 60
+    acting_token: Annotated[
+        Secret | None,
+        Meta(
+            description=(
+                "The as_token of a second registration (url: null; users: @.*, not exclusive). "
+                "With it adminbot types a bridge's commands in the name of the person who asked "
+                "for it, at that moment; without it the person is told what to type."
+            )
+        ),
+    ] = None

@@ -1,0 +1,1 @@
+"""What the bot does in rooms as an ordinary member: the client-server API, by endpoint."""
