@@ -1,4 +1,4 @@
-"""Cut, build and upload: from the ledger to the store, each step written down before the next.
+"""Cut, build, upload, sign: from the ledger to the store, each step written down before the next.
 
 The promise kept: whatever is killed whenever, the same segment is uploaded with the same bytes
 under the same key.
@@ -10,10 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from auditbot.day_keys import publish_day_keys
+from auditbot.manifests import Manifests
+from auditbot.outage import Outages
+from auditbot.pipeline.seal import root_of
+from auditbot.probing import probe_stream
+from auditbot.publish import publish
 from auditbot.segments import SealedSegment, Segments, StreamPlace
-from auditbot.storage.port import ObjectStore
+from auditbot.stamping import publish_stamps
+from auditbot.storage.port import ArchiveStore, ObjectStore, Stored
 from common.clock import Clock
-from common.errors import ConfigError, PermanentError, TransientError
+from common.errors import ConfigError, PermanentError, StewardError, TransientError
 from common.inbox.signal import Signal
 from common.telemetry.log import Log
 
@@ -23,7 +30,7 @@ FLUSH_SECONDS = 5.0
 
 log = Log("audit.archive")
 
-OpenStore = Callable[[StreamPlace], ObjectStore]
+OpenStore = Callable[[StreamPlace], ArchiveStore]
 
 
 class SegmentLedger(Protocol):
@@ -33,7 +40,9 @@ class SegmentLedger(Protocol):
         """Return the segment that is to be uploaded next."""
         ...
 
-    async def mark_uploaded(self, segment: SealedSegment, *, now_ms: int) -> None:
+    async def mark_uploaded(
+        self, segment: SealedSegment, stored: Stored | None, *, now_ms: int
+    ) -> None:
         """Remember that a segment is stored."""
         ...
 
@@ -45,8 +54,8 @@ async def upload_next(
     segment = await ledger.oldest_sealed(stream)  # decided and stored earlier
     if segment is None:
         return False
-    await store.put(segment.key, segment.body, segment.sha256)
-    await ledger.mark_uploaded(segment, now_ms=now_ms)
+    stored = await store.put(segment.key, segment.body, segment.sha256)
+    await ledger.mark_uploaded(segment, stored, now_ms=now_ms)
     return True
 
 
@@ -54,9 +63,10 @@ async def upload_next(
 class _Destination:
     """A stream's store and how long it has refused."""
 
-    store: ObjectStore
+    store: ArchiveStore
     wait_seconds: float = 0.0
     not_before: float = 0.0
+    probed: bool = False
 
 
 @dataclass
@@ -64,9 +74,13 @@ class Archive:
     """The standing work. ``written`` is raised when there may be something to cut."""
 
     segments: Segments
+    manifests: Manifests
+    outages: Outages
     open_store: OpenStore
     clock: Clock
     written: Signal
+    sign_now: Signal = field(default_factory=Signal)
+    """Raised when a stream began or ended, or something was stored."""
     _sealed: Signal = field(default_factory=Signal)
     _destinations: dict[str, _Destination] = field(default_factory=dict)
 
@@ -76,6 +90,7 @@ class Archive:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._seal_when_due())
                 group.create_task(self._upload_when_sealed())
+                group.create_task(self._sign_when_due())
         except asyncio.CancelledError:
             await self._flush()
             raise
@@ -102,6 +117,22 @@ class Archive:
             if wait > 0:
                 waits.append(wait)
         return min(waits, default=None)
+
+    async def sign(self, *, flush: bool = False) -> float:
+        """Write down the manifests that are due; return how many seconds that may wait now."""
+        look_again_ms = await self.manifests.make_due(flush=flush)
+        self._sealed.notify()
+        return max(look_again_ms, 1) / 1000
+
+    async def _sign_when_due(self) -> None:
+        while True:
+            seen = self.sign_now.count
+            try:
+                wait = await self.sign()
+            except TransientError as error:
+                log.warning("no manifest can be made", reason=error)
+                wait = FIRST_WAIT_SECONDS
+            await self.sign_now.changed(seen, timeout_seconds=wait)
 
     async def _seal_when_due(self) -> None:
         wait_seconds = FIRST_WAIT_SECONDS
@@ -133,15 +164,15 @@ class Archive:
     async def _upload_stream(self, place: StreamPlace, destination: _Destination) -> float:
         """Upload a stream's segments in order; return how long to wait, 0 when all is stored."""
         try:
-            while await upload_next(
-                self.segments, destination.store, place.stream, now_ms=self.clock.now_ms()
-            ):
+            while await self._upload_one(place, destination):
                 if destination.wait_seconds:
                     log.info("the archive's storage works again", stream=place.stream)
+                    await self.outages.ended(place.stream, now_ms=self.clock.now_ms())
                 destination.wait_seconds = 0.0
         except TransientError as error:
             if not destination.wait_seconds:
                 log.warning("the archive's storage is away", stream=place.stream, reason=error)
+            await self._tell(place, error, lasting=False)
             grown = min(
                 max(destination.wait_seconds * 2, FIRST_WAIT_SECONDS), LONGEST_WAIT_SECONDS
             )
@@ -149,6 +180,7 @@ class Archive:
             # Nothing is thrown away: somebody mends the store, then this goes on.
             if not destination.wait_seconds:
                 log.error("the archive cannot be stored", stream=place.stream, reason=error)
+            await self._tell(place, error, lasting=True)
             grown = LONGEST_WAIT_SECONDS
         else:
             return 0.0
@@ -158,6 +190,35 @@ class Archive:
         destination.not_before = self.clock.monotonic() + wait
         return wait
 
+    async def _tell(self, place: StreamPlace, error: StewardError, *, lasting: bool) -> None:
+        await self.outages.began(
+            place.stream, str(error), lasting=lasting, now_ms=self.clock.now_ms()
+        )
+
+    async def _upload_one(self, place: StreamPlace, destination: _Destination) -> bool:
+        """Store the next segment of a stream, or its next manifest; return whether it did."""
+        store, now_ms = destination.store, self.clock.now_ms()
+        if not destination.probed:
+            self.manifests.probed[place.stream] = await probe_stream(store, now_ms=now_ms)
+            destination.probed = True
+            # One that began before this start and ended meanwhile.
+            await self.outages.ended(place.stream, now_ms=now_ms)
+            left = await store.abort_stale(root_of(self.manifests.server_name))
+            if left:
+                log.info("unfinished uploads were given up", count=left)
+        # Before anything that only they open.
+        await publish_day_keys(self.manifests.database, store, place.stream)
+        await publish_stamps(self.manifests.database, store, place.stream)
+        if await upload_next(self.segments, store, place.stream, now_ms=now_ms):
+            self.sign_now.notify()
+            return True
+        manifest = await self.manifests.oldest_made(place.stream)
+        if manifest is None:
+            return False
+        await publish(store, manifest, self.manifests.server_name, now_ms=now_ms)
+        await self.manifests.mark_stored(manifest)
+        return True
+
     async def _flush(self) -> None:
         """Store what is there before the process ends; what is not done is done at the next."""
         try:
@@ -165,6 +226,8 @@ class Archive:
                 await self.seal(flush=True)
                 for destination in self._destinations.values():
                     destination.not_before = 0.0
+                await self.upload()
+                await self.sign(flush=True)
                 await self.upload()
         except (TimeoutError, TransientError, PermanentError, ConfigError) as error:
             log.warning(

@@ -2,30 +2,44 @@
 
 import asyncio
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
 from auditbot.archive import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, Archive
+from auditbot.completing import Completing
+from auditbot.exporting import Exporting
 from auditbot.late_keys import LateKeys
-from auditbot.ledger import Writing, export_of, open_stream
+from auditbot.ledger import Destinations, Writing
+from auditbot.manifests import Manifests
+from auditbot.media import MediaKeeper
+from auditbot.media_queue import MediaQueue
+from auditbot.operations.daily import Daily
+from auditbot.operations.desk import Desk
+from auditbot.outage import Outages
 from auditbot.pipeline.segment import Limits
-from auditbot.recorder import Recorder, item_of
+from auditbot.recorder import Recorder
 from auditbot.room_fetch import RoomFetch
 from auditbot.rooms import Rooms
+from auditbot.sampling import Sampling
 from auditbot.segments import Segments, StreamPlace
+from auditbot.signing import Keyring
+from auditbot.stamping import Stamping, ask
 from auditbot.storage.open import open_store
-from auditbot.storage.port import ObjectStore
+from auditbot.storage.port import ArchiveStore
+from auditbot.walking import Walking
 from common.bots import Bot, Services
 from common.clock import Clock
 from common.config.schema import Config
 from common.crypto.port import SessionRef
 from common.database.pool import Connection, Database
 from common.errors import TransientError
-from common.identity import lost_devices
 from common.inbox.consumer import Effect
 from common.inbox.port import Entry, EntryKind
 from common.inbox.signal import Signal
+from common.inbox.store import StoredInbox
+from common.matrix.media import Media
 from common.telemetry.log import Log
 
 log = Log("audit")
@@ -43,28 +57,40 @@ class Auditbot:
     database: Database
     archive: Archive
     fetch: RoomFetch
-    recorder: Recorder | None
-    late_keys: LateKeys | None
-    _settled: bool = False
-    _settling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    recorder: Recorder
+    late_keys: LateKeys
+    exporting: Exporting
+    daily: Daily
+    completing: Completing
+    stamping: Stamping | None
+    media: MediaKeeper | None
 
     async def handle(self, entries: Sequence[Entry]) -> Effect:
         """Decide what a batch of room events means: records of each."""
         recorder = self.recorder
-        if recorder is None:
+        await self.exporting.settle()
+        if not self.exporting.active:
+            # Nothing is asked or remembered of what nobody wants; the choice may be an instant
+            # old, but then its record says so too.
             return _nothing
-        await self._settle()
         events = [entry for entry in entries if entry.kind is EntryKind.EVENT]
-        await self.fetch.learn(map(item_of, events))
+        await self.fetch.learn(entry.body for entry in events)
+
+        others = [entry for entry in entries if entry.kind is not EntryKind.EVENT]
 
         async def record(connection: Connection) -> None:
-            await recorder.record(connection, events)
+            await recorder.record(connection, events, others)
 
         return record
 
+    async def prepare(self, entries: Sequence[Entry], storing: asyncio.Event) -> None:
+        """Read in memory what comes next, while something else is being stored."""
+        if self.exporting.active:
+            await self.recorder.prepare(entries, storing)
+
     async def keys_arrived(self, sessions: Collection[SessionRef]) -> None:
         """Read what could not be read until these Megolm sessions came."""
-        if self.late_keys is not None and sessions:
+        if sessions:
             read = await self.late_keys.retry(sessions)
             if read:
                 log.info("messages became readable", count=read)
@@ -74,15 +100,21 @@ class Auditbot:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._begin())
             group.create_task(self._retry_when_due())
+            group.create_task(self.exporting.watch())
             group.create_task(self.archive.run())
+            group.create_task(self.daily.run())
+            group.create_task(self.completing.run())
+            if self.stamping is not None:
+                group.create_task(self.stamping.run())
+            if self.media is not None:
+                group.create_task(self.media.run())
 
     async def _begin(self) -> None:
         wait_seconds = FIRST_WAIT_SECONDS
         while True:
             try:
-                await self._settle()
-                if self.late_keys is not None:
-                    await self.late_keys.retry_all()
+                await self.exporting.settle()
+                await self.late_keys.retry_all()
             except TransientError as error:
                 log.warning("will try again", wait=wait_seconds, reason=error)
                 await asyncio.sleep(wait_seconds)
@@ -91,7 +123,7 @@ class Auditbot:
                 return
 
     async def _retry_when_due(self) -> None:
-        while self.late_keys is not None:
+        while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 read = await self.late_keys.retry_due()
@@ -100,23 +132,6 @@ class Auditbot:
             else:
                 if read:
                     log.info("messages became readable", count=read)
-
-    async def _settle(self) -> None:
-        """Open the export period that the configuration asks for, and close any other."""
-        async with self._settling:
-            if self._settled:
-                return
-            async with self.database.transaction() as connection:
-                writing = await open_stream(
-                    connection,
-                    export_of(self.config),
-                    server_name=self.config.homeserver.server_name,
-                    now_ms=self.clock.now_ms(),
-                )
-                if writing is not None:
-                    await _record_lost_devices(connection, writing)
-            self._settled = True
-            self.archive.written.notify()
 
 
 def create_bot(services: Services) -> Bot:
@@ -127,60 +142,102 @@ def create_bot(services: Services) -> Bot:
         max_bytes=config.auditbot.segment_max_bytes,
         max_age_ms=int(config.auditbot.segment_max_age_seconds * 1000),
     )
-    segments = Segments(database, server_name, limits)
+    destinations, rooms = Destinations(config), Rooms()
+    segments = Segments(database, server_name, limits, destinations.spool)
     added = Signal()
 
+    wanted = Signal()
+
     def written(writing: Writing) -> None:
+        if writing.attachments:
+            wanted.notify()
         # Two moments matter to the sealer: a segment begins (its age runs), a segment is full.
         if writing.began or writing.open_bytes >= limits.max_bytes:
             added.notify()
 
-    def store_of(place: StreamPlace) -> ObjectStore:
+    def store_of(place: StreamPlace) -> ArchiveStore:
         s3 = msgspec.structs.replace(config.auditbot.s3, endpoint_url=place.endpoint_url)
         return open_store(place.destination, s3)
 
-    export = export_of(config)
-    recorder = late_keys = None
-    rooms = Rooms()
-    if export is not None:
-        recorder = Recorder(
-            crypto=services.crypto,
-            rooms=rooms,
-            export=export,
-            server_name=server_name,
-            clock=clock,
-            sender_kinds={
-                f"@{config.adminbot.localpart}:{server_name}": "bot",
-                f"@{config.auditbot.localpart}:{server_name}": "bot",
-                f"@{config.appservice.sender_localpart}:{server_name}": "appservice",
-            },
-            written=written,
-        )
-        late_keys = LateKeys(database, services.crypto, export, server_name, clock, written)
+    queue = None
+    if config.auditbot.media:
+        queue = MediaQueue(database, config.encryption.pickle_key)
+    recorder = Recorder(
+        crypto=services.crypto,
+        rooms=rooms,
+        destinations=destinations,
+        server_name=server_name,
+        clock=clock,
+        sender_kinds={
+            f"@{config.adminbot.localpart}:{server_name}": "bot",
+            f"@{config.auditbot.localpart}:{server_name}": "bot",
+            f"@{config.appservice.sender_localpart}:{server_name}": "appservice",
+        },
+        written=written,
+        media=queue,
+    )
+    late_keys = LateKeys(
+        database, services.crypto, destinations, server_name, clock, written, queue
+    )
+    manifests = Manifests(
+        database,
+        server_name,
+        Keyring(config.encryption.pickle_key),
+        clock,
+        started_ms=clock.now_ms(),
+        interval_ms=int(config.auditbot.manifest_interval_seconds * 1000),
+        receipts=config.auditbot.receipts,
+    )
+    archive = Archive(segments, manifests, Outages(database), store_of, clock, added)
+
+    def changed() -> None:
+        added.notify()
+        archive.sign_now.notify()
+
+    # Its reader looks by itself soon enough: nobody has to be told that something is in it.
+    inbox = StoredInbox(database, clock)
+    completing = Completing(
+        services.client,
+        database,
+        inbox,
+        destinations,
+        Sampling(services.client, database, clock),
+        Walking(services.client, database, inbox, clock),
+        server_name,
+        clock,
+        written,
+    )
+    exporting = Exporting(database, destinations, server_name, clock, written, changed)
     return Auditbot(
         config=config,
         clock=clock,
         database=database,
-        archive=Archive(segments, store_of, clock, added),
+        archive=archive,
         fetch=RoomFetch(services.client, database, rooms, clock),
         recorder=recorder,
         late_keys=late_keys,
+        exporting=exporting,
+        daily=Daily(Desk(config, database, clock), added.notify),
+        completing=completing,
+        stamping=None
+        if config.auditbot.timestamp_url is None
+        else Stamping(
+            partial(ask, services.client, config.auditbot.timestamp_url), database, clock
+        ),
+        media=None
+        if queue is None
+        else MediaKeeper(
+            queue,
+            Media(services.client),
+            destinations,
+            server_name,
+            clock,
+            store_of,
+            written,
+            config.auditbot.media_max_bytes,
+            wanted,
+        ),
     )
-
-
-async def _record_lost_devices(connection: Connection, writing: Writing) -> None:
-    """Say in the archive where room keys may be missing: a bot had no device for a while."""
-    for lost in await lost_devices(connection, recorded=True):
-        writing.control(
-            actor="homeserver",
-            action="device_replaced",
-            detail={
-                "account": lost.user_id,
-                "device_id": lost.device_id,
-                "noticed_ms": lost.noticed_ms,
-            },
-        )
-    await writing.write(connection)
 
 
 async def _nothing(_: Connection) -> None:

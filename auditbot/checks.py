@@ -36,6 +36,7 @@ async def probe_destination(config: Config) -> str | None:
         store = open_store(settings.destination, settings.s3)
         try:
             result = await probe(store)
+            await store.abilities()  # which says if a lock is wanted that cannot be had
         finally:
             await store.close()
     except StewardError as error:

@@ -3,15 +3,18 @@
 The first record stays as it is; what the event says is appended as a record of its own.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from auditbot.ledger import Export, Writing, open_stream, seen
+from auditbot.ledger import Destinations, Writing, open_stream, seen
+from auditbot.media_queue import MediaQueue
 from auditbot.pipeline.content import relations
 from auditbot.pipeline.hostile import key, mapping, read_envelope
+from auditbot.pipeline.reading import attachment_of
 from auditbot.pipeline.record import Record, decryption_record, from_line, wire_of
 from common.clock import Clock
+from common.crypto.opening import Early
 from common.crypto.port import (
     Decrypted,
     EncryptedEvent,
@@ -38,8 +41,20 @@ RETRY_AFTER_MS = (
 class Decryption(Protocol):
     """The part of the bot's encryption that the archive needs."""
 
+    @property
+    def has_helpers(self) -> bool:
+        """Whether ``open_early`` leaves the work to other processes."""
+        ...
+
+    async def open_early(self, events: Sequence[EncryptedEvent]) -> Sequence[Early | None]:
+        """Begin to read events, in memory only."""
+        ...
+
     async def decrypt(
-        self, connection: Connection, events: Sequence[EncryptedEvent]
+        self,
+        connection: Connection,
+        events: Sequence[EncryptedEvent],
+        early: Sequence[Early | None] = (),
     ) -> list[Reading]:
         """Return for each event how it could be read."""
         ...
@@ -90,10 +105,11 @@ class LateKeys:
 
     database: Database
     crypto: Decryption
-    export: Export
+    destinations: Destinations
     server_name: str
     clock: Clock
     written: Callable[[Writing], None]
+    media: MediaQueue | None = None
 
     async def retry(self, sessions: Collection[SessionRef]) -> int:
         """Read the events of these Megolm sessions; return how many became readable."""
@@ -125,7 +141,7 @@ class LateKeys:
         )
         async with self.database.transaction() as connection:
             await connection.execute(
-                f"UPDATE audit_pending SET due_ms = CASE {later} ELSE NULL END"  # noqa: S608
+                f"UPDATE audit_pending SET due_ms = CASE {later} ELSE NULL END"  # noqa: S608  # placeholders and constants only
                 " WHERE due_ms <= $1",  # our own numbers
                 now_ms,
             )
@@ -137,7 +153,7 @@ class LateKeys:
             async with self.database.transaction() as connection:
                 writing = await open_stream(
                     connection,
-                    self.export,
+                    self.destinations,
                     server_name=self.server_name,
                     now_ms=self.clock.now_ms(),
                 )
@@ -166,6 +182,7 @@ class LateKeys:
         edits = [key(relations(event.content)["edit_of"] or "") for event in events]
         senders = await seen(connection, "event", {target for target in edits if target})
         read: list[tuple[str]] = []
+        files: list[tuple[Record, str, Mapping[str, Any]]] = []
         for (name, first), reading, target in zip(waiting, readings, edits, strict=True):
             if not isinstance(reading, Decrypted):
                 continue
@@ -175,11 +192,18 @@ class LateKeys:
                 writing.place(),
                 ts_received=writing.now_ms,
                 edited_sender=senders.get(target),
+                media=self.media is not None,
             )
             writing.add(record, name=name)
+            if record.media_status is not None:
+                file = attachment_of(read_envelope(wire_of(first)), reading)
+                files.append((record, name, file or {}))
             read.append((name,))
         if read:
             await connection.executemany("DELETE FROM audit_pending WHERE event_id = $1", read)
+        if self.media is not None:
+            await self.media.add(connection, files, now_ms=writing.now_ms)
+            writing.attachments += len(files)
         return len(read)
 
 

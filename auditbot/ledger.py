@@ -1,114 +1,100 @@
-"""What was recorded: export periods, their numbered records, and the names of events for ever.
+"""Export periods: where records go, when one ends and the next begins.
 
-The promise kept: within a stream ``seq`` runs from 0 without a gap, and the same event never
-gives a second record of the same kind, whatever is repeated, rolled back or killed.
+The promise kept: no event falls between two of them, and each begins and ends with a record.
 """
 
 import hashlib
 import json
 import secrets
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
-from auditbot.pipeline.record import Place, Record, control_record, to_line
+from auditbot.spool import Spool, spool_of
+from auditbot.writing import Writing, audiences_seen, seen
 from common.config.schema import Config
 from common.database.pool import Connection, Row
+from common.errors import PermanentError
 
-SALT_BYTES = 16
+__all__ = [
+    "Destinations",
+    "Export",
+    "Writing",
+    "audiences_seen",
+    "choose",
+    "lock",
+    "open_stream",
+    "seen",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """Where records go, as configured. Another place is another stream."""
+    """Where records go and who can read them there. Anything else is another stream."""
 
     destination: str
     endpoint_url: str | None
     config_hash: str
+    recipients: tuple[str, ...] = ()
+    erasable: bool = False
+    """Whether each day has a key of its own, which can be destroyed."""
 
 
-@dataclass(slots=True)
-class Writing:
-    """The records of one transaction; ``open_stream`` begins it, ``write`` stores them."""
+@dataclass(frozen=True)
+class Destinations:
+    """The configuration's word on where records go, and what it says of any other place."""
 
-    stream: str
-    server_name: str
-    now_ms: int
-    next_seq: int
-    open_bytes: int
-    open_since_ms: int | None
-    began: bool = False
-    """Whether a segment begins with one of the records added here."""
-    held_bytes: int = 0
-    """How much was added and not stored yet."""
-    _lines: list[tuple[str, int, int, int, int, bytes]] = field(default_factory=list)
-    _seen: list[tuple[str, str, str, str, int, str | None]] = field(default_factory=list)
+    config: Config
 
-    def place(self) -> Place:
-        """Take the next number. A record must be added for it."""
-        seq = self.next_seq
-        self.next_seq += 1
-        return Place(self.stream, seq, secrets.token_bytes(SALT_BYTES), self.server_name)
+    @cached_property
+    def spool(self) -> Spool:
+        """Return what seals the lines of an encrypted archive."""
+        return spool_of(self.config.encryption.pickle_key)
 
-    def add(
-        self, record: Record, *, name: str, sub_key: str = "", sender: str | None = None
-    ) -> bytes:
-        """Add the record for the number taken last; return its line.
+    @property
+    def configured(self) -> str:
+        """Return the configured destination, ``""`` for none."""
+        return self.config.auditbot.destination or ""
 
-        Args:
-            record: the record
-            name: which event it is about; with the record's kind and ``sub_key`` once for ever
-            sub_key: tells records of the same kind about the same thing apart
-            sender: who wrote the event, for judging later edits
-        """
-        line = to_line(record)
-        self._line(record, line)
-        self._seen.append((record.kind, name, sub_key, self.stream, record.seq, sender))
-        return line
-
-    def control(self, *, actor: str, action: str, detail: Mapping[str, object]) -> None:
-        """Add a record of something that was done to the export itself."""
-        record = control_record(
-            self.place(), now_ms=self.now_ms, actor=actor, action=action, detail=detail
+    def to(self, destination: str | None, endpoint_url: str | None = None) -> Export | None:
+        """Return the export to a destination; ``None`` stays none."""
+        if not destination:
+            return None
+        settings = self.config.auditbot
+        # The address of the store only matters to a bucket.
+        endpoint = (
+            endpoint_url or settings.s3.endpoint_url if destination.startswith("s3:") else None
         )
-        self._line(record, to_line(record))
+        meaningful = {
+            "destination": destination,
+            "endpoint_url": endpoint,
+            "region": settings.s3.region,
+            "path_style": bool(settings.s3.path_style),
+            "object_lock": settings.s3.object_lock,
+            "retention_days": settings.s3.retention_days,
+            "sse": settings.s3.sse,
+            "recipients": sorted(settings.age_recipients),
+            "receipts": settings.receipts,
+            "media_max_bytes": settings.media_max_bytes,
+            "segment_max_bytes": settings.segment_max_bytes,
+            "segment_max_age_seconds": settings.segment_max_age_seconds,
+            "manifest_interval_seconds": settings.manifest_interval_seconds,
+            "server_name": self.config.homeserver.server_name,
+        }
+        if settings.erasable:
+            meaningful["erasable"] = True
+        digest = hashlib.sha256(json.dumps(meaningful, sort_keys=True).encode()).hexdigest()
+        recipients = tuple(sorted(settings.age_recipients))
+        return Export(destination, endpoint, digest, recipients, settings.erasable)
 
-    def _line(self, record: Record, line: bytes) -> None:
-        if self.open_since_ms is None:
-            self.open_since_ms = self.now_ms
-            self.began = True
-        self.open_bytes += len(line)
-        self.held_bytes += len(line)
-        self._lines.append(
-            (self.stream, record.seq, len(line), record.ts_received, self.now_ms, line)
-        )
 
-    async def write(self, connection: Connection) -> None:
-        """Store what was added, in the transaction that ``open_stream`` was called in."""
-        if not self._lines:
-            return
-        await connection.executemany(
-            "INSERT INTO audit_record (stream, seq, size, received_ms, written_ms, line)"
-            " VALUES ($1, $2, $3, $4, $5, $6)",
-            self._lines,
-        )
-        if self._seen:
-            await connection.executemany(
-                "INSERT INTO audit_seen (kind, event_id, sub_key, stream, seq, sender)"
-                " VALUES ($1, $2, $3, $4, $5, $6)",
-                self._seen,
-            )
-        await connection.execute(
-            "UPDATE audit_stream SET next_seq = $2, open_bytes = $3, open_since_ms = $4"
-            " WHERE id = $1",
-            self.stream,
-            self.next_seq,
-            self.open_bytes,
-            self.open_since_ms,
-        )
-        self._lines.clear()
-        self._seen.clear()
-        self.held_bytes = 0
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is to be exported now, and who says so."""
+
+    export: Export | None
+    actor: str
+    spool: Spool | None
 
 
 async def lock(connection: Connection) -> str | None:
@@ -117,86 +103,103 @@ async def lock(connection: Connection) -> str | None:
     In PostgreSQL this also orders room keys and messages: whoever holds the lock sees all
     pending events that were committed, so a key and its message cannot miss each other.
     """
-    stream = await connection.fetchval(
-        "UPDATE audit_head SET stream = stream WHERE id = 1 RETURNING stream"
-    )
+    stream = (await _locked(connection))["stream"]
     return None if stream is None else str(stream)
 
 
+async def _locked(connection: Connection) -> Row:
+    row = await connection.fetchrow(
+        "UPDATE audit_head SET stream = stream WHERE id = 1"
+        " RETURNING stream, chosen, destination, endpoint_url, chosen_by, configured"
+    )
+    if row is None:
+        raise PermanentError("The table audit_head is empty: restore the database.")
+    return row
+
+
 async def open_stream(
-    connection: Connection, wanted: Export | None, *, server_name: str, now_ms: int
+    connection: Connection,
+    wanted: Destinations | Export | None,
+    *,
+    server_name: str,
+    now_ms: int,
 ) -> Writing | None:
     """Lock the ledger and return the stream that records go to, ``None`` if there is none.
 
-    Where the configuration names another place than before, the old stream gets its last record
-    and a new one its first, in the same transaction: no event falls between.
+    Where another place is wanted than before, the old stream gets its last record and a new one
+    its first, in the same transaction: no event falls between.
     """
-    current = await lock(connection)
+    head = await _locked(connection)
+    want = await _resolved(connection, head, wanted)
     row = None
-    if current is not None:
-        row = await connection.fetchrow("SELECT * FROM audit_stream WHERE id = $1", current)
-    if row is not None and wanted is not None and _same_place(row, wanted):
-        return _writing(row, server_name, now_ms)
+    if head["stream"] is not None:
+        row = await connection.fetchrow("SELECT * FROM audit_stream WHERE id = $1", head["stream"])
+    if row is not None and want.export is not None and _same_place(row, want.export):
+        return await _on(connection, row, want, server_name, now_ms)
+    next_stream = None if want.export is None else _new_stream_id(now_ms)
     if row is not None:
-        await _stop(connection, _writing(row, server_name, now_ms), wanted)
-    if wanted is None:
+        await _stop(connection, _writing(row, want, server_name, now_ms), row, want, next_stream)
+    if want.export is None or next_stream is None:
         return None
-    return await _start(connection, wanted, row, server_name=server_name, now_ms=now_ms)
+    return await _start(connection, next_stream, want, row, server_name=server_name, now_ms=now_ms)
 
 
-async def seen(connection: Connection, kind: str, names: Collection[str]) -> dict[str, str | None]:
-    """Return those of ``names`` that have a record of this kind, with the event's sender."""
-    found = await _by_names(connection, kind, "", names)
-    return {str(row["event_id"]): row["sender"] for row in found}
+async def choose(
+    connection: Connection,
+    destinations: Destinations,
+    *,
+    destination: str | None,
+    endpoint_url: str | None,
+    actor: str,
+    now_ms: int,
+) -> None:
+    """Write down where records go from now on, whatever the configuration says.
 
-
-async def audiences_seen(connection: Connection, sub_key: str, ids: Collection[str]) -> set[str]:
-    """Return those audiences that were listed already under ``sub_key`` (a stream's day)."""
-    return {str(row["event_id"]) for row in await _by_names(connection, "audience", sub_key, ids)}
-
-
-def export_of(config: Config) -> Export | None:
-    """Return where the configuration wants records to go."""
-    settings = config.auditbot
-    if settings.destination is None:
-        return None
-    meaningful = {
-        "destination": settings.destination,
-        "endpoint_url": settings.s3.endpoint_url,
-        "region": settings.s3.region,
-        "path_style": settings.s3.path_style,
-        "segment_max_bytes": settings.segment_max_bytes,
-        "segment_max_age_seconds": settings.segment_max_age_seconds,
-        "server_name": config.homeserver.server_name,
-    }
-    digest = hashlib.sha256(json.dumps(meaningful, sort_keys=True).encode()).hexdigest()
-    # The address of the store only matters to a bucket.
-    endpoint = settings.s3.endpoint_url if settings.destination.startswith("s3:") else None
-    return Export(settings.destination, endpoint, digest)
-
-
-async def _by_names(
-    connection: Connection, kind: str, sub_key: str, names: Collection[str]
-) -> list[Row]:
-    if not names:
-        return []
-    places = ", ".join(f"${number}" for number in range(3, len(names) + 3))
-    return list(
-        await connection.fetch(
-            "SELECT event_id, sender FROM audit_seen"  # noqa: S608  # placeholders only
-            f" WHERE kind = $1 AND sub_key = $2 AND event_id IN ({places})",
-            kind,
-            sub_key,
-            *names,
-        )
+    The word stands until the configuration is changed. ``destination`` ``None`` is nowhere.
+    """
+    await connection.execute(
+        "UPDATE audit_head SET chosen = 1, destination = $1, endpoint_url = $2, chosen_by = $3,"
+        " chosen_ms = $4, configured = $5 WHERE id = 1",
+        destination,
+        endpoint_url,
+        actor,
+        now_ms,
+        destinations.configured,
     )
 
 
+async def _resolved(
+    connection: Connection, head: Row, wanted: Destinations | Export | None
+) -> _Wanted:
+    if not isinstance(wanted, Destinations):
+        return _Wanted(wanted, "config", None)
+    if head["chosen"]:
+        if head["configured"] == wanted.configured:
+            export = wanted.to(head["destination"], head["endpoint_url"])
+            return _Wanted(export, str(head["chosen_by"]), wanted.spool)
+        # Somebody has edited the configuration since: that is the newer word.
+        await connection.execute("UPDATE audit_head SET chosen = 0 WHERE id = 1")
+    return _Wanted(wanted.to(wanted.configured), "config", wanted.spool)
+
+
 def _same_place(row: Row, wanted: Export) -> bool:
-    return (row["destination"], row["endpoint_url"]) == (wanted.destination, wanted.endpoint_url)
+    return (row["destination"], row["endpoint_url"], row["recipients"], row["erasable"]) == (
+        wanted.destination,
+        wanted.endpoint_url,
+        "\n".join(wanted.recipients),
+        int(wanted.erasable),
+    )
 
 
-def _writing(row: Row, server_name: str, now_ms: int) -> Writing:
+def _why_stopped(row: Row, wanted: Export | None) -> str:
+    if wanted is None:
+        return "destination cleared"
+    if row["destination"] == wanted.destination and row["endpoint_url"] == wanted.endpoint_url:
+        return "encryption changed"
+    return "destination changed"
+
+
+def _writing(row: Row, want: _Wanted, server_name: str, now_ms: int) -> Writing:
     return Writing(
         stream=row["id"],
         server_name=server_name,
@@ -204,25 +207,71 @@ def _writing(row: Row, server_name: str, now_ms: int) -> Writing:
         next_seq=row["next_seq"],
         open_bytes=row["open_bytes"],
         open_since_ms=row["open_since_ms"],
+        spool=want.spool if row["recipients"] else None,
     )
 
 
-async def _stop(connection: Connection, writing: Writing, wanted: Export | None) -> None:
+async def _on(
+    connection: Connection, row: Row, want: _Wanted, server_name: str, now_ms: int
+) -> Writing:
+    """Return the stream that goes on, with a record of settings that are not as before."""
+    writing, export = _writing(row, want, server_name, now_ms), want.export
+    if export is not None and row["config_hash"] != export.config_hash:
+        writing.control(
+            actor="config",
+            action="settings_changed",
+            detail={"config_sha256": export.config_hash, "before": row["config_hash"]},
+        )
+        await writing.write(connection)
+        await connection.execute(
+            "UPDATE audit_stream SET config_hash = $2 WHERE id = $1",
+            writing.stream,
+            export.config_hash,
+        )
+        writing = _writing_on(writing)
+        writing.began = True
+    return writing
+
+
+async def _stop(
+    connection: Connection,
+    writing: Writing,
+    row: Row,
+    wanted: _Wanted,
+    next_stream: str | None,
+) -> None:
+    reason = _why_stopped(row, wanted.export)
+    destination = None if wanted.export is None else wanted.export.destination
     writing.control(
-        actor="config",
+        actor=wanted.actor,
         action="export_stopped",
-        detail={"reason": "destination cleared" if wanted is None else "destination changed"},
+        detail={"reason": reason, "next_stream": next_stream, "next_destination": destination},
     )
     await writing.write(connection)
     await connection.execute(
-        "UPDATE audit_stream SET stopped_ms = $2 WHERE id = $1", writing.stream, writing.now_ms
+        "UPDATE audit_stream SET stopped_ms = $2, stop_reason = $3, next_stream = $4,"
+        " next_destination = $5 WHERE id = $1",
+        writing.stream,
+        writing.now_ms,
+        reason,
+        next_stream,
+        destination,
     )
     await connection.execute("UPDATE audit_head SET stream = NULL WHERE id = 1")
 
 
 async def _start(
-    connection: Connection, wanted: Export, replaced: Row | None, *, server_name: str, now_ms: int
+    connection: Connection,
+    stream: str,
+    wanted: _Wanted,
+    replaced: Row | None,
+    *,
+    server_name: str,
+    now_ms: int,
 ) -> Writing:
+    export = wanted.export
+    if export is None:
+        raise AssertionError
     previous = await connection.fetchrow(
         "SELECT id, destination, stopped_ms FROM audit_stream ORDER BY started_ms DESC, id DESC"
         " LIMIT 1"
@@ -231,24 +280,32 @@ async def _start(
         # Nobody followed the rooms while nothing was exported: what is remembered is stale.
         await connection.execute("DELETE FROM audit_member")
         await connection.execute("DELETE FROM audit_room")
-    stream = _new_stream_id(now_ms)
+        await connection.execute("DELETE FROM audit_floor")
+        await connection.execute("DELETE FROM audit_missing")
     await connection.execute(
         "INSERT INTO audit_stream (id, destination, endpoint_url, config_hash, started_ms,"
-        " next_seq, cut_seq, open_bytes) VALUES ($1, $2, $3, $4, $5, 0, 0, 0)",
+        " next_seq, cut_seq, open_bytes, previous_stream, recipients, erasable)"
+        " VALUES ($1, $2, $3, $4, $5, 0, 0, 0, $6, $7, $8)",
         stream,
-        wanted.destination,
-        wanted.endpoint_url,
-        wanted.config_hash,
+        export.destination,
+        export.endpoint_url,
+        export.config_hash,
         now_ms,
+        previous["id"] if previous is not None else None,
+        "\n".join(export.recipients),
+        int(export.erasable),
     )
     await connection.execute("UPDATE audit_head SET stream = $1 WHERE id = 1", stream)
     writing = Writing(stream, server_name, now_ms, next_seq=0, open_bytes=0, open_since_ms=None)
+    writing.spool = wanted.spool if export.recipients else None
     writing.control(
-        actor="config",
+        actor=wanted.actor,
         action="export_started",
         detail={
-            "config_sha256": wanted.config_hash,
-            "destination": wanted.destination,
+            "config_sha256": export.config_hash,
+            "destination": export.destination,
+            "encrypted_to": list(export.recipients),
+            "erasable": export.erasable,
             "previous_stream": previous["id"] if previous is not None else None,
             "previous_stopped_ms": previous["stopped_ms"] if previous is not None else None,
         },
@@ -266,6 +323,7 @@ def _writing_on(writing: Writing) -> Writing:
         writing.next_seq,
         writing.open_bytes,
         writing.open_since_ms,
+        spool=writing.spool,
     )
 
 

@@ -3,52 +3,103 @@
 The promise kept: whatever a batch holds, memory holds a bounded portion of it.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import msgspec
+
+from auditbot.audiences import Bases, Listed, day_name
 from auditbot.late_keys import Decryption, Pending, keep_pending, pending
-from auditbot.ledger import Export, Writing, audiences_seen, open_stream, seen
+from auditbot.ledger import Destinations, Writing, open_stream, seen
+from auditbot.media_queue import MediaQueue
+from auditbot.parents import note_parents
 from auditbot.pipeline.content import relations
 from auditbot.pipeline.hostile import Envelope, key, mapping, read_envelope
-from auditbot.pipeline.reading import MALFORMED
-from auditbot.pipeline.record import Arrival, Setting, audience_record, event_record
+from auditbot.pipeline.reading import MALFORMED, attachment_of
+from auditbot.pipeline.record import Arrival, Record, Setting, event_record
 from auditbot.pipeline.room_state import RoomContext, completed, fold
-from auditbot.pipeline.segment import DAY_MS
 from auditbot.rooms import Rooms
 from common.clock import Clock
+from common.crypto.opening import Early
 from common.crypto.port import EncryptedEvent, Reading
 from common.database.pool import Connection
-from common.inbox.port import Entry, Source
+from common.inbox.port import Entry, EntryKind, Source
 
 PORTION_BYTES = 2**20
 """Events looked into at a time; as values in memory they may take some twenty times as much."""
 PORTION_ROOMS = 32
+EARLY_BYTES = 2 * 2**20
+"""Events read before their turn: they stay in memory until it comes."""
+EARLY_RUN = 20
+"""As many are read in one go; the receiver and the database are waiting meanwhile."""
 HELD_BYTES = 4 * 2**20
 """Lines held before they are stored; one that lists a large room's people may be longer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True, gc=False):
     """An entry and the event in it."""
 
     entry: Entry
     envelope: Envelope
+    room: str
+    """The room as a key, ``""`` if the event names none."""
+    name: str
+    """The envelope's name."""
+    arrival: Arrival
+    """When and how the event came."""
+    sealed: EncryptedEvent | None
+    """What there is to decrypt."""
+    early: Early | None = None
+    """What was read of it before its turn."""
 
-    @property
-    def room(self) -> str:
-        """Return the room as a key, ``""`` if the event names none."""
-        return key(self.envelope.room_id or "")
 
-    @property
-    def arrival(self) -> Arrival:
-        """Return when and how the event came."""
-        entry = self.entry
-        return Arrival(entry.received_ms, entry.source.value, entry.source_pos)
+@dataclass
+class _EarlyItems:
+    """Events that were read before their turn, by position, in order."""
+
+    items: dict[int, Item] = field(default_factory=dict)
+    size: int = 0
+    """Bytes of their entries."""
+
+    def put(self, item: Item) -> None:
+        if item.entry.position not in self.items:
+            self.size += len(item.entry.body)
+        self.items[item.entry.position] = item
+
+    def complete(self, item: Item) -> None:
+        """Put what was read of an event in its place, unless its turn came meanwhile."""
+        if item.entry.position in self.items:
+            self.items[item.entry.position] = item
+
+    def take(self, position: int) -> Item | None:
+        item = self.items.pop(position, None)
+        if item is not None:
+            self.size -= len(item.entry.body)
+        return item
+
+    def forget(self, position: int) -> None:
+        """Forget what will not be asked for any more: everything up to a position."""
+        for old in [at for at in self.items if at <= position]:
+            self.take(old)
+
+
+def _arrival(entry: Entry) -> Arrival:
+    return Arrival(entry.received_ms, entry.source.value, entry.source_pos)
 
 
 def item_of(entry: Entry) -> Item:
     """Return an entry with the event in it."""
-    return Item(entry, read_envelope(entry.body))
+    envelope = read_envelope(entry.body)
+    return Item(
+        entry,
+        envelope,
+        room=key(envelope.room_id or ""),
+        name=envelope.name,
+        arrival=_arrival(entry),
+        sealed=encrypted_event(envelope),
+    )
 
 
 @dataclass(frozen=True)
@@ -57,27 +108,63 @@ class Recorder:
 
     crypto: Decryption
     rooms: Rooms
-    export: Export
+    destinations: Destinations
     server_name: str
     clock: Clock
     sender_kinds: Mapping[str, str]
     """What is known of certain senders: our own accounts."""
     written: Callable[[Writing], None]
+    media: MediaQueue | None = None
+    """Where attachments are noted that are to be fetched."""
+    bases: Bases = field(default_factory=Bases)
+    _early: _EarlyItems = field(default_factory=_EarlyItems)
 
-    async def record(self, connection: Connection, entries: Sequence[Entry]) -> None:
-        """Record what was not recorded before."""
+    async def prepare(self, entries: Sequence[Entry], storing: asyncio.Event) -> None:
+        """Read entries whose turn comes next, in memory, letting others run in between."""
+        if not self.crypto.has_helpers:
+            # Not before: only the disk needs nothing of this process meanwhile.
+            await storing.wait()
+        items: list[Item] = []
+        for number, entry in enumerate(entries, start=1):
+            if self._early.size + len(entry.body) > EARLY_BYTES:
+                break
+            if entry.kind is EntryKind.EVENT:
+                items.append(item_of(entry))
+                self._early.put(items[-1])
+            if number % EARLY_RUN == 0:
+                await asyncio.sleep(0)
+        sealed = [(item, item.sealed) for item in items if item.sealed is not None]
+        found = await self.crypto.open_early([event for _, event in sealed])
+        for (item, _), early in zip(sealed, found, strict=True):
+            self._early.complete(msgspec.structs.replace(item, early=early))
+
+    async def record(
+        self, connection: Connection, entries: Sequence[Entry], others: Sequence[Entry] = ()
+    ) -> None:
+        """Record what was not recorded before, and what is told of events: parents, readers."""
         writing = await open_stream(
-            connection, self.export, server_name=self.server_name, now_ms=self.clock.now_ms()
+            connection, self.destinations, server_name=self.server_name, now_ms=self.clock.now_ms()
         )
         if writing is None:
             return
         first_seq = writing.next_seq
-        for portion in _portions(entries):
+        for portion in _portions(map(self._item, entries)):
             fresh = await _unseen(connection, portion)
             if fresh:
                 await self._record(connection, writing, fresh)
+        for entry in others:
+            writing.aside(entry.kind, entry.body, _arrival(entry))
+            if writing.held_bytes >= HELD_BYTES:
+                await writing.write(connection)
+        await writing.write(connection)
+        await note_parents(connection, others, now_ms=writing.now_ms)
+        if entries:
+            self._early.forget(entries[-1].position)
         if writing.next_seq != first_seq:
             self.written(writing)
+
+    def _item(self, entry: Entry) -> Item:
+        return self._early.take(entry.position) or item_of(entry)
 
     async def _record(
         self, connection: Connection, writing: Writing, items: Sequence[Item]
@@ -86,26 +173,35 @@ class Recorder:
         contexts = dict(loaded)
         readings = await self._readings(connection, items)
         authors = await _edited_authors(connection, items)
-        listed = _Listed(connection, writing)
-        await listed.look_up(items, contexts.values())
+        listed = Listed(connection, writing, self.bases, self.sender_kinds)
+        days = {day_name(writing, item.entry.received_ms) for item in items}
+        await listed.look_up(days, contexts.values())
         waiting: list[Pending] = []
+        files: list[tuple[Record, str, Mapping[str, Any]]] = []
         # One after the other, and nothing of one is kept: a room of thousands may change with
         # every event.
         for item, reading in zip(items, readings, strict=True):
             setting = self._setting(item, contexts, authors)
-            await listed.add(item, setting.before)
+            if not _is_membership(item.envelope):
+                day = day_name(writing, item.entry.received_ms)
+                await listed.add(day, item.arrival, setting.before)
             record = event_record(item.envelope, reading, writing.place(), item.arrival, setting)
-            name = item.envelope.name
+            name = item.name
             line = writing.add(record, name=name, sender=_sender(item.envelope))
             kept = pending(record, line, reading, name)
             if kept is not None:
                 waiting.append(kept)
+            if record.media_status is not None:
+                files.append((record, name, attachment_of(item.envelope, reading) or {}))
             if writing.held_bytes >= HELD_BYTES:
                 await writing.write(connection)
                 await keep_pending(connection, waiting, writing.now_ms)
                 waiting = []
         await writing.write(connection)
         await keep_pending(connection, waiting, writing.now_ms)
+        if self.media is not None:
+            await self.media.add(connection, files, now_ms=writing.now_ms)
+            writing.attachments += len(files)
         await self.rooms.save(
             connection, loaded, (room for room in contexts.values() if room.room_id)
         )
@@ -119,13 +215,15 @@ class Recorder:
         """Fold an event into its room and return what surrounded it."""
         event = item.envelope
         before = contexts.get(item.room) or RoomContext(item.room)
-        after = fold(
-            before,
-            [event],
-            # What the second feed finds was missed by the first: newer events may be here.
-            late=item.entry.source is not Source.TRANSACTION,
-            received_ms=item.entry.received_ms,
-        )
+        after = before
+        if event.state_key is not None:
+            after = fold(
+                before,
+                [event],
+                # What the second feed finds was missed by the first: newer events may be here.
+                late=item.entry.source is not Source.TRANSACTION,
+                received_ms=item.entry.received_ms,
+            )
         if event.type == "m.room.create" and event.state_key == "":
             after = completed(after)
         contexts[item.room] = after
@@ -134,19 +232,19 @@ class Recorder:
             after=after,
             sender_kind=self.sender_kinds.get(event.sender or ""),
             edited_sender=authors.get(_edited(event)),
+            media=self.media is not None,
         )
 
     async def _readings(
         self, connection: Connection, items: Sequence[Item]
     ) -> list[Reading | None]:
         events = {
-            place: event
-            for place, item in enumerate(items)
-            if (event := encrypted_event(item.envelope)) is not None
+            place: item.sealed for place, item in enumerate(items) if item.sealed is not None
         }
         found: Sequence[Reading] = ()
         if events:
-            found = await self.crypto.decrypt(connection, list(events.values()))
+            early = [items[place].early for place in events]
+            found = await self.crypto.decrypt(connection, list(events.values()), early)
         readings = dict(zip(events, found, strict=True))
         return [
             readings.get(place, MALFORMED if _has_ciphertext(item.envelope) else None)
@@ -154,51 +252,18 @@ class Recorder:
         ]
 
 
-@dataclass
-class _Listed:
-    """Says who the people are that an ``audience_id`` stands for, once a day and stream.
-
-    It is said when an event that is no membership change cites it. Between two such events every
-    membership change is a record of its own, so nothing is lost; a list for each of them would
-    cost the square of a crowd that joins.
-    """
-
-    connection: Connection
-    writing: Writing
-    _known: set[tuple[str, str]] = field(default_factory=set)
-
-    async def look_up(self, items: Sequence[Item], rooms: Collection[RoomContext]) -> None:
-        """Ask at once for what most of the events will cite."""
-        ids = {room.audience_id for room in rooms if room.complete and room.joined}
-        for day in {_day(self.writing, item) for item in items}:
-            found = await audiences_seen(self.connection, day, ids)
-            self._known.update((day, id_) for id_ in found)
-
-    async def add(self, item: Item, room: RoomContext) -> None:
-        """Add the list of a room's people if an event is the first to cite it."""
-        if not room.complete or not room.joined or _is_membership(item.envelope):
-            return
-        day, id_ = _day(self.writing, item), room.audience_id
-        if (day, id_) in self._known:
-            return
-        self._known.add((day, id_))
-        if not await audiences_seen(self.connection, day, [id_]):
-            record = audience_record(room, self.writing.place(), item.arrival)
-            self.writing.add(record, name=id_, sub_key=day)
-
-
-def _portions(entries: Sequence[Entry]) -> Iterator[list[Item]]:
+def _portions(items: Iterable[Item]) -> Iterator[list[Item]]:
     """Yield the events of a batch in order, so many at a time as memory may hold."""
     portion: list[Item] = []
     rooms: set[str] = set()
     size = 0
-    for entry in entries:
-        item = item_of(entry)
+    for item in items:
+        length = len(item.entry.body)
         rooms.add(item.room)
-        size += len(entry.body)
+        size += length
         if portion and (size > PORTION_BYTES or len(rooms) > PORTION_ROOMS):
             yield portion
-            portion, rooms, size = [], {item.room}, len(entry.body)
+            portion, rooms, size = [], {item.room}, length
         portion.append(item)
     if portion:
         yield portion
@@ -208,11 +273,13 @@ async def _edited_authors(connection: Connection, items: Sequence[Item]) -> dict
     """Return who wrote the events that these edit, as far as they are archived."""
     targets = {_edited(item.envelope) for item in items} - {""}
     authors = await seen(connection, "event", targets)
-    authors.update({item.envelope.name: _sender(item.envelope) for item in items})
+    authors.update({item.name: _sender(item.envelope) for item in items})
     return authors
 
 
 def _edited(event: Envelope) -> str:
+    if event.content is None or "m.relates_to" not in event.content:
+        return ""
     return key(relations(mapping(event.content))["edit_of"] or "")
 
 
@@ -222,17 +289,9 @@ def _is_membership(event: Envelope) -> bool:
 
 async def _unseen(connection: Connection, items: Sequence[Item]) -> list[Item]:
     """Return what is neither recorded nor repeated among the items, in order."""
-    first = {item.envelope.name: item for item in reversed(items)}
+    first = {item.name: item for item in reversed(items)}
     known = await seen(connection, "event", first)
-    return [
-        item
-        for item in items
-        if item.envelope.name not in known and first[item.envelope.name] is item
-    ]
-
-
-def _day(writing: Writing, item: Item) -> str:
-    return f"{writing.stream}:{item.entry.received_ms // DAY_MS}"
+    return [item for item in items if item.name not in known and first[item.name] is item]
 
 
 def _sender(event: Envelope) -> str | None:

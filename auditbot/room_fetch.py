@@ -3,9 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from auditbot.pipeline.hostile import Envelope, envelope
+from auditbot.pipeline.hostile import Envelope, envelope, key, read_envelope, read_head
 from auditbot.pipeline.room_state import RoomContext, completed, fold
-from auditbot.recorder import Item
 from auditbot.rooms import Rooms
 from common.clock import Clock
 from common.database.pool import Database
@@ -31,7 +30,7 @@ class RoomFetch:
     clock: Clock
     _tried: dict[str, float] = field(default_factory=dict)
 
-    async def learn(self, items: Iterable[Item]) -> None:
+    async def learn(self, bodies: Iterable[bytes]) -> None:
         """Store the state of the rooms of a batch that are not known yet, as far as allowed.
 
         Nothing waits for it: a room that cannot be read is recorded with what is known.
@@ -39,14 +38,15 @@ class RoomFetch:
         rooms: dict[str, str] = {}
         created: set[str] = set()
         joined: set[str] = set()
-        for item in items:
-            event = item.envelope
-            if event.room_id:
-                rooms[item.room] = event.room_id
-            if event.type == "m.room.create" and event.state_key == "":
-                created.add(item.room)
-            if self._own_join(event):
-                joined.add(item.room)
+        for body in bodies:
+            head = read_head(body)
+            room = key(head.room_id or "")
+            if head.room_id:
+                rooms[room] = head.room_id
+            if head.type == "m.room.create" and head.state_key == "":
+                created.add(room)
+            if head.state_key == self.client.user_id and self._own_join(read_envelope(body)):
+                joined.add(room)
         now = self.clock.monotonic()
         for room in sorted(await self._unknown(rooms.keys() - created)):
             if room in joined or now - self._tried.get(room, -AGAIN_SECONDS) >= AGAIN_SECONDS:

@@ -4,6 +4,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from sys import intern
 from typing import Any
 
 import msgspec
@@ -58,7 +59,7 @@ class Rooms:
             return {}
         places = ", ".join(f"${number}" for number in range(1, len(room_ids) + 1))
         rows = await connection.fetch(
-            "SELECT room_id, revision, complete, context FROM audit_room"  # noqa: S608
+            "SELECT room_id, revision, complete, context FROM audit_room"  # noqa: S608  # placeholders and constants only
             f" WHERE room_id IN ({places})",  # placeholders only
             *room_ids,
         )
@@ -128,8 +129,14 @@ async def _read(
     rows = await connection.fetch(
         "SELECT user_id, membership, name, since FROM audit_member WHERE room_id = $1", room_id
     )
+    # The same people are in many rooms: of each name there is one in memory.
     members = {
-        str(row["user_id"]): Member(row["membership"], row["name"], row["since"]) for row in rows
+        intern(row["user_id"]): Member(
+            intern(row["membership"]),
+            None if row["name"] is None else intern(row["name"]),
+            row["since"],
+        )
+        for row in rows
     }
     stored = msgspec.json.decode(data, type=_Stored)
     return RoomContext(

@@ -2,17 +2,36 @@
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
 
+from auditbot.day_keys import readers_of_day
+from auditbot.encryption import SUFFIX, encrypt
 from auditbot.ledger import lock
-from auditbot.pipeline.seal import FRAME_BYTES, compress, object_key
+from auditbot.lines import opened, waiting
+from auditbot.pipeline.merkle import CompactRange, join, pack, range_of
+from auditbot.pipeline.seal import (
+    FRAME_BYTES,
+    compress,
+    kind_of,
+    leaves_of,
+    object_key,
+    outcome_of,
+)
 from auditbot.pipeline.segment import Limits, Line, Segment, cut, due_ms, is_old
+from auditbot.spool import Spool
+from auditbot.storage.port import Stored
 from common.database.pool import Connection, Database, Row
 from common.telemetry.log import Log
 
 log = Log("audit.segments")
 
-_PAGE = 256
+_ROWS = 4
+"""Rows of lines read at a time; each may hold some megabytes."""
+_ROWS_TO_CUT = 100
+"""The same without their lines."""
 _MOST_LINES = 200_000
 """Records looked at in one cut; a longer backlog is cut in several steps."""
 
@@ -37,10 +56,42 @@ class StreamPlace:
     endpoint_url: str | None
 
 
+@dataclass
+class _Body:
+    """A body as it grows, and what the manifest will say of it.
+
+    It is read and compressed piece by piece: memory holds one frame and the compressed rest.
+    """
+
+    frames: list[bytes] = field(default_factory=list)
+    tree: CompactRange | None = None
+    kinds: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    first_ms: int = 0
+    last_ms: int = 0
+    count: int = 0
+
+    def add(self, first_seq: int, records: Sequence[tuple[int, bytes]]) -> None:
+        """Add a frame with these records, each with the moment in which it was received."""
+        lines = [line for _, line in records]
+        self.frames.append(compress(lines))
+        part = range_of(first_seq, leaves_of(lines))
+        self.tree = part if self.tree is None else join(self.tree, part)
+        self.kinds.update(map(kind_of, lines))
+        self.outcomes.update(filter(None, map(outcome_of, lines)))
+        moments = [received_ms for received_ms, _ in records]
+        self.first_ms = min(moments) if not self.count else min(self.first_ms, *moments)
+        self.last_ms = max(self.last_ms, *moments)
+        self.count += len(lines)
+
+
 class Segments:
     """The segments of all streams."""
 
-    def __init__(self, database: Database, server_name: str, limits: Limits) -> None:
+    def __init__(
+        self, database: Database, server_name: str, limits: Limits, spool: Spool | None = None
+    ) -> None:
+        self._spool = spool
         self._database = database
         self._server_name = server_name
         self._limits = limits
@@ -71,8 +122,8 @@ class Segments:
         if row is None:
             return False
         stream, first, last = row["stream"], row["first_seq"], row["last_seq"]
-        body, count = await self._body(stream, first, last)
-        if count != last - first + 1:
+        built = await self._body(stream, first, last)
+        if built.count != last - first + 1 or built.tree is None:
             # The lines are all there is of these events: without them being in the body whole,
             # they stay, and so does all that comes after them in the stream.
             self._stopped.add(stream)
@@ -81,35 +132,50 @@ class Segments:
                 stream=stream,
                 first_seq=first,
                 last_seq=last,
-                found=count,
+                found=built.count,
             )
             return True
-        digest = hashlib.sha256(body).hexdigest()
+        body = b"".join(built.frames)
+        if row["object_key"].endswith(SUFFIX):
+            # Each time this gives other bytes: what is kept below is what is uploaded.
+            body = await asyncio.to_thread(encrypt, body, await self._readers(row))
         async with self._database.transaction() as connection:
             await connection.execute(
-                "UPDATE audit_segment SET state = 'sealed', body = $3, sha256 = $4,"
-                " stored_bytes = $5, sealed_ms = $6"
+                "UPDATE audit_segment SET state = 'sealed', sha256 = $3,"
+                " stored_bytes = $4, sealed_ms = $5, tree_hashes = $6, counts = $7,"
+                " first_ms = $8, last_ms = $9, outcomes = $10"
                 " WHERE stream = $1 AND first_seq = $2 AND state = 'cut'",
                 stream,
                 first,
-                body,
-                digest,
+                hashlib.sha256(body).hexdigest(),
                 len(body),
                 now_ms,
+                pack(built.tree.hashes),
+                json.dumps(dict(built.kinds), sort_keys=True),
+                built.first_ms,
+                built.last_ms,
+                json.dumps(dict(built.outcomes), sort_keys=True),
             )
             await connection.execute(
-                "DELETE FROM audit_record WHERE stream = $1 AND seq BETWEEN $2 AND $3",
+                "INSERT INTO audit_body (stream, first_seq, body) VALUES ($1, $2, $3)",
                 stream,
                 first,
-                last,
+                body,
+            )
+            # Segments are built in order. A row that goes on in the next one stays for that.
+            await connection.execute(
+                "DELETE FROM audit_lines WHERE stream = $1 AND last_seq <= $2", stream, last
             )
         return True
 
     async def oldest_sealed(self, stream: str) -> SealedSegment | None:
         """Return the segment of a stream that is to be uploaded next."""
         row = await self._database.fetchrow(
-            "SELECT first_seq, object_key, sha256, body FROM audit_segment"
-            " WHERE state = 'sealed' AND stream = $1 ORDER BY first_seq LIMIT 1",
+            "SELECT audit_segment.first_seq, object_key, sha256, body FROM audit_segment"
+            " JOIN audit_body ON audit_body.stream = audit_segment.stream"
+            " AND audit_body.first_seq = audit_segment.first_seq"
+            " WHERE state = 'sealed' AND audit_segment.stream = $1"
+            " ORDER BY audit_segment.first_seq LIMIT 1",
             stream,
         )
         if row is None:
@@ -118,15 +184,18 @@ class Segments:
             stream, row["first_seq"], row["object_key"], row["sha256"], bytes(row["body"])
         )
 
-    async def mark_uploaded(self, segment: SealedSegment, *, now_ms: int) -> None:
-        """Forget the body of a segment that is stored; its name and digest stay for ever."""
+    async def mark_uploaded(
+        self, segment: SealedSegment, stored: Stored | None, *, now_ms: int
+    ) -> None:
+        """Remember that a segment is stored; its body stays until a manifest lists it."""
         async with self._database.transaction() as connection:
             await connection.execute(
-                "UPDATE audit_segment SET state = 'uploaded', body = NULL, uploaded_ms = $3"
+                "UPDATE audit_segment SET state = 'uploaded', uploaded_ms = $3, version_id = $4"
                 " WHERE stream = $1 AND first_seq = $2",
                 segment.stream,
                 segment.first_seq,
                 now_ms,
+                stored.version_id if stored is not None else None,
             )
 
     async def streams_waiting(self) -> list[StreamPlace]:
@@ -134,7 +203,8 @@ class Segments:
         rows = await self._database.fetch(
             "SELECT id, destination, endpoint_url FROM audit_stream WHERE EXISTS (SELECT 1 FROM"
             " audit_segment WHERE audit_segment.stream = audit_stream.id AND state = 'sealed')"
-            " ORDER BY started_ms, id"
+            " OR EXISTS (SELECT 1 FROM audit_manifest WHERE audit_manifest.stream ="
+            " audit_stream.id AND state = 'made') ORDER BY started_ms, id"
         )
         return [StreamPlace(row["id"], row["destination"], row["endpoint_url"]) for row in rows]
 
@@ -146,16 +216,7 @@ class Segments:
 
     async def _cut(self, connection: Connection, row: Row, *, now_ms: int, flush: bool) -> None:
         stream = row["id"]
-        lines = [
-            Line(line["seq"], line["size"], line["received_ms"], line["written_ms"])
-            for line in await connection.fetch(
-                "SELECT seq, size, received_ms, written_ms FROM audit_record"
-                " WHERE stream = $1 AND seq >= $2 ORDER BY seq LIMIT $3",
-                stream,
-                row["cut_seq"],
-                _MOST_LINES,
-            )
-        ]
+        lines = await _uncut(connection, stream, row["cut_seq"])
         segments = cut(lines, self._limits, now_ms=now_ms, flush=flush)
         if not segments:
             return
@@ -163,7 +224,7 @@ class Segments:
             "INSERT INTO audit_segment"
             " (stream, first_seq, last_seq, day, raw_bytes, object_key, state)"
             " VALUES ($1, $2, $3, $4, $5, $6, 'cut')",
-            [self._row(stream, segment) for segment in segments],
+            [self._row(row, segment) for segment in segments],
         )
         cut_seq = segments[-1].last_seq + 1
         since = next((line.written_ms for line in lines if line.seq >= cut_seq), None)
@@ -178,43 +239,86 @@ class Segments:
             since,
         )
 
-    def _row(self, stream: str, segment: Segment) -> tuple[object, ...]:
+    def _row(self, row: Row, segment: Segment) -> tuple[object, ...]:
         return (
-            stream,
+            row["id"],
             segment.first_seq,
             segment.last_seq,
             segment.day,
             segment.size,
-            object_key(self._server_name, stream, segment),
+            object_key(self._server_name, row["id"], segment, encrypted=bool(row["recipients"])),
         )
 
     async def _next_cut(self) -> Row | None:
         rows = await self._database.fetch(
-            "SELECT stream, first_seq, last_seq FROM audit_segment WHERE state = 'cut'"
+            "SELECT stream, first_seq, last_seq, day, object_key, recipients, erasable"
+            " FROM audit_segment"
+            " JOIN audit_stream ON audit_stream.id = stream WHERE state = 'cut'"
             " ORDER BY stream, first_seq"
         )
         return next((row for row in rows if row["stream"] not in self._stopped), None)
 
-    async def _body(self, stream: str, first: int, last: int) -> tuple[bytes, int]:
-        """Return the body and how many records are in it.
+    async def _readers(self, row: Row) -> list[str]:
+        """Return the public keys that a segment is encrypted to."""
+        officers: list[str] = row["recipients"].split("\n")
+        if not row["erasable"]:
+            return officers
+        day = (row["stream"], row["day"])
+        return await readers_of_day(self._database, self._server_name, *day, officers)
 
-        It is read and compressed page by page: memory holds one frame and the compressed rest.
-        """
-        frames: list[bytes] = []
-        count = 0
-        waiting: list[bytes] = []
-        for start in range(first, last + 1, _PAGE):
-            rows = await self._database.fetch(
-                "SELECT line FROM audit_record WHERE stream = $1 AND seq BETWEEN $2 AND $3"
-                " ORDER BY seq",
-                stream,
-                start,
-                min(start + _PAGE - 1, last),
-            )
-            waiting.extend(bytes(row["line"]) for row in rows)
-            count += len(rows)
-            if sum(map(len, waiting)) >= FRAME_BYTES or start + _PAGE > last:
+    async def _body(self, stream: str, first: int, last: int) -> _Body:
+        body = _Body()
+        frame: list[tuple[int, bytes]] = []
+        size = 0
+        async for record in self._records(stream, first, last):
+            frame.append(record)
+            size += len(record[1])
+            if size >= FRAME_BYTES:
                 # In a thread: it takes milliseconds, and the receiver is to answer meanwhile.
-                frames.append(await asyncio.to_thread(compress, waiting))
-                waiting = []
-        return b"".join(frames), count
+                await asyncio.to_thread(body.add, first + body.count, frame)
+                frame, size = [], 0
+        if frame:
+            await asyncio.to_thread(body.add, first + body.count, frame)
+        return body
+
+    async def _records(
+        self, stream: str, first: int, last: int
+    ) -> AsyncIterator[tuple[int, bytes]]:
+        """Yield the lines of a segment up to the first one that is missing, with their moments."""
+        due = first
+        while due <= last:
+            rows = await self._database.fetch(
+                "SELECT stream, first_seq, first_ms, written_ms, sizes, lines FROM audit_lines"
+                " WHERE stream = $1 AND last_seq >= $2 AND first_seq <= $3"
+                " ORDER BY last_seq LIMIT $4",
+                stream,
+                due,
+                last,
+                _ROWS,
+            )
+            before = due
+            for row in rows:
+                lines = await asyncio.to_thread(opened, row, self._spool)
+                for fact, line in zip(waiting(row), lines, strict=False):
+                    if fact.seq == due <= last:
+                        yield fact.received_ms, line
+                        due += 1
+            if due == before:
+                return
+
+
+async def _uncut(connection: Connection, stream: str, cut_seq: int) -> list[Line]:
+    """Return the next records to be cut, as many as are looked at in one go."""
+    lines: list[Line] = []
+    while len(lines) < _MOST_LINES:
+        rows = await connection.fetch(
+            "SELECT first_seq, first_ms, written_ms, sizes FROM audit_lines"
+            " WHERE stream = $1 AND last_seq >= $2 ORDER BY last_seq LIMIT $3",
+            stream,
+            lines[-1].seq + 1 if lines else cut_seq,
+            _ROWS_TO_CUT,
+        )
+        lines.extend(line for row in rows for line in waiting(row) if line.seq >= cut_seq)
+        if len(rows) < _ROWS_TO_CUT:
+            break
+    return lines

@@ -4,17 +4,19 @@ Source: Matrix specification v1.18, client-server API, "Instant messaging", "Eve
 "Threading", "Rich replies", "Event annotations", "Redactions".
 """
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from auditbot.pipeline.hostile import Envelope, JsonObject, int64, mapping, string
-from auditbot.pipeline.room_state import short
+from auditbot.pipeline.room_state import LONGEST_TEXT, short
 
 LONGEST_BODY_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(msgspec.Struct, frozen=True, gc=False):
     """A message's plain text, cut where it is too long."""
 
     body: str | None
@@ -41,6 +43,11 @@ def text(content: JsonObject, wire: JsonObject) -> Text:
     return Text(data[:LONGEST_BODY_BYTES].decode("utf-8", "ignore"), truncated=True)
 
 
+_NO_RELATIONS: Mapping[str, str | None] = dict.fromkeys(
+    ("rel_type", "rel_event_id", "thread_root", "reply_to", "reaction_key", "edit_of")
+)
+
+
 def relation(content: JsonObject) -> JsonObject:
     """Return what a content says of how its event refers to others."""
     return mapping(content.get("m.relates_to"))
@@ -54,6 +61,8 @@ def relations(wire: JsonObject) -> dict[str, str | None]:
             ciphertext, and one inside the ciphertext is none ("Forming relationships between
             events"); ``hidden_relation`` tells of it.
     """
+    if "m.relates_to" not in wire:
+        return dict(_NO_RELATIONS)
     said = relation(wire)
     rel_type = short(said.get("rel_type"))
     target = short(said.get("event_id"))
@@ -72,6 +81,8 @@ def hidden_relation(content: JsonObject, wire: JsonObject) -> dict[str, str]:
 
     Not every client goes by the wire: what its sender's friends see may be this.
     """
+    if "m.relates_to" not in content:
+        return {}
     inside = relations(content)
     return {
         name: value
@@ -93,6 +104,22 @@ def redaction(envelope: Envelope, content: JsonObject) -> dict[str, str | None]:
 def _is_edit(said: JsonObject) -> bool:
     # As specified, a relation without its target is none.
     return said.get("rel_type") == "m.replace" and isinstance(said.get("event_id"), str)
+
+
+LONGEST_FILE_BYTES = 16 * 1024
+"""Of the description of an encrypted file; a sound one has some 500 bytes."""
+
+
+def attachment(content: JsonObject) -> dict[str, Any] | None:
+    """Return what is needed to fetch a message's file, ``None`` if it has none."""
+    file = mapping(content.get("file"))
+    url = string(file.get("url")) or string(content.get("url"))
+    if url is None or not url.startswith("mxc://"):
+        return None
+    if not string(file.get("url")):
+        return {"url": url[:LONGEST_TEXT]}
+    encoded = json.dumps(file)
+    return {"file": file} if len(encoded) <= LONGEST_FILE_BYTES else {"file": {}}
 
 
 def media(content: JsonObject) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 import base64
 import hashlib
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from auditbot.pipeline import content as contents
 from auditbot.pipeline.hostile import (
@@ -29,8 +30,7 @@ Columns = dict[str, Any]
 """Fields of a record by name."""
 
 
-@dataclass(frozen=True, slots=True)
-class _ClearText:
+class _ClearText(msgspec.Struct, frozen=True, gc=False):
     """Exact bytes, and what was read in them."""
 
     data: bytes
@@ -62,6 +62,15 @@ def columns_of(
     if columns.get("edit_of") is not None and edited_sender is not None:
         columns["edit_valid"] = edited_sender == key(envelope.sender or "")
     return columns, detail
+
+
+def attachment_of(envelope: Envelope, reading: Reading | None) -> Columns | None:
+    """Return what is needed to fetch the file that an event carries, ``None`` if it has none."""
+    if reading is None:
+        return contents.attachment(mapping(envelope.content))
+    if isinstance(reading, Undecryptable):
+        return None
+    return contents.attachment(mapping(_decrypted_text(reading.payload).content))
 
 
 def _decrypted(reading: Decrypted) -> Columns:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, cast
 
-from auditbot.pipeline.hostile import INT64, Envelope, JsonObject, key, mapping, string
+from auditbot.pipeline.hostile import INT64, Envelope, JsonObject, clean, key, mapping, string
 
 LONGEST_TEXT = 1024
 """Characters of a name that are kept: it is repeated in every record of the room."""
@@ -117,8 +117,11 @@ def completed(context: RoomContext) -> RoomContext:
 
 def short(value: object) -> str | None:
     """Return a clean string of bounded length, ``None`` for anything else."""
-    text = string(value)
-    return text[:LONGEST_TEXT] if text is not None else None
+    if not isinstance(value, str):
+        return None
+    # First what nearly all are: this is called dozens of times for every event.
+    text = value if value.isascii() and "\0" not in value else clean(value)
+    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT]
 
 
 def _fold_member(

@@ -5,16 +5,23 @@ read with bounded memory; every zstd tool reads it as one file.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import zstandard
 
+from auditbot.pipeline.merkle import leaf
 from auditbot.pipeline.segment import Segment
 
 LEVEL = 3
 FRAME_BYTES = 1024 * 1024
 """About how much goes into one frame, before compression."""
+_KIND = b'"kind":"'
+_OUTCOME = {
+    "event": re.compile(rb'"enc_status":"([a-z_]{1,40})"'),
+    "media": re.compile(rb'"media_status":"([a-z_]{1,40})"'),
+}
+_ERROR = re.compile(rb'"enc_error":"([a-z_]{1,40})"')
 
 
 def compress(lines: Iterable[bytes]) -> bytes:
@@ -23,13 +30,55 @@ def compress(lines: Iterable[bytes]) -> bytes:
     return zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(b"".join(lines))
 
 
-def object_key(server_name: str, stream: str, segment: Segment) -> str:
+def object_key(server_name: str, stream: str, segment: Segment, *, encrypted: bool = False) -> str:
     """Return where a segment is stored, below the destination's prefix."""
-    day = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=segment.day)
     return (
-        f"v1/{path_safe(server_name)}/events/dt={day:%Y-%m-%d}/"
-        f"{stream}-{segment.first_seq:012d}.jsonl.zst"
+        f"{root_of(server_name)}events/dt={day_of(segment.day)}/"
+        f"{stream}-{segment.first_seq:012d}.jsonl.zst{'.age' if encrypted else ''}"
     )
+
+
+def root_of(server_name: str) -> str:
+    """Return what all keys of a homeserver's archive begin with."""
+    return f"v1/{path_safe(server_name)}/"
+
+
+def day_of(day: int) -> str:
+    """Return the date of a day that is counted since the epoch."""
+    return f"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day):%Y-%m-%d}"
+
+
+def lines_in(body: bytes) -> list[bytes]:
+    """Return the lines of a body of ours."""
+    reader = zstandard.ZstdDecompressor().stream_reader(body, read_across_frames=True)
+    return reader.read().splitlines()
+
+
+def kind_of(line: bytes) -> str:
+    """Return the kind of record that a line of ours holds, without reading the line."""
+    begin = line.index(_KIND) + len(_KIND)
+    return line[begin : line.index(b'"', begin)].decode()
+
+
+def outcome_of(line: bytes) -> str | None:
+    """Return how a record turned out: ``read_later``, or a field's value and its reason.
+
+    A quotation mark inside of a text is escaped in JSON, so what is found is a field.
+    """
+    kind = kind_of(line)
+    if kind == "decryption":
+        return "read_later"
+    found = _OUTCOME[kind].search(line) if kind in _OUTCOME else None
+    if found is None:
+        return None
+    value = found.group(1).decode()
+    error = _ERROR.search(line) if value == "undecryptable" else None
+    return f"{value} {error.group(1).decode()}" if error is not None else value
+
+
+def leaves_of(lines: Sequence[bytes]) -> list[bytes]:
+    """Return the leaves of records in the tree; a leaf is without the newline."""
+    return [leaf(line[:-1]) for line in lines]
 
 
 def path_safe(server_name: str) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import msgspec
+
 DAY_MS = 86_400_000
 
 
@@ -14,8 +16,7 @@ class Limits:
     max_age_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True, gc=False):
     """A record as far as the cut needs it.
 
     ``received_ms`` decides the day it is filed under, ``written_ms``, when it came into the

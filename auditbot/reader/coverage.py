@@ -6,13 +6,13 @@ down after the period's end.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from auditbot.reader.read import ALWAYS, Period, read
+from auditbot.reader.layout import day_of
+from auditbot.reader.read import ALWAYS, Period, Readable, read
 from auditbot.reader.show import visible
-from auditbot.storage.port import ObjectStore
 
 _SOON_MS = 60_000
 _DAY_MS = 24 * 3600 * 1000
@@ -60,6 +60,22 @@ class _Unread:
     device: tuple[str, str]
     why: str
     received_ms: int
+    day: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Events of one room, device and day that have the same outcome, counted by the index."""
+
+    room: str
+    device: tuple[str, str]
+    day: str
+    status: str
+    why: str
+    count: int
+    late: int = 0
+    soon: int = 0
+    within_a_day: int = 0
 
 
 @dataclass
@@ -72,7 +88,10 @@ class Coverage:
     total: Tally = field(default_factory=Tally)
     rooms: dict[str, Tally] = field(default_factory=dict)
     devices: dict[tuple[str, str], Tally] = field(default_factory=dict)
+    days: dict[str, Tally] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    not_covered: list[dict[str, Any]] = field(default_factory=list)
+    """The rooms that the newest manifest says are not archived, each with its reason."""
     _unread: dict[tuple[str, int], _Unread] = field(default_factory=dict)
 
     def add_event(self, record: Record) -> None:
@@ -85,22 +104,24 @@ class Coverage:
         device = (str(record.get("sender")), str(record.get("enc_device_id")))
         if record.get("room_name"):
             self.names[room] = str(record["room_name"])
+        received_ms = int(record.get("ts_received") or 0)
+        day = str(day_of(received_ms))
         if status == "decrypted":
-            for tally in self._tallies(room, device):
+            for tally in self._tallies(room, device, day):
                 tally.at_once += 1
             return
         why = str(record.get("enc_error"))
-        for tally in self._tallies(room, device):
+        for tally in self._tallies(room, device, day):
             tally.why[why] += 1
         place = (str(record.get("stream")), int(record.get("seq") or 0))
-        self._unread[place] = _Unread(room, device, why, int(record.get("ts_received") or 0))
+        self._unread[place] = _Unread(room, device, why, received_ms, day)
 
     def add_decryption(self, record: Record) -> None:
         """Count that an event was read after all; of several keys only the first matters."""
         first = self._unread.pop(_place_of_first(record), None)
         if first is None:
             return
-        for tally in self._tallies(first.room, first.device):
+        for tally in self._tallies(first.room, first.device, first.day):
             tally.later += 1
             tally.why -= Counter([first.why])
         waited_ms = int(record.get("ts_received") or 0) - first.received_ms
@@ -118,6 +139,8 @@ class Coverage:
                 {"room_id": room, "room_name": self.names.get(room), **tally.as_json()}
                 for room, tally in _worst_first(self.rooms)
             ],
+            "days": [{"day": day, **tally.as_json()} for day, tally in sorted(self.days.items())],
+            "rooms_without_bot": self.not_covered,
             "devices": [
                 {"sender": sender, "device_id": device, **tally.as_json()}
                 for (sender, device), tally in _worst_first(self.devices)
@@ -139,30 +162,59 @@ class Coverage:
         for room, tally in _worst_first(self.rooms):
             name = f" [{visible(self.names[room])}]" if room in self.names else ""
             lines.append(f"    {visible(room)}{name}: {tally.text()}")
+        lines.append("By day (UTC):")
+        lines.extend(f"    {day}: {tally.text()}" for day, tally in sorted(self.days.items()))
         lines.append("By sending device:")
         for (sender, device), tally in _worst_first(self.devices):
             never = " — never readable" if tally.unread == tally.all else ""
             lines.append(f"    {visible(sender)} {visible(device)}: {tally.text()}{never}")
+        if self.not_covered:
+            lines.append("Rooms without the bot:")
+            lines.extend(
+                f"    {visible(room['room_id'])}: {visible(room['reason'])}"
+                for room in self.not_covered
+            )
         return "\n".join(lines)
 
-    def _tallies(self, room: str, device: tuple[str, str]) -> Iterable[Tally]:
+    def add_many(self, counted: Counted) -> None:
+        """Count events of one room, device and day that have the same outcome."""
+        if counted.status not in {"decrypted", "undecryptable"}:
+            self.clear += counted.count
+            return
+        for tally in self._tallies(counted.room, counted.device, counted.day):
+            if counted.status == "decrypted":
+                tally.at_once += counted.count
+            else:
+                tally.later += counted.late
+                tally.why += Counter({counted.why: counted.count - counted.late})
+        self.soon += counted.soon
+        self.within_a_day += counted.within_a_day
+
+    def _tallies(self, room: str, device: tuple[str, str], day: str) -> Iterable[Tally]:
         return (
             self.total,
             self.rooms.setdefault(room, Tally()),
             self.devices.setdefault(device, Tally()),
+            self.days.setdefault(day, Tally()),
         )
 
 
 async def cover(
-    store: ObjectStore, period: Period = ALWAYS, *, missing: list[str] | None = None
+    store: Readable,
+    period: Period = ALWAYS,
+    *,
+    missing: list[str] | None = None,
+    identities: Sequence[str] = (),
 ) -> Coverage:
-    """Count the events received in a period; ``missing`` is that of ``read``.
+    """Count the events received in a period; ``missing`` and ``identities`` are those of ``read``.
 
     Raises:
         DamagedArchiveError: an object cannot be read.
     """
     coverage = Coverage()
-    async for found in read(store, Period(period.start_ms, None), missing=missing):
+    async for found in read(
+        store, Period(period.start_ms, None), missing=missing, identities=identities
+    ):
         match found.record.get("kind"):
             case "event" if period.holds(found.record.get("ts_received")):
                 coverage.add_event(found.record)

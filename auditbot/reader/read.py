@@ -5,33 +5,25 @@ the other. An object is fetched whole (tens of megabytes at most) and unpacked p
 """
 
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import msgspec
-import zstandard
 
-from auditbot.storage.port import ObjectStore
-from common.errors import PermanentError
-
-CHUNK_BYTES = 1024
-"""Packed bytes unpacked at a time: at zstd's highest ratio they become some 30 MiB."""
-LONGEST_LINE_BYTES = 64 * 2**20
-"""No record is as long; a damaged or malicious object must not fill the memory."""
+from auditbot.reader.day_keys import DayKeys
+from auditbot.reader.open_sealed import unseal
+from auditbot.reader.unpack import DamagedArchiveError, lines
+from auditbot.storage.reading import Item
 
 _DAY_MS = 86_400_000
 
 _KEY = re.compile(
     r"v1/(?P<server>[^/]+)/events/dt=(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})/"
-    r"(?P<stream>[^/]+)-(?P<seq>[0-9]{12,})\.jsonl\.zst"
+    r"(?P<stream>[^/]+)-(?P<seq>[0-9]{12,18})\.jsonl\.zst(?:\.age)?"
 )
-
-
-class DamagedArchiveError(PermanentError):
-    """An object of the archive is not what was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +51,18 @@ class Period:
 ALWAYS = Period()
 
 
+class Readable(Protocol):
+    """Whatever can list and get."""
+
+    def list(self, prefix: str) -> AsyncIterator[str] | AsyncIterator[Item]:
+        """Yield what begins with ``prefix``, by its key or with more."""
+        ...
+
+    async def get(self, key: str) -> bytes:
+        """Return an object's bytes."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A record, and its exact line without the newline."""
@@ -83,13 +87,17 @@ class _Object:
         return self.server, self.stream, self.first_seq
 
 
-async def object_keys(store: ObjectStore, period: Period = ALWAYS) -> list[str]:
+async def object_keys(store: Readable, period: Period = ALWAYS) -> list[str]:
     """Return the keys of the objects with records, in the order of their records."""
     return [found.key for found in await _objects(store) if period.meets(found.day, found.day)]
 
 
 async def read(
-    store: ObjectStore, period: Period = ALWAYS, *, missing: list[str] | None = None
+    store: Readable,
+    period: Period = ALWAYS,
+    *,
+    missing: list[str] | None = None,
+    identities: Sequence[str] = (),
 ) -> AsyncIterator[Found]:
     """Yield every record received in a period.
 
@@ -98,10 +106,12 @@ async def read(
         period: which records are wanted
         missing: is given a sentence for each place where records are missing that may be of the
             period: the numbers of a stream have no gaps, within objects and from one to the next
+        identities: age identities, for what is encrypted
 
     Raises:
         DamagedArchiveError: an object cannot be read; the sentence names it and the place.
     """
+    day_keys = DayKeys(store)
     objects = await _objects(store)
     gaps: list[str] = [] if missing is None else missing
     before, after = _neighbours(objects)
@@ -117,7 +127,8 @@ async def read(
         if not wanted and not checked:
             continue
         expected = item.first_seq
-        for number, line in enumerate(lines(item.key, await store.get(item.key)), start=1):
+        body = await _clear(store, day_keys, item.key, identities)
+        for number, line in enumerate(lines(item.key, body), start=1):
             record = _record(item.key, number, line)
             seq = record.get("seq")
             if seq != expected:
@@ -131,10 +142,18 @@ async def read(
             gaps.append(_hole(item.stream, expected, following.first_seq))
 
 
-async def _objects(store: ObjectStore) -> list[_Object]:
+async def _clear(store: Readable, day_keys: DayKeys, key: str, identities: Sequence[str]) -> bytes:
+    body = await store.get(key)
+    if not key.endswith(".age"):
+        return body
+    return unseal(key, body, identities, await day_keys.get(key))
+
+
+async def _objects(store: Readable) -> list[_Object]:
     """Return the objects with records in the order of reading: by day, then by number."""
     found = []
-    async for key in store.list("v1/"):
+    async for listed in store.list("v1/"):
+        key = listed if isinstance(listed, str) else listed.key
         parts = _KEY.fullmatch(key)
         day = _day(parts["day"]) if parts is not None else None
         if parts is not None and day is not None:
@@ -182,33 +201,3 @@ def _day(text: str) -> date | None:
 
 def _begin_ms(day: date) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
-
-
-def lines(key: str, body: bytes) -> Iterator[bytes]:
-    """Yield the lines of an object of one or more zstd frames."""
-    rest = b""
-    for piece in _unpacked(key, body):
-        *whole, rest = (rest + piece).split(b"\n")
-        yield from whole
-        if len(rest) > LONGEST_LINE_BYTES:
-            raise DamagedArchiveError(f"“{key}” holds a line that no record can be.")
-    if rest:
-        raise DamagedArchiveError(f"“{key}” ends in the middle of a line.")
-
-
-def _unpacked(key: str, body: bytes) -> Iterator[bytes]:
-    """Unpack frame by frame: the library's own reader takes a cut-off frame for the end."""
-    unpacker = zstandard.ZstdDecompressor()
-    frame = unpacker.decompressobj()
-    try:
-        for start in range(0, len(body), CHUNK_BYTES):
-            chunk = body[start : start + CHUNK_BYTES]
-            while chunk:
-                if frame.eof:
-                    frame = unpacker.decompressobj()
-                yield frame.decompress(chunk)
-                chunk = frame.unused_data
-    except zstandard.ZstdError as error:
-        raise DamagedArchiveError(f"“{key}” is damaged: {error}.") from error
-    if not frame.eof:
-        raise DamagedArchiveError(f"“{key}” is cut off.")

@@ -87,6 +87,11 @@ def show(record: Record) -> str | None:
     return head if text is None else f"{head}: {text}"
 
 
+def acted(record: Record) -> str:
+    """Return what was done, for a record that is no message."""
+    return _control(record) if record.get("kind") == "control" else _act(record)
+
+
 def _time(record: Record) -> str:
     time = record.get("time_utc")
     if not isinstance(time, str):

@@ -7,13 +7,19 @@ import asyncio
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
+from auditbot.storage.errors import ObjectExistsError
+from auditbot.storage.port import Abilities, Found, Stored
 from common.errors import PermanentError, TransientError
 
 _TEMPORARY = ".writing-"
+_PORTION_BYTES = 2**20
+_STALE_SECONDS = 86_400
 T = TypeVar("T")
 
 
@@ -23,22 +29,75 @@ class DirectoryStore:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    async def put(self, key: str, body: bytes, sha256: str) -> None:
+    @property
+    def clock_offset_ms(self) -> int | None:
+        """Return nothing: it is this machine's own clock."""
+        return None
+
+    async def put(
+        self,
+        key: str,
+        body: bytes,
+        sha256: str,
+        *,
+        locked: bool = True,  # noqa: ARG002  # a file has no lock
+    ) -> Stored:
         """Create a file, durably; the same bytes again are success."""
         if hashlib.sha256(body).hexdigest() != sha256:
             raise PermanentError(f"The object “{key}” was to be written with a wrong checksum.")
-        await self._do(self._write, key, body, sha256)
+        await self._do(self._write, key, lambda file: file.write(body), sha256)
+        return Stored()
 
-    async def get(self, key: str) -> bytes:
-        """Return a file's bytes."""
+    async def put_file(self, key: str, file: Path, sha256: str) -> Stored:
+        """Create a file from another one."""
+
+        def copy(target: BinaryIO) -> None:
+            with file.open("rb") as source:
+                shutil.copyfileobj(source, target, _PORTION_BYTES)
+
+        await self._do(self._write, key, copy, sha256)
+        return Stored()
+
+    async def replace(self, key: str, body: bytes) -> None:
+        """Write a file over what is there; at every moment it is the old or the new one."""
+        await self._do(self._replace, key, body)
+
+    async def get(self, key: str, version_id: str | None = None) -> bytes:  # noqa: ARG002  # the port's signature
+        """Return a file's bytes; there is one version."""
         return await self._do(self._read, key)
+
+    async def look(self, key: str) -> Found:
+        """Return what a file is."""
+        path = self._path(key)
+        size = (await self._do(path.stat)).st_size
+        return Found(await self._do(_digest, path), size)
+
+    async def abilities(self) -> Abilities:
+        """Return what a directory can do."""
+        return Abilities("directory", versioning=False)
+
+    async def keeps_legal_holds(self) -> bool:
+        """Return that a directory knows no such thing."""
+        return False
+
+    async def has_legal_hold(self, key: str, version_id: str) -> bool:  # noqa: ARG002  # the port's signature
+        """Return that there is none."""
+        return False
+
+    async def set_legal_hold(self, key: str, version_id: str, *, on: bool) -> None:  # noqa: ARG002  # the port's signature
+        """Refuse: nothing would keep the file."""
+        raise PermanentError(f"The directory {self._root} keeps no legal holds.")
+
+    async def abort_stale(self, prefix: str) -> int:
+        """Remove what writes that were interrupted left behind."""
+        return await self._do(self._sweep, prefix)
 
     async def list(self, prefix: str) -> AsyncIterator[str]:
         """Yield the keys that begin with ``prefix``, in ascending order."""
         for key in await self._do(self._keys, prefix):
             yield key
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, version_id: str | None = None) -> None:  # noqa: ARG002  # the port's signature
         """Remove a file."""
         await self._do(self._unlink, key)
 
@@ -65,7 +124,7 @@ class DirectoryStore:
             raise PermanentError(f"“{key}” is not the key of an object.")
         return self._root / relative
 
-    def _write(self, key: str, body: bytes, sha256: str) -> None:
+    def _prepare(self, key: str) -> Path:
         path = self._path(key)
         try:
             _make_directories(path.parent)
@@ -75,24 +134,44 @@ class DirectoryStore:
                 f"{self._root} yourself and give it to the user that Steward runs as, or set "
                 "auditbot.destination to another place."
             ) from error
+        return path
+
+    def _write(self, key: str, fill: Callable[[BinaryIO], object], sha256: str) -> None:
+        path = self._prepare(key)
         if path.exists():
             _compare(path, sha256)
             return
-        temporary = path.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
-        try:
-            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())
+        with _written(path, fill) as temporary:
             try:
                 # A rename would replace what another writer put there meanwhile; a link fails.
                 path.hardlink_to(temporary)
             except FileExistsError:
                 _compare(path, sha256)
-        finally:
-            temporary.unlink(missing_ok=True)
         _sync(path.parent)
+
+    def _replace(self, key: str, body: bytes) -> None:
+        path = self._prepare(key)
+        with _written(path, lambda file: file.write(body)) as temporary:
+            temporary.replace(path)
+        _sync(path.parent)
+
+    def _sweep(self, prefix: str) -> int:
+        start = self._root / PurePosixPath(prefix)
+        found = list(start.rglob(f"{_TEMPORARY}*")) if start.is_dir() else []
+        # Compared with a file of now: the file system's clock may be another machine's.
+        before = self._now() - _STALE_SECONDS if found else 0.0
+        stale = [path for path in found if path.stat().st_mtime < before]
+        for path in stale:
+            path.unlink(missing_ok=True)
+        return len(stale)
+
+    def _now(self) -> float:
+        probe = self._root / f"{_TEMPORARY}{secrets.token_hex(8)}"
+        probe.touch()
+        try:
+            return probe.stat().st_mtime
+        finally:
+            probe.unlink()
 
     def _read(self, key: str) -> bytes:
         return self._path(key).read_bytes()
@@ -124,13 +203,33 @@ def _make_directories(path: Path) -> None:
     _sync(path.parent)
 
 
+@contextmanager
+def _written(path: Path, fill: Callable[[BinaryIO], object]) -> Iterator[Path]:
+    """Write a file beside ``path``, durably, and remove it at the end."""
+    temporary = path.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def _compare(path: Path, sha256: str) -> None:
-    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-        raise PermanentError(
+    if _digest(path) != sha256:
+        raise ObjectExistsError(
             f"“{path}” holds other bytes than were to be written there: another Steward writes "
             "to this archive. Stop one of them."
         )
     _sync(path.parent)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _raise(error: OSError) -> None:

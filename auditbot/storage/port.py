@@ -1,7 +1,44 @@
 """What the archive asks of a place that keeps objects."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a store said of an object that it keeps now; ``None`` where it does not say."""
+
+    version_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object that is there already."""
+
+    sha256: str
+    size: int
+    version_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a store is set up to do; ``None`` where it could not be found out.
+
+    Args:
+        kind: ``directory`` or ``s3``
+        object_lock: the mode that is asked for with every object, ``None`` if none is
+        retention_days: for how long it is asked for
+        versioning: whether the store keeps the older versions of an object
+        sse: how the store was asked to encrypt, ``None`` if it was not
+    """
+
+    kind: str
+    object_lock: str | None = None
+    retention_days: int | None = None
+    versioning: bool | None = None
+    sse: str | None = None
 
 
 class ObjectStore(Protocol):
@@ -12,13 +49,13 @@ class ObjectStore(Protocol):
     and never hold a credential. Keys are relative to the destination's own prefix.
     """
 
-    async def put(self, key: str, body: bytes, sha256: str) -> None:
+    async def put(self, key: str, body: bytes, sha256: str) -> Stored | None:
         """Create an object, durably; ``sha256`` is the body's digest in lower-case hex.
 
         Writing the same bytes again is success. If the key holds other bytes, they stay.
 
         Raises:
-            PermanentError: the key holds other bytes: a second writer is at work.
+            ObjectExistsError: the key holds other bytes: a second writer is at work.
         """
         ...
 
@@ -31,9 +68,67 @@ class ObjectStore(Protocol):
         ...
 
     async def delete(self, key: str) -> None:
-        """Remove an object; for the probe of ``steward doctor`` only."""
+        """Remove an object."""
         ...
 
     async def close(self) -> None:
         """Release connections; the store is not used afterwards."""
+        ...
+
+
+class ArchiveStore(ObjectStore, Protocol):
+    """All that the writer needs of a destination."""
+
+    @property
+    def clock_offset_ms(self) -> int | None:
+        """How far this machine's clock is ahead of the store's, as last seen."""
+        ...
+
+    async def put(
+        self, key: str, body: bytes, sha256: str, *, locked: bool = True
+    ) -> Stored | None:
+        """Create an object, locked against deletion where that is configured."""
+        ...
+
+    async def put_file(self, key: str, file: Path, sha256: str) -> Stored | None:
+        """Like ``put``, for a file of any size; memory does not grow with it."""
+        ...
+
+    async def replace(self, key: str, body: bytes) -> None:
+        """Write an object over what is there; for hints that nobody trusts."""
+        ...
+
+    async def get(self, key: str, version_id: str | None = None) -> bytes:
+        """Return an object's bytes, of one version if that is named."""
+        ...
+
+    async def delete(self, key: str, version_id: str | None = None) -> None:
+        """Remove an object, for good if its version is named; a missing one is success."""
+        ...
+
+    async def look(self, key: str) -> Found:
+        """Return what an object is; memory does not grow with it."""
+        ...
+
+    async def abilities(self) -> Abilities:
+        """Ask the store what it is set up to do."""
+        ...
+
+    async def keeps_legal_holds(self) -> bool:
+        """Return whether objects can be put under the store's own legal hold (S3 Object Lock).
+
+        True too where the store does not say: trying tells.
+        """
+        ...
+
+    async def has_legal_hold(self, key: str, version_id: str) -> bool:
+        """Return whether a version of an object is under the store's own legal hold."""
+        ...
+
+    async def set_legal_hold(self, key: str, version_id: str, *, on: bool) -> None:
+        """Put a version of an object under the store's own legal hold, or lift that; repeatable."""
+        ...
+
+    async def abort_stale(self, prefix: str) -> int:
+        """Give up unfinished uploads below ``prefix``; return how many there were."""
         ...

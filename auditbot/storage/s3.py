@@ -7,59 +7,35 @@ replaced (``If-None-Match: *``); a repeat after a lost answer is recognised by t
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
-from typing import Any, Protocol, cast
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, AsyncExitStack
+from datetime import UTC, timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, cast
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    EndpointConnectionError,
-    HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    SSLError,
+
+from auditbot.storage.addressing import addressing_style
+from auditbot.storage.errors import ObjectExistsError
+from auditbot.storage.port import Abilities, Found, Stored
+from auditbot.storage.s3_errors import (
+    MissingError,
+    TakenError,
+    UnknownRequestError,
+    sentences,
 )
-
+from common.clock import Clock, SystemClock
 from common.config.schema import S3
-from common.errors import PermanentError, StewardError, TransientError
+from common.errors import PermanentError, StewardError
 
+PART_BYTES = 8 * 2**20
+"""Files above this size are uploaded in parts of it."""
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 60
-_SERVER_ERROR = 500
-
-_EXISTS = frozenset({"PreconditionFailed", "412"})
-_MISSING = frozenset({"NoSuchKey", "NotFound", "404"})
-_BUSY = frozenset(
-    {
-        "ConditionalRequestConflict",
-        "OperationAborted",
-        "RequestTimeout",
-        "SlowDown",
-        "ServiceUnavailable",
-        "Throttling",
-        "TooManyRequests",
-        # The body was damaged on its way: what was sealed is unchanged, so send it again.
-        "BadDigest",
-        "XAmzContentSHA256Mismatch",
-    }
-)
-_WHAT_TO_DO = {
-    "NoSuchBucket": "does not exist: create it, or correct auditbot.destination",
-    "InvalidBucketName": "cannot exist under this name: correct auditbot.destination",
-    "InvalidAccessKeyId": "does not know auditbot.s3.access_key_id: correct it",
-    "SignatureDoesNotMatch": "refuses the signature: correct auditbot.s3.secret_access_key",
-    "AccessDenied": (
-        "refuses access: see that it exists and that this key may get, put and list its objects"
-    ),
-    "RequestTimeTooSkewed": "refuses the time of this machine: set its clock",
-    "AuthorizationHeaderMalformed": "is in another region: correct auditbot.s3.region",
-    "PermanentRedirect": "is elsewhere: correct auditbot.s3.region or endpoint_url",
-    "ExpiredToken": "refuses the credentials because they expired: renew them",
-}
-_BY_STATUS = {"301": "PermanentRedirect", "401": "AccessDenied", "403": "AccessDenied"}
+_STALE = timedelta(days=1)
+"""How old an unfinished upload is when it is nobody's any more."""
 
 
 class _Client(Protocol):
@@ -70,43 +46,80 @@ class _Client(Protocol):
     async def get_object(self, **arguments: Any) -> dict[str, Any]: ...
     async def delete_object(self, **arguments: Any) -> dict[str, Any]: ...
     async def list_objects_v2(self, **arguments: Any) -> dict[str, Any]: ...
+    async def get_bucket_versioning(self, **arguments: Any) -> dict[str, Any]: ...
+    async def get_object_lock_configuration(self, **arguments: Any) -> dict[str, Any]: ...
+    async def get_object_legal_hold(self, **arguments: Any) -> dict[str, Any]: ...
+    async def put_object_legal_hold(self, **arguments: Any) -> dict[str, Any]: ...
+    async def create_multipart_upload(self, **arguments: Any) -> dict[str, Any]: ...
+    async def upload_part(self, **arguments: Any) -> dict[str, Any]: ...
+    async def complete_multipart_upload(self, **arguments: Any) -> dict[str, Any]: ...
+    async def abort_multipart_upload(self, **arguments: Any) -> dict[str, Any]: ...
+    async def list_multipart_uploads(self, **arguments: Any) -> dict[str, Any]: ...
 
 
 class S3Store:
     """Objects of one bucket below ``prefix``."""
 
-    def __init__(self, bucket: str, prefix: str, settings: S3) -> None:
+    def __init__(self, bucket: str, prefix: str, settings: S3, clock: Clock | None = None) -> None:
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._settings = settings
+        self._clock = clock or SystemClock()
         self._open = AsyncExitStack()
         self._opening = asyncio.Lock()
         self._client: _Client | None = None
+        self._clock_offset_ms: int | None = None
 
-    async def put(self, key: str, body: bytes, sha256: str) -> None:
+    @property
+    def clock_offset_ms(self) -> int | None:
+        """How far this machine's clock is ahead of the store's; to a second or so."""
+        return self._clock_offset_ms
+
+    async def put(self, key: str, body: bytes, sha256: str, *, locked: bool = True) -> Stored:
         """Create an object; the same bytes again are success."""
         if hashlib.sha256(body).hexdigest() != sha256:
             raise PermanentError(f"The object “{key}” was to be written with a wrong checksum.")
         try:
             with self._sentences(key):
                 client = await self._connected()
-                await client.put_object(
-                    Bucket=self._bucket,
-                    Key=self._prefix + key,
+                answer = await client.put_object(
+                    **self._name(key),
+                    **self._attributes(sha256, locked=locked),
                     Body=body,
                     IfNoneMatch="*",
-                    ChecksumSHA256=base64.b64encode(bytes.fromhex(sha256)).decode(),
-                    # Once more where every S3-like store keeps it, for the comparison below.
-                    Metadata={"sha256": sha256},
+                    ChecksumSHA256=_base64(sha256),
                 )
-        except _ExistsError:
-            await self._compare(key, sha256)
+                self._look_at_clock(answer)
+                return _stored(answer)
+        except TakenError:
+            return await self._compare(key, sha256)
+        raise AssertionError  # the block above returns or raises
 
-    async def get(self, key: str) -> bytes:
-        """Return an object's bytes."""
+    async def put_file(self, key: str, file: Path, sha256: str) -> Stored:
+        """Create an object from a file, in parts if it is large."""
+        size = (await asyncio.to_thread(file.stat)).st_size
+        if size <= PART_BYTES:
+            return await self.put(key, await asyncio.to_thread(file.read_bytes), sha256)
+        try:
+            return await self._put_parts(key, file, sha256)
+        except TakenError:
+            return await self._compare(key, sha256)
+
+    async def replace(self, key: str, body: bytes) -> None:
+        """Write an object over what is there."""
+        digest = hashlib.sha256(body).hexdigest()
+        attributes = self._attributes(digest, locked=False)
         with self._sentences(key):
             client = await self._connected()
-            answer = await client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+            await client.put_object(
+                **self._name(key), **attributes, Body=body, ChecksumSHA256=_base64(digest)
+            )
+
+    async def get(self, key: str, version_id: str | None = None) -> bytes:
+        """Return an object's bytes, of one version if that is named."""
+        with self._sentences(key):
+            client = await self._connected()
+            answer = await client.get_object(**self._name(key, version_id))
             async with answer["Body"] as stream:
                 return cast(bytes, await stream.read())
         raise AssertionError  # the block above returns or raises
@@ -126,16 +139,145 @@ class S3Store:
                 return
             after = {"ContinuationToken": str(page["NextContinuationToken"])}
 
-    async def delete(self, key: str) -> None:
-        """Remove an object."""
+    async def delete(self, key: str, version_id: str | None = None) -> None:
+        """Remove an object, for good if its version is named."""
+        try:
+            with self._sentences(key):
+                client = await self._connected()
+                await client.delete_object(**self._name(key, version_id))
+        except MissingError:
+            return
+
+    async def look(self, key: str) -> Found:
+        """Return what an object is; its bytes are read to know."""
         with self._sentences(key):
             client = await self._connected()
-            await client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+            answer = await client.head_object(**self._name(key))
+            digest = await self._digest(key)
+        return Found(digest, int(answer["ContentLength"]), _stored(answer).version_id)
+
+    async def abilities(self) -> Abilities:
+        """Ask the bucket what it is set up to do; what it does not answer is not known.
+
+        Raises:
+            PermanentError: a lock is configured that the bucket cannot keep.
+        """
+        settings = self._settings
+        client = await self._connected()
+        answer = await self._ask(client.get_bucket_versioning)
+        versioning = None if answer is None else answer.get("Status") == "Enabled"
+        locked = settings.object_lock is not None
+        if locked:
+            answer = await self._ask(client.get_object_lock_configuration)
+            if answer is not None and "ObjectLockConfiguration" not in answer:
+                raise PermanentError(
+                    f"The bucket “{self._bucket}” was made without Object Lock: make one with it, "
+                    "or unset auditbot.s3.object_lock."
+                )
+        return Abilities(
+            "s3",
+            object_lock=settings.object_lock.upper() if settings.object_lock else None,
+            retention_days=settings.retention_days if locked else None,
+            versioning=versioning,
+            sse=settings.sse,
+        )
+
+    async def keeps_legal_holds(self) -> bool:
+        """Return whether the bucket was made with Object Lock; if it does not say, it may be."""
+        client = await self._connected()
+        answer = await self._ask(client.get_object_lock_configuration)
+        return answer is None or "ObjectLockConfiguration" in answer
+
+    async def has_legal_hold(self, key: str, version_id: str) -> bool:
+        """Return whether a version is under legal hold; one that has none is told as missing."""
+        try:
+            with self._sentences(key):
+                client = await self._connected()
+                answer = await client.get_object_legal_hold(**self._name(key, version_id))
+        except MissingError:
+            return False
+        return bool(answer.get("LegalHold", {}).get("Status") == "ON")
+
+    async def set_legal_hold(self, key: str, version_id: str, *, on: bool) -> None:
+        """Put a version under legal hold, or lift that; what is missing needs no lifting."""
+        status = {"Status": "ON" if on else "OFF"}
+        try:
+            with self._sentences(key):
+                client = await self._connected()
+                name = self._name(key, version_id)
+                await client.put_object_legal_hold(**name, LegalHold=status)
+        except MissingError:
+            if on:
+                raise
+
+    async def abort_stale(self, prefix: str) -> int:
+        """Give up uploads in parts that were begun a day ago or earlier and never finished."""
+        before = self._clock.now() - _STALE
+        with self._sentences(prefix):
+            client = await self._connected()
+            answer = await client.list_multipart_uploads(
+                Bucket=self._bucket, Prefix=self._prefix + prefix
+            )
+            stale = [
+                upload for upload in answer.get("Uploads", []) if upload["Initiated"] < before
+            ]
+            for upload in stale:
+                await client.abort_multipart_upload(
+                    Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                )
+        return len(stale)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._open.aclose()
         self._client = None
+
+    async def _ask(
+        self, question: Callable[..., Awaitable[dict[str, Any]]]
+    ) -> dict[str, Any] | None:
+        """Return what the bucket says of itself, ``None`` if it does not say."""
+        try:
+            with self._sentences(""):
+                return await question(Bucket=self._bucket)
+        except (MissingError, UnknownRequestError):
+            return {}
+        except PermanentError:
+            return None
+        raise AssertionError  # the block above returns or raises
+
+    async def _put_parts(self, key: str, file: Path, sha256: str) -> Stored:
+        name = self._name(key)
+        with self._sentences(key):
+            client = await self._connected()
+            begun = await client.create_multipart_upload(**name, **self._attributes(sha256))
+            upload = {**name, "UploadId": begun["UploadId"]}
+            try:
+                parts = []
+                with file.open("rb") as source:
+                    async for number, part in _parts(source):
+                        answer = await client.upload_part(
+                            **upload,
+                            PartNumber=number,
+                            Body=part,
+                            ContentMD5=_md5(part),
+                        )
+                        parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+                answer = await client.complete_multipart_upload(
+                    **upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
+                )
+                return _stored(answer)
+            except BaseException:
+                # What is left behind costs money and is seen by nobody.
+                await asyncio.shield(self._abort(upload))
+                raise
+        raise AssertionError  # the block above returns or raises
+
+    async def _abort(self, upload: dict[str, Any]) -> None:
+        try:
+            with self._sentences(str(upload["Key"])):
+                await (await self._connected()).abort_multipart_upload(**upload)
+        except StewardError:
+            return  # the next start's sweep finds it
 
     async def _connected(self) -> _Client:
         async with self._opening:
@@ -156,68 +298,85 @@ class S3Store:
                 self._client = cast(_Client, client)
             return self._client
 
-    async def _compare(self, key: str, sha256: str) -> None:
+    async def _compare(self, key: str, sha256: str) -> Stored:
         """Tell our own earlier attempt, whose answer was lost, from somebody else's object."""
         with self._sentences(key):
             client = await self._connected()
-            answer = await client.head_object(
-                Bucket=self._bucket, Key=self._prefix + key, ChecksumMode="ENABLED"
-            )
+            answer = await client.head_object(**self._name(key), ChecksumMode="ENABLED")
             stored = answer.get("ChecksumSHA256")
-            if stored is None:
-                # Some S3-like stores keep no checksum; the bytes themselves cannot lie.
-                found = hashlib.sha256(await self.get(key)).hexdigest()
+            if stored is None or "-" in stored:
+                # Some S3-like stores keep no checksum, and that of parts is another one; the
+                # bytes themselves cannot lie.
+                found = await self._digest(key)
             else:
                 found = base64.b64decode(stored).hex()
         if found != sha256:
-            raise PermanentError(
+            raise ObjectExistsError(
                 f"“{key}” in the bucket “{self._bucket}” holds other bytes than were to be "
                 "written there: another Steward writes to this archive. Stop one of them."
             )
+        return _stored(answer)
 
-    @contextmanager
-    def _sentences(self, key: str) -> Iterator[None]:
-        """Turn the library's errors into ours; none of them may carry a credential."""
-        bucket = f"The bucket “{self._bucket}” at {self._settings.endpoint_url or 'Amazon S3'}"
+    async def _digest(self, key: str) -> str:
+        digest = hashlib.sha256()
+        answer = await (await self._connected()).get_object(**self._name(key))
+        async with answer["Body"] as stream:
+            while portion := await stream.read(2**20):
+                digest.update(portion)
+        return digest.hexdigest()
+
+    def _name(self, key: str, version_id: str | None = None) -> dict[str, Any]:
+        name = {"Bucket": self._bucket, "Key": self._prefix + key}
+        return {**name, "VersionId": version_id} if version_id is not None else name
+
+    def _attributes(self, sha256: str, *, locked: bool = True) -> dict[str, Any]:
+        """Return what is said of every object: its digest, encryption and lock."""
+        settings = self._settings
+        # Once more where every S3-like store keeps it.
+        attributes: dict[str, Any] = {"Metadata": {"sha256": sha256}}
+        if settings.sse is not None:
+            attributes["ServerSideEncryption"] = settings.sse
+        if settings.sse_kms_key_id is not None:
+            attributes["SSEKMSKeyId"] = settings.sse_kms_key_id
+        if locked and settings.object_lock is not None:
+            until = self._clock.now() + timedelta(days=settings.retention_days)
+            attributes["ObjectLockMode"] = settings.object_lock.upper()
+            attributes["ObjectLockRetainUntilDate"] = until
+        return attributes
+
+    def _look_at_clock(self, answer: dict[str, Any]) -> None:
+        said = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
         try:
-            yield
-        except ClientError as error:
-            raise self._refusal(error, bucket, key) from None
-        except (NoCredentialsError, PartialCredentialsError):
-            raise PermanentError(
-                f"{bucket} needs credentials: set auditbot.s3.access_key_id and "
-                "auditbot.s3.secret_access_key."
-            ) from None
-        except SSLError:
-            raise PermanentError(
-                f"{bucket} shows a certificate that this machine does not trust: set "
-                "auditbot.s3.ca_file."
-            ) from None
-        except (EndpointConnectionError, HTTPClientError, OSError) as error:
-            raise TransientError(f"{bucket} cannot be reached ({type(error).__name__}).") from None
-        except (BotoCoreError, ValueError) as error:
-            raise PermanentError(
-                f"{bucket} cannot be used as configured ({type(error).__name__}): correct "
-                "auditbot.destination and auditbot.s3."
-            ) from None
+            theirs = parsedate_to_datetime(str(said))
+        except ValueError:
+            return
+        offset = self._clock.now() - theirs.astimezone(UTC)
+        self._clock_offset_ms = int(offset / timedelta(milliseconds=1))
 
-    def _refusal(self, error: ClientError, bucket: str, key: str) -> StewardError:
-        said = cast(dict[str, Any], error.response)
-        code = str(said.get("Error", {}).get("Code", ""))
-        status = int(said.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        if code in _EXISTS:
-            return _ExistsError(key)
-        if code in _BUSY or status in {409, 429} or status >= _SERVER_ERROR:
-            return TransientError(f"{bucket} cannot take or give “{key}” now ({code or status}).")
-        if code in _MISSING:
-            return PermanentError(f"There is no “{key}” in the bucket “{self._bucket}”.")
-        # An answer to HEAD has no body and thus no code, only the status.
-        code = _BY_STATUS.get(code, code)
-        return PermanentError(f"{bucket} {_WHAT_TO_DO.get(code, f'answered {code or status}')}.")
+    def _sentences(self, key: str) -> AbstractContextManager[None]:
+        return sentences(self._bucket, self._settings.endpoint_url, key)
 
 
-class _ExistsError(PermanentError):
-    """The key is taken."""
+async def _parts(source: BinaryIO) -> AsyncIterator[tuple[int, bytes]]:
+    number = 1
+    while part := await asyncio.to_thread(source.read, PART_BYTES):
+        yield number, part
+        number += 1
+
+
+def _stored(answer: dict[str, Any]) -> Stored:
+    version = answer.get("VersionId")
+    # "null" is what a bucket without versions calls its only one.
+    return Stored(str(version) if version not in {None, "", "null"} else None)
+
+
+def _base64(sha256: str) -> str:
+    return base64.b64encode(bytes.fromhex(sha256)).decode()
+
+
+def _md5(part: bytes) -> str:
+    # Not for security: it is the check on the way that every S3-like store knows for parts.
+    return base64.b64encode(hashlib.md5(part, usedforsecurity=False).digest()).decode()
 
 
 def _library_settings(settings: S3) -> AioConfig:
@@ -226,7 +385,7 @@ def _library_settings(settings: S3) -> AioConfig:
         read_timeout=_READ_SECONDS,
         # The uploader repeats, with growing waits and one line in the log.
         retries={"total_max_attempts": 1},
-        s3={"addressing_style": "path" if settings.path_style else "auto"},
+        s3={"addressing_style": addressing_style(settings)},
         # Other checksums than the one we give are unknown to many S3-like stores.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

@@ -1,0 +1,1 @@
+"""What lies beside the records in every archive and explains them."""

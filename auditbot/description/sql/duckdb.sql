@@ -1,0 +1,19 @@
+-- Records of a directory archive for DuckDB. Run it in the folder that holds README.txt.
+CREATE OR REPLACE VIEW records AS
+SELECT * FROM read_json(
+    'events/*/*.jsonl.zst',
+    format = 'newline_delimited',
+    hive_partitioning = true,
+    union_by_name = true,
+    sample_size = -1,
+    maximum_object_size = 33554432
+);
+-- What people wrote, with what became readable later.
+CREATE OR REPLACE VIEW messages AS
+SELECT e.time_utc, e.room_id, e.room_name, e.sender, e.sender_name, e.event_id,
+       coalesce(d.event_type, e.event_type) AS event_type,
+       coalesce(d.body, e.body) AS body,
+       coalesce(d.enc_status, e.enc_status) AS enc_status, e.edit_of, e.stream, e.seq
+FROM records e
+LEFT JOIN records d ON d.kind = 'decryption' AND d.event_id = e.event_id
+WHERE e.kind = 'event' AND e.state_key IS NULL;

@@ -1,0 +1,208 @@
+"""What a manifest says of the moment it is made in, asked of the database."""
+
+import json
+
+from auditbot.pipeline.manifest import MOST_ROOMS, Json, Listed
+from auditbot.pipeline.merkle import CompactRange, unpack
+from common.database.pool import Connection, Row
+
+
+async def is_drained(connection: Connection, row: Row) -> bool:
+    """Return whether a stream was stopped and all of it is stored."""
+    if row["stopped_ms"] is None or row["cut_seq"] < row["next_seq"]:
+        return False
+    waiting = await connection.fetchval(
+        "SELECT count(*) FROM audit_segment WHERE stream = $1 AND state <> 'uploaded'", row["id"]
+    )
+    return not waiting
+
+
+async def unlisted_count(connection: Connection, stream: str) -> int:
+    """Return how many stored segments no manifest lists."""
+    return int(
+        await connection.fetchval(
+            "SELECT count(*) FROM audit_segment"
+            " WHERE stream = $1 AND manifest IS NULL AND state = 'uploaded'",
+            stream,
+        )
+    )
+
+
+async def unlisted(connection: Connection, stream: str) -> list[Listed]:
+    """Return the stored segments that no manifest lists, in order."""
+    rows = await connection.fetch(
+        "SELECT first_seq, last_seq, object_key, version_id, stored_bytes, sha256, raw_bytes,"
+        " tree_hashes, first_ms, last_ms, counts FROM audit_segment"
+        " WHERE stream = $1 AND manifest IS NULL AND state = 'uploaded' ORDER BY first_seq",
+        stream,
+    )
+    return [
+        Listed(
+            key=row["object_key"],
+            version_id=row["version_id"],
+            size=row["stored_bytes"],
+            sha256=row["sha256"],
+            raw_size=row["raw_bytes"],
+            tree=CompactRange(
+                row["first_seq"], row["last_seq"] + 1, unpack(bytes(row["tree_hashes"]))
+            ),
+            first_ms=row["first_ms"],
+            last_ms=row["last_ms"],
+            counts=json.loads(row["counts"]),
+        )
+        for row in rows
+    ]
+
+
+async def mark_listed(connection: Connection, stream: str, number: int, size: int) -> None:
+    """Remember which manifest lists what was not listed before."""
+    await connection.execute(
+        "UPDATE audit_segment SET manifest = $2"
+        " WHERE stream = $1 AND manifest IS NULL AND last_seq < $3",
+        stream,
+        number,
+        size,
+    )
+    await connection.execute(
+        "UPDATE audit_object SET manifest = $2 WHERE stream = $1 AND manifest IS NULL",
+        stream,
+        number,
+    )
+    await connection.execute(
+        "UPDATE audit_stamp SET manifest = $2"
+        " WHERE stream = $1 AND manifest IS NULL AND state = 'stored'",
+        stream,
+        number,
+    )
+    await connection.execute(
+        "UPDATE audit_day_key SET manifest = $2"
+        " WHERE stream = $1 AND manifest IS NULL AND state <> 'made'",
+        stream,
+        number,
+    )
+    await connection.execute(
+        "UPDATE audit_statement SET manifest = $2"
+        " WHERE stream = $1 AND manifest IS NULL AND state = 'stored'",
+        stream,
+        number,
+    )
+
+
+async def media(connection: Connection, stream: str) -> list[Json]:
+    """Return the attachments that no manifest lists."""
+    rows = await connection.fetch(
+        "SELECT object_key, version_id, stored_bytes, sha256 FROM audit_object"
+        " WHERE stream = $1 AND manifest IS NULL ORDER BY object_key",
+        stream,
+    )
+    return [_entry(row, row["stored_bytes"]) for row in rows]
+
+
+async def day_keys(connection: Connection, stream: str) -> list[Json]:
+    """Return the stored keys of days that no manifest lists."""
+    rows = await connection.fetch(
+        "SELECT object_key, version_id, size, sha256 FROM audit_day_key"
+        " WHERE stream = $1 AND manifest IS NULL AND state <> 'made' ORDER BY day",
+        stream,
+    )
+    return [_entry(row, row["size"]) for row in rows]
+
+
+async def stamps(connection: Connection, stream: str) -> list[Json]:
+    """Return the stored time stamps that no manifest lists."""
+    rows = await connection.fetch(
+        "SELECT object_key, version_id, body, sha256 FROM audit_stamp"
+        " WHERE stream = $1 AND manifest IS NULL AND state = 'stored' ORDER BY object_key",
+        stream,
+    )
+    return [_entry(row, len(row["body"])) for row in rows]
+
+
+async def statements(connection: Connection, stream: str) -> list[Json]:
+    """Return the other signed documents that no manifest lists."""
+    rows = await connection.fetch(
+        "SELECT object_key, version_id, body, sha256 FROM audit_statement"
+        " WHERE stream = $1 AND manifest IS NULL AND state = 'stored' ORDER BY object_key",
+        stream,
+    )
+    return [_entry(row, len(row["body"])) for row in rows]
+
+
+async def open_counts(connection: Connection) -> Json:
+    """Return how much still waits for a key, for the homeserver, or for anything at all."""
+    return {
+        "undecryptable_open": int(await connection.fetchval("SELECT count(*) FROM audit_pending")),
+        "gaps_open": int(
+            await connection.fetchval("SELECT count(*) FROM audit_gap WHERE closed_ms IS NULL")
+        ),
+        "media_open": int(await connection.fetchval("SELECT count(*) FROM audit_media")),
+    }
+
+
+async def rooms(connection: Connection) -> Json:
+    """Return how many rooms are followed, and which are not, and why."""
+    covered = await connection.fetchval("SELECT count(*) FROM audit_room WHERE complete = 1")
+    count = await connection.fetchval("SELECT count(*) FROM membership_problem")
+    problems = await connection.fetch(
+        "SELECT room_id, problem, since_ms FROM membership_problem ORDER BY room_id LIMIT $1",
+        MOST_ROOMS,
+    )
+    return {
+        "covered": int(covered),
+        "not_covered": [
+            {"room_id": row["room_id"], "reason": row["problem"], "since_ms": row["since_ms"]}
+            for row in problems
+        ],
+        "not_covered_count": int(count),
+    }
+
+
+async def waiting(connection: Connection, stream: str) -> Json:
+    """Return what of the stream is not stored yet."""
+    row = await connection.fetchrow(
+        "SELECT count(*) AS segments, coalesce(sum(raw_bytes), 0) AS raw_bytes"
+        " FROM audit_segment WHERE stream = $1 AND state <> 'uploaded'",
+        stream,
+    )
+    return {
+        "segments": int(row["segments"]) if row is not None else 0,
+        "raw_bytes": int(row["raw_bytes"]) if row is not None else 0,
+    }
+
+
+async def previous_stream(connection: Connection, row: Row) -> Json | None:
+    """Return what came before a stream, as far as it is known by now."""
+    if row["previous_stream"] is None:
+        return None
+    found = await connection.fetchrow(
+        "SELECT destination, stopped_ms FROM audit_stream WHERE id = $1", row["previous_stream"]
+    )
+    final = await connection.fetchrow(
+        "SELECT number, sha256 FROM audit_manifest WHERE stream = $1 AND closing = 1",
+        row["previous_stream"],
+    )
+    return {
+        "stream": row["previous_stream"],
+        "destination": found["destination"] if found is not None else None,
+        "stopped_ms": found["stopped_ms"] if found is not None else None,
+        "final_manifest": final["number"] if final is not None else None,
+        "final_sha256": final["sha256"] if final is not None else None,
+    }
+
+
+def closed(row: Row) -> Json:
+    """Return how a stream ended."""
+    return {
+        "reason": row["stop_reason"] or "destination changed",
+        "next_stream": row["next_stream"],
+        "next_destination": row["next_destination"],
+    }
+
+
+def _entry(row: Row, size: int) -> Json:
+    return {
+        "key": row["object_key"],
+        "version_id": row["version_id"],
+        "size": size,
+        "sha256": row["sha256"],
+    }

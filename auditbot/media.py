@@ -1,0 +1,312 @@
+"""Attachments: fetched, decrypted, hashed, stored once; apart from the messages' way.
+
+The promise kept: each attachment gets one ``media`` record that says what became of it, and an
+object that a record names is stored before the record is.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
+
+import puremagic
+
+from auditbot.day_keys import readers_of_day
+from auditbot.encryption import encrypt_file
+from auditbot.ledger import Destinations, Writing, open_stream
+from auditbot.media_queue import (
+    AGAIN_AFTER_MS,
+    Json,
+    KeptObject,
+    MediaQueue,
+    Target,
+    Wanted,
+    source_of,
+)
+from auditbot.pipeline.other_records import MediaFound, media_record
+from auditbot.pipeline.seal import root_of
+from auditbot.segments import StreamPlace
+from auditbot.storage.errors import ObjectExistsError
+from auditbot.storage.port import ArchiveStore, Found
+from common.clock import Clock
+from common.crypto.attachments import AttachmentError, EncryptedFile
+from common.errors import PermanentError, TransientError
+from common.inbox.signal import Signal
+from common.matrix.client import MatrixError
+from common.telemetry.log import Log
+
+AT_ONCE = 4
+STORE_WAIT_SECONDS = 15.0
+LONGEST_WAIT_SECONDS = 60.0
+_HEAD_BYTES = 4096
+_REFUSED = {401, 403}
+_ABSENT = {404, 410}
+
+log = Log("audit.media")
+
+OpenStore = Callable[[StreamPlace], ArchiveStore]
+
+
+class Files(Protocol):
+    """What is needed of ``common.matrix.media.Media``."""
+
+    def download(self, content_uri: object) -> AsyncIterator[bytes]:
+        """Yield a file as the homeserver holds it."""
+        ...
+
+    def read_file(self, content: Json) -> AsyncIterator[bytes]:
+        """Yield a message's file, decrypted."""
+        ...
+
+
+class _GoneWrongError(Exception):
+    """An attachment cannot be had. ``final``: asking again is of no use."""
+
+    def __init__(self, status: str, reason: str, *, final: bool) -> None:
+        super().__init__(reason)
+        self.status, self.reason, self.final = status, reason, final
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """A file in clear text."""
+
+    path: Path
+    sha256: str
+    size: int
+    mime: str | None
+
+
+@dataclass
+class MediaKeeper:
+    """The standing work. ``wanted`` is raised when attachments were added."""
+
+    queue: MediaQueue
+    files: Files
+    destinations: Destinations
+    server_name: str
+    clock: Clock
+    open_store: OpenStore
+    written: Callable[[Writing], None]
+    max_bytes: int
+    wanted: Signal = field(default_factory=Signal)
+    again_after_ms: tuple[int, ...] = AGAIN_AFTER_MS
+    _stores: dict[str, ArchiveStore] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Fetch until cancelled."""
+        try:
+            while True:
+                seen = self.wanted.count
+                try:
+                    wait = await self.step()
+                except (TransientError, PermanentError) as error:
+                    # The store's or the database's fault: nothing is given up for it.
+                    log.debug("attachments wait", wait=STORE_WAIT_SECONDS, reason=error)
+                    await asyncio.sleep(STORE_WAIT_SECONDS)
+                    continue
+                await self.wanted.changed(seen, timeout_seconds=wait)
+        finally:
+            for store in self._stores.values():
+                await store.close()
+            self._stores.clear()
+
+    async def step(self) -> float:
+        """Fetch what is due; return how many seconds there is nothing to do."""
+        while True:
+            target = await self.queue.target(now_ms=self.clock.now_ms())
+            if target is None:
+                return LONGEST_WAIT_SECONDS
+            due = await self.queue.due(now_ms=self.clock.now_ms(), limit=AT_ONCE)
+            if not due:
+                return await self._pause()
+            # Two messages with the same file would both store it.
+            by_file = {source_of(wanted.file): wanted for wanted in reversed(due)}
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for source, wanted in by_file.items():
+                        group.create_task(self._fetch(target, wanted, source))
+            except* (TransientError, PermanentError) as group_of_errors:
+                raise first_of(group_of_errors) from group_of_errors
+
+    async def _pause(self) -> float:
+        due_ms = await self.queue.next_due_ms()
+        if due_ms is None:
+            return LONGEST_WAIT_SECONDS
+        return min(max((due_ms - self.clock.now_ms()) / 1000, 0.01), LONGEST_WAIT_SECONDS)
+
+    async def _fetch(self, target: Target, wanted: Wanted, source: str) -> None:
+        known = await self.queue.known(target, source)
+        if known is not None:
+            await self._finish(target, wanted, _found("duplicate", known))
+            return
+        with TemporaryDirectory(prefix="steward-") as directory:
+            try:
+                fetched = await self._download(wanted, Path(directory) / "clear")
+            except _GoneWrongError as trouble:
+                await self._trouble(target, wanted, trouble)
+                return
+            await self._store(target, wanted, source, fetched)
+
+    async def _store(self, target: Target, wanted: Wanted, source: str, fetched: _Fetched) -> None:
+        object_id = self.queue.id_of(fetched.sha256, target)
+        kept = KeptObject(
+            object_id,
+            f"{root_of(self.server_name)}media/{object_id[:2]}/{object_id}{target.suffix}",
+            fetched.sha256,
+            fetched.size,
+            fetched.mime,
+            _cipher_sha256(wanted.file),
+        )
+        if await self.queue.stored(target, object_id):
+            await self._finish(target, wanted, _found("duplicate", kept), named=(source, kept))
+            return
+        found = await self._upload(target, kept.key, fetched)
+        await self._finish(
+            target, wanted, _found("stored", kept), named=(source, kept), stored=found
+        )
+
+    async def _download(self, wanted: Wanted, path: Path) -> _Fetched:
+        """Write a file's clear text to ``path``, a portion at a time."""
+        digest, size, head = hashlib.sha256(), 0, b""
+        try:
+            with path.open("wb") as target:
+                async for portion in self.files.read_file(wanted.file):
+                    size += len(portion)
+                    if size > self.max_bytes:
+                        raise _GoneWrongError(
+                            "too_large", f"more than {self.max_bytes} bytes", final=True
+                        )
+                    digest.update(portion)
+                    head += portion[: _HEAD_BYTES - len(head)] if len(head) < _HEAD_BYTES else b""
+                    await asyncio.to_thread(target.write, portion)
+        except AttachmentError as error:
+            status = "hash_mismatch" if size else "gave_up"
+            raise _GoneWrongError(status, str(error), final=True) from error
+        except MatrixError as error:
+            raise _refusal(error) from error
+        except TransientError as error:
+            raise _GoneWrongError("gave_up", str(error), final=False) from error
+        return _Fetched(path, digest.hexdigest(), size, _sniffed(head))
+
+    async def _upload(self, target: Target, key: str, fetched: _Fetched) -> Found:
+        store = self._store_of(target)
+        path, digest = fetched.path, fetched.sha256
+        if target.recipients:
+            path = fetched.path.with_name("sealed")
+            readers = await self._readers(target)
+            await asyncio.to_thread(encrypt_file, fetched.path, path, readers)
+            fetched.path.unlink()
+            digest = await asyncio.to_thread(_digest, path)
+        size = path.stat().st_size
+        try:
+            stored = await store.put_file(key, path, digest)
+        except ObjectExistsError:
+            if not target.recipients:
+                raise
+            # Ours, from before a crash: the name says what is in it, the bytes differ each time.
+            return await store.look(key)
+        return Found(digest, size, stored.version_id if stored is not None else None)
+
+    async def _readers(self, target: Target) -> Sequence[str]:
+        """Return the public keys that an attachment is encrypted to."""
+        if target.day is None:
+            return target.recipients
+        day = (target.stream, target.day)
+        database = self.queue.database
+        return await readers_of_day(database, self.server_name, *day, target.recipients)
+
+    async def _trouble(self, target: Target, wanted: Wanted, trouble: _GoneWrongError) -> None:
+        if not trouble.final and wanted.attempts < len(self.again_after_ms):
+            due_ms = self.clock.now_ms() + self.again_after_ms[wanted.attempts]
+            await self.queue.put_off(wanted, due_ms=due_ms)
+            return
+        log.warning("an attachment could not be archived", status=trouble.status)
+        await self._finish(target, wanted, MediaFound(trouble.status, reason=trouble.reason[:300]))
+
+    async def _finish(
+        self,
+        target: Target,
+        wanted: Wanted,
+        found: MediaFound,
+        *,
+        named: tuple[str, KeptObject] | None = None,
+        stored: Found | None = None,
+    ) -> None:
+        """Record what became of an attachment, and forget that it was wanted."""
+        async with self.queue.database.transaction() as connection:
+            now_ms = self.clock.now_ms()
+            writing = await open_stream(
+                connection, self.destinations, server_name=self.server_name, now_ms=now_ms
+            )
+            if writing is None or writing.stream != target.stream:
+                return  # another destination was chosen meanwhile: fetch it again for that one
+            if not await self.queue.done(connection, wanted):
+                return
+            if named is not None:
+                source, kept = named
+                if stored is not None and await self.queue.stored(target, kept.id, connection):
+                    # Another message with the same file, at the same time.
+                    found = replace(found, status="duplicate")
+                elif stored is not None:
+                    await self.queue.keep(connection, target, kept, stored, now_ms=now_ms)
+                await self.queue.name(connection, target, source, kept)
+            if found.key is not None:
+                await self.queue.mention(connection, target, found.key, wanted, now_ms=now_ms)
+            record = media_record(wanted.carrier, found, writing.place(), now_ms=now_ms)
+            writing.add(record, name=wanted.name, sub_key=f"{wanted.stream}:{wanted.seq}")
+            await writing.write(connection)
+        self.written(writing)
+
+    def _store_of(self, target: Target) -> ArchiveStore:
+        if target.stream not in self._stores:
+            place = StreamPlace(target.stream, target.destination, target.endpoint_url)
+            self._stores[target.stream] = self.open_store(place)
+        return self._stores[target.stream]
+
+
+def first_of(error: BaseException) -> BaseException:
+    """Return one of the errors in a group: that of what failed first."""
+    return first_of(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _found(status: str, kept: KeptObject) -> MediaFound:
+    return MediaFound(
+        status,
+        kept.key,
+        kept.clear_bytes,
+        kept.clear_sha256,
+        kept.cipher_sha256,
+        kept.mime,
+    )
+
+
+def _refusal(error: MatrixError) -> _GoneWrongError:
+    if error.status in _ABSENT:
+        return _GoneWrongError("missing", "the homeserver has no such file", final=False)
+    if error.status in _REFUSED:
+        return _GoneWrongError("forbidden", "the homeserver refuses the file", final=False)
+    return _GoneWrongError("gave_up", f"the homeserver answered {error.status}", final=False)
+
+
+def _cipher_sha256(file: Json) -> str | None:
+    try:
+        return EncryptedFile.parse(file.get("file")).sha256.hex()
+    except AttachmentError:
+        return None
+
+
+def _sniffed(head: bytes) -> str | None:
+    """Return what a file's first bytes say it is, whatever its sender calls it."""
+    try:
+        return puremagic.from_string(head, mime=True) or None
+    except (puremagic.PureError, ValueError):
+        return None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

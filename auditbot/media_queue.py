@@ -1,0 +1,286 @@
+"""Attachments that are to be fetched, in the database; what is known of a file is sealed."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from auditbot.encryption import SUFFIX
+from auditbot.pipeline.line import Record
+from auditbot.pipeline.other_records import CARRIED
+from auditbot.pipeline.seal import day_of
+from auditbot.pipeline.segment import DAY_MS
+from auditbot.storage.port import Found
+from common.config.secret import Secret
+from common.crypto.sealing import Sealer
+from common.database.pool import Connection, Database, Row
+
+_MINUTE = 60_000
+AGAIN_AFTER_MS = (
+    *(minutes * _MINUTE for minutes in (1, 5, 30)),
+    *(hours * 60 * _MINUTE for hours in (2, 12, 24)),
+)
+"""How long to wait before each further attempt; after the last one it is given up."""
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An attachment to fetch. ``carrier`` is of the record that carries it."""
+
+    stream: str
+    seq: int
+    name: str
+    attempts: int
+    day: int
+    """The UTC day on which that record was received, counted since the epoch."""
+    carrier: Json
+    file: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where attachments go at present: an open stream and the name of its place."""
+
+    stream: str
+    destination: str
+    endpoint_url: str | None
+    recipients: tuple[str, ...]
+    day: int | None = None
+    """The UTC day whose key it is encrypted to, in an erasable archive."""
+
+    @property
+    def place(self) -> str:
+        """Return what is the same wherever an attachment is stored once."""
+        how = "age" if self.recipients else "clear"
+        place = f"{how} {self.endpoint_url or ''} {self.destination}"
+        # One that another day speaks of too must not go with this one's key.
+        return place if self.day is None else f"{place} {self.stream} {self.day}"
+
+    @property
+    def suffix(self) -> str:
+        """Return how the keys of attachments end."""
+        day = "" if self.day is None else f"-{self.stream}-{day_of(self.day)}"
+        return f"{day}{SUFFIX}" if self.recipients else ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptObject:
+    """An attachment that is stored."""
+
+    id: str
+    key: str
+    clear_sha256: str
+    clear_bytes: int
+    mime: str | None
+    cipher_sha256: str | None = None
+
+
+class MediaQueue:
+    """The tables of attachments."""
+
+    def __init__(self, database: Database, pickle_key: Secret) -> None:
+        self.database = database
+        self._sealer = Sealer(pickle_key)
+        self._id_key = self._sealer.derived(b"steward: media ids")
+
+    async def add(
+        self,
+        connection: Connection,
+        items: Sequence[tuple[Record, str, Json]],
+        *,
+        now_ms: int,
+    ) -> None:
+        """Remember attachments, in the transaction that records the events that carry them."""
+        if items:
+            await connection.executemany(
+                "INSERT INTO audit_media (stream, seq, event_id, sealed, since_ms, due_ms)"
+                " VALUES ($1, $2, $3, $4, $5, $5)",
+                [
+                    (
+                        record.stream,
+                        record.seq,
+                        name,
+                        self._sealed(record, file),
+                        now_ms,
+                    )
+                    for record, name, file in items
+                ],
+            )
+
+    async def due(self, *, now_ms: int, limit: int) -> list[Wanted]:
+        """Return the attachments whose time has come, oldest first."""
+        rows = await self.database.fetch(
+            "SELECT stream, seq, event_id, sealed, attempts FROM audit_media"
+            " WHERE due_ms <= $1 ORDER BY due_ms, stream, seq LIMIT $2",
+            now_ms,
+            limit,
+        )
+        return [self._wanted(row) for row in rows]
+
+    async def next_due_ms(self) -> int | None:
+        """Return when the next attachment's time comes."""
+        found = await self.database.fetchval("SELECT min(due_ms) FROM audit_media")
+        return None if found is None else int(found)
+
+    async def put_off(self, wanted: Wanted, *, due_ms: int) -> None:
+        """Try an attachment again later."""
+        async with self.database.transaction() as connection:
+            await connection.execute(
+                "UPDATE audit_media SET attempts = attempts + 1, due_ms = $3"
+                " WHERE stream = $1 AND seq = $2",
+                wanted.stream,
+                wanted.seq,
+                due_ms,
+            )
+
+    async def target(self, *, now_ms: int) -> Target | None:
+        """Return where attachments go now, ``None`` if nothing is exported."""
+        row = await self.database.fetchrow(
+            "SELECT audit_stream.id, audit_stream.destination, audit_stream.endpoint_url,"
+            " recipients, erasable FROM audit_head JOIN audit_stream ON audit_stream.id = stream"
+        )
+        if row is None:
+            return None
+        recipients = tuple(filter(None, str(row["recipients"]).split("\n")))
+        day = now_ms // DAY_MS if row["erasable"] else None
+        return Target(row["id"], row["destination"], row["endpoint_url"], recipients, day)
+
+    async def known(self, target: Target, source: str) -> KeptObject | None:
+        """Return the attachment that a file of the homeserver was found to be, if it is stored."""
+        row = await self.database.fetchrow(
+            "SELECT audit_object.id, object_key, clear_sha256, clear_bytes, mime"
+            " FROM audit_media_source JOIN audit_object"
+            " ON audit_object.place = audit_media_source.place"
+            " AND audit_object.id = audit_media_source.id"
+            " WHERE audit_media_source.place = $1 AND source = $2 AND removed_ms IS NULL",
+            target.place,
+            source,
+        )
+        return None if row is None else _kept(row)
+
+    async def stored(
+        self, target: Target, object_id: str, connection: Connection | None = None
+    ) -> bool:
+        """Return whether an attachment is stored."""
+        found = await (connection or self.database).fetchval(
+            "SELECT 1 FROM audit_object WHERE place = $1 AND id = $2 AND removed_ms IS NULL",
+            target.place,
+            object_id,
+        )
+        return bool(found)
+
+    async def keep(
+        self,
+        connection: Connection,
+        target: Target,
+        kept: KeptObject,
+        found: Found,
+        *,
+        now_ms: int,
+    ) -> None:
+        """Remember an attachment that was stored."""
+        await connection.execute(
+            "INSERT INTO audit_object (place, id, object_key, version_id, sha256, stored_bytes,"
+            " clear_sha256, clear_bytes, mime, stream, stored_ms)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+            " ON CONFLICT (place, id) DO UPDATE SET version_id = excluded.version_id,"
+            " sha256 = excluded.sha256, stored_bytes = excluded.stored_bytes,"
+            " stream = excluded.stream, stored_ms = excluded.stored_ms, manifest = NULL,"
+            " removed_ms = NULL",
+            target.place,
+            kept.id,
+            kept.key,
+            found.version_id,
+            found.sha256,
+            found.size,
+            kept.clear_sha256,
+            kept.clear_bytes,
+            kept.mime,
+            target.stream,
+            now_ms,
+        )
+
+    async def name(
+        self, connection: Connection, target: Target, source: str, kept: KeptObject
+    ) -> None:
+        """Remember which attachment a file of the homeserver is."""
+        await connection.execute(
+            "INSERT INTO audit_media_source (place, source, id) VALUES ($1, $2, $3)"
+            " ON CONFLICT (place, source) DO UPDATE SET id = excluded.id",
+            target.place,
+            source,
+            kept.id,
+        )
+
+    async def mention(
+        self, connection: Connection, target: Target, key: str, wanted: Wanted, *, now_ms: int
+    ) -> None:
+        """Remember on which days records speak of an attachment: that of who carries it, and now."""
+        object_id = await connection.fetchval(
+            "SELECT id FROM audit_object WHERE place = $1 AND object_key = $2", target.place, key
+        )
+        if object_id is not None:
+            days = {(wanted.stream, wanted.day), (target.stream, now_ms // DAY_MS)}
+            await connection.executemany(
+                "INSERT INTO audit_object_day (place, id, stream, day) VALUES ($1, $2, $3, $4)"
+                " ON CONFLICT (place, id, stream, day) DO NOTHING",
+                [(target.place, object_id, stream, day) for stream, day in sorted(days)],
+            )
+
+    async def done(self, connection: Connection, wanted: Wanted) -> bool:
+        """Forget an attachment; return whether it was still wanted."""
+        found = await connection.fetchval(
+            "DELETE FROM audit_media WHERE stream = $1 AND seq = $2 RETURNING seq",
+            wanted.stream,
+            wanted.seq,
+        )
+        return found is not None
+
+    def id_of(self, sha256: str, target: Target) -> str:
+        """Return the name of an attachment.
+
+        In an encrypted archive whoever can list the bucket must not be able to ask whether it
+        holds a file that they know.
+        """
+        if not target.recipients:
+            return sha256
+        return hmac.new(self._id_key, bytes.fromhex(sha256), hashlib.sha256).hexdigest()
+
+    def _sealed(self, record: Record, file: Json) -> bytes:
+        carrier = {name: getattr(record, name) for name in CARRIED}
+        day = record.ts_received // DAY_MS
+        secret = json.dumps({"carrier": carrier, "day": day, "file": file}).encode()
+        return self._sealer.seal(secret, name=_name(record.stream, record.seq))
+
+    def _wanted(self, row: Row) -> Wanted:
+        stream, seq = str(row["stream"]), int(row["seq"])
+        secret = json.loads(self._sealer.open(bytes(row["sealed"]), name=_name(stream, seq)))
+        carrier = {**secret["carrier"], "stream": stream, "seq": seq}
+        return Wanted(
+            stream,
+            seq,
+            row["event_id"],
+            row["attempts"],
+            secret["day"],
+            carrier,
+            secret["file"],
+        )
+
+
+def source_of(file: Json) -> str:
+    """Return what tells a file of the homeserver from others, with the key it is read with."""
+    return hashlib.sha256(json.dumps(file, sort_keys=True).encode()).hexdigest()
+
+
+def _kept(row: Row) -> KeptObject:
+    return KeptObject(
+        row["id"], row["object_key"], row["clear_sha256"], row["clear_bytes"], row["mime"]
+    )
+
+
+def _name(stream: str, seq: int) -> str:
+    return f"attachment {stream} {seq}"

@@ -1,0 +1,1 @@
+"""What officers and operators do to the archive: destinations, retention, holds, keys."""

@@ -1,0 +1,214 @@
+"""``steward audit destination|retention|hold|key``: what operators type."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from auditbot.operations import destination, erasure, holds, keys, legal_holds, retention
+from auditbot.operations.desk import Desk, desk
+from common.config.environment import environment
+from common.config.load import has_settings, load
+from common.config.schema import Config
+from common.errors import ConfigError, PermanentError, UserError
+
+CONFIG_FILE = Path("config.yaml")
+
+MEANINGS = {
+    "destination": "show, set or clear where the archive goes, while Steward runs",
+    "retention": "delete what is older than the policy; a dry run unless --apply",
+    "erase": "destroy the keys of days, which nobody can read then; a dry run unless --apply",
+    "hold": "legal holds: what must not be deleted",
+    "key": "show the fingerprint of the signing key, or make a new key",
+}
+
+Act = Callable[[Desk, argparse.Namespace], Coroutine[None, None, str]]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Carry one of the operations out; return the exit status."""
+    arguments = _parser().parse_args(argv)
+    path = arguments.config or (CONFIG_FILE if CONFIG_FILE.exists() else None)
+    environ = environment()
+    if path is None and not has_settings(environ):
+        raise ConfigError("Which Steward? Name its configuration with --config.")
+    told = asyncio.run(_act(load(path, environ), arguments))
+    sys.stdout.write(f"{told}\n")
+    return 0
+
+
+async def _act(config: Config, arguments: argparse.Namespace) -> str:
+    act: Act = arguments.act
+    async with desk(config) as opened:
+        return await act(opened, arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="steward audit")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_destination(commands)
+    _add_retention(commands)
+    _add_erase(commands)
+    _add_hold(commands)
+    _add_key(commands)
+    return parser
+
+
+_Commands = argparse._SubParsersAction  # noqa: SLF001  # argparse has no public name for it
+
+
+def _add_destination(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    group = _group(commands, "destination")
+    _command(group, "show", "show where the archive goes", lambda at, _: destination.show(at))
+    one = _command(group, "set", "send the archive elsewhere from now on", _set)
+    one.add_argument("destination", help="file:///DIRECTORY or s3://BUCKET/PREFIX")
+    one.add_argument("--endpoint-url", metavar="URL", help="the address of the object store")
+    one.add_argument(
+        "--no-check", action="store_true", help="do not try first whether it can be used"
+    )
+    _command(group, "clear", "stop the export", lambda at, _: destination.clear(at))
+
+
+def _add_retention(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    one = _command(commands, "retention", MEANINGS["retention"], _retain)
+    one.add_argument(
+        "--keep-days",
+        type=_days,
+        metavar="N",
+        help="keep so many whole days (default: auditbot.keep_days)",
+    )
+    one.add_argument("--apply", action="store_true", help="delete what the dry run lists")
+
+
+def _add_erase(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    one = _command(commands, "erase", MEANINGS["erase"], _erase)
+    one.add_argument("--from", dest="start", type=_day, required=True, metavar="DAY")
+    one.add_argument("--to", dest="end", type=_day, metavar="DAY", help="the last one (UTC)")
+    one.add_argument("--reason", required=True, help="why; stays in the archive")
+    one.add_argument("--apply", action="store_true", help="destroy what the dry run lists")
+
+
+def _add_hold(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    group = _group(commands, "hold")
+    one = _command(group, "add", "hold something", _hold)
+    one.add_argument("--reason", required=True, help="why; stays in the archive")
+    one.add_argument("--room", action="append", default=[], metavar="ID", help="only this room")
+    one.add_argument("--user", action="append", default=[], metavar="ID", help="only this person")
+    one.add_argument("--from", dest="start", type=_moment, metavar="TIME", help="received since")
+    one.add_argument("--to", dest="end", type=_moment, metavar="TIME", help="received before")
+    _command(group, "list", "show what is held", lambda at, _: holds.show(at))
+    one = _command(group, "remove", "release a hold; deletes nothing", _release)
+    one.add_argument("id", help="as “list” shows it")
+    one.add_argument("--reason", required=True, help="why; stays in the archive")
+    _command(group, "apply", "set and lift the bucket's own legal holds now", _apply)
+
+
+def _add_key(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    group = _group(commands, "key")
+    _command(group, "show", "show the fingerprint", lambda at, _: keys.show(at))
+    _command(
+        group, "rotate", "make a new key that the old one signs", lambda at, _: keys.rotate(at)
+    )
+
+
+def _group(
+    commands: "_Commands[argparse.ArgumentParser]", name: str
+) -> "_Commands[argparse.ArgumentParser]":
+    meaning = MEANINGS[name]
+    parser = commands.add_parser(name, help=meaning, description=f"{meaning.capitalize()}.")
+    return parser.add_subparsers(required=True, metavar="ACTION")
+
+
+def _command(
+    commands: "_Commands[argparse.ArgumentParser]", name: str, meaning: str, act: Act
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=meaning, description=f"{meaning.capitalize()}.")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="Steward's configuration")
+    parser.set_defaults(act=act)
+    return parser
+
+
+async def _set(at: Desk, arguments: argparse.Namespace) -> str:
+    if not arguments.destination.startswith(("file:", "s3:")):
+        raise UserError("A destination is like file:///DIRECTORY or s3://BUCKET/PREFIX.")
+    return await destination.change(
+        at, arguments.destination, arguments.endpoint_url, check=not arguments.no_check
+    )
+
+
+async def _retain(at: Desk, arguments: argparse.Namespace) -> str:
+    keep_days = arguments.keep_days or at.config.auditbot.keep_days
+    if keep_days is None:
+        raise UserError("How long is the archive kept? Set auditbot.keep_days or add --keep-days.")
+    left = await retention.carry_out(at) if arguments.apply else ""
+    found = await retention.survey(at, keep_days=keep_days)
+    if not arguments.apply:
+        return f"{found.text()}\nNothing was deleted: this was a dry run. --apply deletes it."
+    told = await retention.apply(at, found, keep_days=keep_days)
+    return f"{found.text()}\n{told if found.free or found.media else left}"
+
+
+async def _erase(at: Desk, arguments: argparse.Namespace) -> str:
+    left = await erasure.carry_out(at) if arguments.apply else ""
+    last = arguments.start if arguments.end is None else arguments.end
+    if last < arguments.start:
+        raise UserError("The last day is before the first one.")
+    found = await erasure.survey(at, first_day=arguments.start, last_day=last)
+    if not arguments.apply:
+        return f"{found.text()}\nNothing was destroyed: this was a dry run. --apply destroys them."
+    told = await erasure.apply(at, found, reason=arguments.reason)
+    return f"{found.text()}\n{told}" if found.days else left
+
+
+async def _hold(at: Desk, arguments: argparse.Namespace) -> str:
+    told = await holds.add(
+        at,
+        reason=arguments.reason,
+        rooms=arguments.room,
+        users=arguments.user,
+        from_ms=arguments.start,
+        to_ms=arguments.end,
+    )
+    return await _with_bucket(at, told)
+
+
+async def _release(at: Desk, arguments: argparse.Namespace) -> str:
+    return await _with_bucket(at, await holds.remove(at, arguments.id, reason=arguments.reason))
+
+
+async def _apply(at: Desk, _: argparse.Namespace) -> str:
+    done = await legal_holds.settle(at, actor=at.actor)
+    if done.trouble is not None:
+        raise PermanentError(done.text)
+    return done.text or "Nothing was to be set or lifted."
+
+
+async def _with_bucket(at: Desk, told: str) -> str:
+    done = await legal_holds.settle(at, actor=at.actor)
+    return f"{told}\n{done.text}" if done.text else told
+
+
+def _days(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError("write a whole number of days, 1 or more")
+    return int(text)
+
+
+def _day(text: str) -> int:
+    try:
+        return (date.fromisoformat(text) - date(1970, 1, 1)).days
+    except ValueError:
+        message = f"“{text}” is no day; write {date(2026, 3, 1)}."
+        raise argparse.ArgumentTypeError(message) from None
+
+
+def _moment(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        message = f"“{text}” is no time; write {date(2026, 3, 1)} or 2026-03-01T14:00."
+        raise argparse.ArgumentTypeError(message) from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1000)

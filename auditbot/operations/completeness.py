@@ -1,0 +1,153 @@
+"""A signed statement a day: what was recorded on it, what of that is missing, and why.
+
+Made once the UTC day is over and all of it is sealed; under one key a day, so that whatever is
+repeated, there is one.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from auditbot import manifest_facts as facts
+from auditbot.lines import waiting
+from auditbot.observed import gap_action
+from auditbot.operations.completeness_page import page_of
+from auditbot.operations.desk import Desk, day_text
+from auditbot.pipeline.segment import DAY_MS
+from common.database.pool import Connection, Row
+
+_PATIENCE_MS = 6 * 3_600_000
+"""How long after a day's end its last records may take to be sealed."""
+_UNREAD = "undecryptable"
+_MEDIA = frozenset(
+    [
+        "stored",
+        "duplicate",
+        "too_large",
+        "missing",
+        "hash_mismatch",
+        "forbidden",
+        "gave_up",
+    ]
+)
+
+
+async def state_day(desk: Desk, day: int) -> bool:
+    """Write a day's statement down and store it; return ``False`` if it is too early.
+
+    Args:
+        desk: the tools of the act
+        day: a UTC day that is over, counted since the epoch
+
+    Raises:
+        TransientError: the store is away; what was written down is stored at the next call.
+        PermanentError: the store refuses it.
+    """
+    key = f"reports/dt={day_text(day)}/completeness.json"
+    if not await desk.database.fetchval("SELECT stream FROM audit_head WHERE id = 1"):
+        return True  # nothing is exported now: no manifest would list it
+    place = await desk.newest_place()
+    async with desk.database.transaction() as connection:
+        waiting = await _waiting(connection, day)
+        if waiting and desk.clock.now_ms() < (day + 1) * DAY_MS + _PATIENCE_MS:
+            return False
+        is_made = await connection.fetchval(
+            "SELECT 1 FROM audit_statement WHERE object_key = $1", f"{desk.root}{key}"
+        )
+        content = await _content(connection, day)
+        if content is not None and not is_made:
+            document = {
+                "type": "steward.completeness",
+                "day": day_text(day),
+                "created_ms": desk.clock.now_ms(),
+                "not_sealed": waiting,
+                **content,
+                **await _watched(connection, day),
+                **await facts.open_counts(connection),
+                "rooms": await facts.rooms(connection),
+            }
+            await desk.state(connection, place, key, document, page=page_of)
+    for place, statement in await desk.unpublished("reports/"):
+        async with desk.store(place) as store:
+            await desk.publish(store, statement)
+    return True
+
+
+async def _content(connection: Connection, day: int) -> dict[str, Any] | None:
+    """Return what the day's segments hold, ``None`` if there are none."""
+    rows = await connection.fetch(
+        "SELECT stream, counts, outcomes FROM audit_segment"
+        " WHERE day = $1 AND counts IS NOT NULL ORDER BY stream, first_seq",
+        day,
+    )
+    if not rows:
+        return None
+    outcomes = _summed(rows, "outcomes")
+    unread = {
+        name.partition(" ")[2] or "unknown": count
+        for name, count in outcomes.items()
+        if name.partition(" ")[0] == _UNREAD
+    }
+    return {
+        "streams": sorted({str(row["stream"]) for row in rows}),
+        "segments": len(rows),
+        "counts": dict(_summed(rows, "counts")),
+        "clear": outcomes["clear"],
+        "decrypted": outcomes["decrypted"],
+        "undecryptable": unread,
+        "read_later": outcomes["read_later"],
+        "media": {name: count for name, count in outcomes.items() if name in _MEDIA},
+    }
+
+
+async def _watched(connection: Connection, day: int) -> dict[str, Any]:
+    """Return what the comparisons with the homeserver found on a day, and which gaps are open."""
+    row = await connection.fetchrow(
+        "SELECT count(*) AS rooms, coalesce(sum(events), 0) AS events,"
+        " coalesce(sum(missing), 0) AS missing, count(trouble) AS not_read"
+        " FROM audit_sample WHERE day = $1",
+        day,
+    )
+    sampled = ("rooms", "events", "missing", "not_read")
+    gaps = await connection.fetch("SELECT name FROM audit_gap WHERE closed_ms IS NULL")
+    waiting = await connection.fetch(
+        "SELECT found_by, count(*) AS events FROM audit_missing WHERE asked = 0 GROUP BY found_by"
+    )
+    return {
+        "sampled": {name: int(row[name]) if row is not None else 0 for name in sampled},
+        "awaited": {str(one["found_by"]): int(one["events"]) for one in waiting},
+        "gaps": dict(Counter(gap_action(str(one["name"])) for one in gaps)),
+    }
+
+
+def _summed(rows: Sequence[Row], column: str) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for row in rows:
+        found.update(json.loads(row[column]))
+    return found
+
+
+async def _waiting(connection: Connection, day: int) -> int:
+    """Return how many of a day's records are in no built segment yet."""
+    rows = await connection.fetch(
+        "SELECT stream, first_seq, first_ms, written_ms, sizes FROM audit_lines"
+        " WHERE last_ms >= $1 AND first_ms < $2",
+        day * DAY_MS,
+        (day + 1) * DAY_MS,
+    )
+    if not rows:
+        return 0
+    # The first lines of a row may be in a segment that was built, and the rest of it not yet.
+    built = {
+        str(row["stream"]): int(row["last_seq"])
+        for row in await connection.fetch(
+            "SELECT stream, max(last_seq) AS last_seq FROM audit_segment WHERE state <> 'cut'"
+            " GROUP BY stream"
+        )
+    }
+    return sum(
+        line.day == day and line.seq > built.get(row["stream"], -1)
+        for row in rows
+        for line in waiting(row)
+    )

@@ -1,0 +1,47 @@
+"""What a destination is seen to do, for the manifests to say."""
+
+import hashlib
+import secrets
+from contextlib import suppress
+
+from auditbot.manifests import Probed
+from auditbot.storage.errors import ObjectExistsError
+from auditbot.storage.port import ArchiveStore
+from common.errors import PermanentError
+
+
+async def probe_stream(store: ArchiveStore, *, now_ms: int) -> Probed:
+    """Try out what the archive stands on, with tiny objects of its own.
+
+    Raises:
+        TransientError: the store is away.
+        PermanentError: it is not usable; the sentence says what to mend.
+    """
+    abilities = await store.abilities()
+    key = f"v1/probe-{secrets.token_hex(8)}"
+    body, other = b"Steward was here.\n", b"Steward was here again.\n"
+    await store.put(key, body, hashlib.sha256(body).hexdigest(), locked=False)
+    try:
+        intact = await store.get(key) == body
+        create_only = await _refuses(store, key, other)
+    finally:
+        # Where nobody may delete, which is a good way to keep an archive, it stays.
+        with suppress(PermanentError):
+            await store.delete(key)
+    return Probed(
+        abilities,
+        conditional_create=create_only,
+        checksum=intact,
+        probed_ms=now_ms,
+        clock_offset_ms=store.clock_offset_ms,
+    )
+
+
+async def _refuses(store: ArchiveStore, key: str, other: bytes) -> bool:
+    try:
+        await store.put(key, other, hashlib.sha256(other).hexdigest(), locked=False)
+    except ObjectExistsError:
+        return True
+    except PermanentError:
+        return False
+    return False

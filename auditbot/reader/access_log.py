@@ -1,0 +1,95 @@
+"""Who searched, looked and took away what: a file that only grows.
+
+Each line names the one before it by its hash, so that nothing can be taken out or changed in the
+middle unnoticed.
+"""
+
+import fcntl
+import getpass
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from auditbot.reader.memory import private_directory
+from common.clock import Clock
+from common.errors import PermanentError
+
+_TAIL_BYTES = 64 * 1024
+_FIRST = "0" * 64
+_LONGEST = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class AccessLog:
+    """The log of one machine's user."""
+
+    path: Path
+    clock: Clock
+
+    def write(self, what: str, **detail: object) -> None:
+        """Append that something was done; it is on disk when this returns.
+
+        Raises:
+            PermanentError: it cannot be written, so what was asked for must not be shown.
+        """
+        try:
+            private_directory(self.path.parent)
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            with os.fdopen(handle, "r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                last = _last_line(file.fileno())
+                entry: dict[str, Any] = {
+                    "time_ms": self.clock.now_ms(),
+                    "user": _user(),
+                    "what": what,
+                    **{name: _short(value) for name, value in detail.items()},
+                    "previous": hashlib.sha256(last).hexdigest() if last else _FIRST,
+                }
+                file.seek(0, os.SEEK_END)
+                file.write(json.dumps(entry).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise PermanentError(
+                f"The access log “{self.path}” cannot be written ({error.strerror}), so nothing "
+                "is shown: make room, or give the file to this user."
+            ) from error
+
+    def entries(self) -> Iterator[tuple[dict[str, Any], bool]]:
+        """Yield the entries, each with whether it follows the one before it unchanged."""
+        previous = _FIRST
+        try:
+            with self.path.open("rb") as file:
+                for line in file:
+                    body = line.removesuffix(b"\n")
+                    try:
+                        entry = json.loads(body)
+                    except ValueError:
+                        entry = {}
+                    known = entry if isinstance(entry, dict) else {}
+                    yield known, known.get("previous") == previous
+                    previous = hashlib.sha256(body).hexdigest()
+        except FileNotFoundError:
+            return
+
+
+def _last_line(handle: int) -> bytes:
+    size = os.fstat(handle).st_size
+    begin = max(size - _TAIL_BYTES, 0)
+    tail = os.pread(handle, size - begin, begin)
+    return tail.removesuffix(b"\n").rpartition(b"\n")[2]
+
+
+def _short(value: object) -> object:
+    return value[:_LONGEST] if isinstance(value, str) else value
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"

@@ -1,0 +1,1 @@
+"""What compliance officers type: one module for each subject."""

@@ -1,0 +1,216 @@
+"""The options that the commands share, and the opening of an archive."""
+
+import argparse
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from auditbot.reader.memory import Memory
+from auditbot.reader.open_sealed import read_identities
+from auditbot.reader.read import Period
+from auditbot.storage.reading import DirectoryPlace, Place
+from common.config.environment import environment
+from common.config.load import has_settings, load
+from common.config.schema import S3
+from common.errors import ConfigError
+
+CONFIG_FILE = Path("config.yaml")
+HOME = Path("~/.steward-audit")
+_FINGERPRINT_DIGITS = 64
+
+Act = Callable[[argparse.Namespace], Coroutine[Any, Any, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Which archive is meant, opened."""
+
+    destination: str
+    place: Place
+    home: Path
+    identities: tuple[str, ...]
+
+    @property
+    def memory(self) -> Memory:
+        """Return what this machine remembers."""
+        return Memory(self.home / "memory.json")
+
+    @property
+    def cache(self) -> Path:
+        """Return where this archive's objects and index are kept on this machine."""
+        return self.home / "archives" / sha256(self.destination.encode()).hexdigest()[:16]
+
+
+@asynccontextmanager
+async def open_archive(arguments: argparse.Namespace) -> AsyncIterator[Archive]:
+    """Open the archive that the options name.
+
+    Raises:
+        ConfigError: it is not clear which one is meant.
+    """
+    destination, s3 = which(arguments.destination, arguments.config)
+    place = open_place(destination, s3)
+    identity: Path | None = getattr(arguments, "identity", None)
+    try:
+        yield Archive(
+            destination,
+            place,
+            arguments.home.expanduser(),
+            read_identities(identity) if identity else (),
+        )
+    finally:
+        await place.close()
+
+
+def open_place(destination: str, s3: S3) -> Place:
+    """Return where an archive is kept; nothing is reached yet.
+
+    Raises:
+        ConfigError: the destination is no place.
+    """
+    scheme, _, rest = destination.partition(":")
+    if scheme == "file" and rest.strip("/"):
+        return DirectoryPlace(Path(rest.removeprefix("//")).absolute())
+    if scheme == "s3":
+        bucket, _, prefix = rest.removeprefix("//").partition("/")
+        if rest.startswith("//") and bucket:
+            # The S3 library takes a second to load: not for whoever reads a directory.
+            from auditbot.storage.s3_place import S3Place  # noqa: PLC0415  # only for a bucket
+
+            return S3Place(bucket, prefix, s3)
+    raise ConfigError(
+        "auditbot.destination must be like file:archive, file:///absolute/directory or "
+        "s3://bucket/prefix."
+    )
+
+
+def which(destination: str | None, config: Path | None) -> tuple[str, S3]:
+    """Return which archive is meant and how its bucket is reached.
+
+    Raises:
+        ConfigError: neither a configuration nor a destination says it.
+    """
+    path = config or (CONFIG_FILE if CONFIG_FILE.exists() else None)
+    environ = environment()
+    if path is None and not has_settings(environ):
+        if destination is not None:
+            return destination, S3()
+        raise ConfigError(
+            "Which archive? Name a configuration with --config, or the place with --destination."
+        )
+    settings = load(path, environ).auditbot
+    place = destination or settings.destination
+    if place is None:
+        raise ConfigError("auditbot.destination is not set: name the archive with --destination.")
+    return place, settings.s3
+
+
+def period_of(arguments: argparse.Namespace) -> Period:
+    """Return the span of time that --from and --to give, in the zone of --zone."""
+    zone: tzinfo = getattr(arguments, "zone", None) or UTC
+    start: str | None = arguments.start
+    end: str | None = arguments.end
+    return Period(
+        None if start is None else _moment(start, zone), None if end is None else _end(end, zone)
+    )
+
+
+def add_place_options(command: argparse.ArgumentParser) -> None:
+    """Add which archive is meant."""
+    command.add_argument(
+        "--destination", metavar="URL", help="file:DIRECTORY or s3://BUCKET/PREFIX"
+    )
+    command.add_argument("--config", type=Path, metavar="FILE", help="Steward's configuration")
+    command.add_argument(
+        "--home",
+        type=Path,
+        default=HOME,
+        metavar="DIRECTORY",
+        help=f"where this machine keeps what it knows of archives (default {HOME})",
+    )
+
+
+def add_archive_options(command: argparse.ArgumentParser) -> None:
+    """Add which archive is meant, and with which key it is opened."""
+    add_place_options(command)
+    command.add_argument(
+        "--identity", type=Path, metavar="FILE", help="age identity, for an encrypted archive"
+    )
+
+
+def add_period_options(command: argparse.ArgumentParser, what: str = "received") -> None:
+    """Add a span of time."""
+    command.add_argument(
+        "--from",
+        dest="start",
+        type=_is_moment,
+        metavar="TIME",
+        help=f"{what} at or after: 2026-03-01 or 2026-03-01T14:00",
+    )
+    command.add_argument(
+        "--to",
+        dest="end",
+        type=_is_moment,
+        metavar="TIME",
+        help=f"{what} before this time, or up to the end of this day",
+    )
+
+
+def add_zone_option(command: argparse.ArgumentParser) -> None:
+    """Add the time zone in which times are shown and meant."""
+    command.add_argument(
+        "--zone",
+        type=_zone,
+        default=UTC,
+        metavar="NAME",
+        help="time zone for what is shown and typed, such as Europe/Berlin (default UTC)",
+    )
+
+
+def fingerprint(text: str) -> str:
+    """Return a fingerprint as it is compared; people group its digits.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    digits = "".join(text.split()).replace(":", "").replace("-", "").lower()
+    if len(digits) != _FINGERPRINT_DIGITS or set(digits) - set("0123456789abcdef"):
+        message = f"“{text}” is no fingerprint: it has {_FINGERPRINT_DIGITS} hexadecimal digits."
+        raise argparse.ArgumentTypeError(message)
+    return digits
+
+
+def _zone(name: str) -> tzinfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        message = f"“{name}” is no time zone; write one such as Europe/Berlin or UTC."
+        raise argparse.ArgumentTypeError(message) from None
+
+
+def _is_moment(text: str) -> str:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        message = f"“{text}” is no time; write 2026-03-01 or 2026-03-01T14:00."
+        raise argparse.ArgumentTypeError(message) from None
+    return text
+
+
+def _moment(text: str, zone: tzinfo) -> int:
+    moment = datetime.fromisoformat(text)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+    return int(moment.timestamp() * 1000)
+
+
+def _end(text: str, zone: tzinfo) -> int:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        return _moment(text, zone)
+    return _moment((day + timedelta(days=1)).isoformat(), zone)

@@ -1,0 +1,305 @@
+"""``steward audit report``, ``sql`` and ``log``: what is missing, any question, who looked."""
+
+import argparse
+import csv
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+
+from auditbot.reader.commands.library import Open, access_log, add_library_options, open_library
+from auditbot.reader.commands.options import (
+    add_archive_options,
+    add_period_options,
+    add_zone_option,
+    open_archive,
+    period_of,
+)
+from auditbot.reader.commands.transcripts import results_of, summed
+from auditbot.reader.documents import Completeness
+from auditbot.reader.index.coverage import count_coverage
+from auditbot.reader.index.library import Library, detail_of
+from auditbot.reader.index.schema import KINDS
+from auditbot.reader.index.sql import ask
+from auditbot.reader.read import Period
+from auditbot.reader.render.sheets import guarded
+from auditbot.reader.render.words import MEDIA, act, one_line, why
+from auditbot.reader.stated import count_day, differences
+from auditbot.reader.times import moment
+from common.clock import SystemClock
+
+_DAY_MS = 86_400_000
+_SHOWN = 50
+_AGREED = 2
+"""Lines about a day that is as it was stated."""
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add these commands to the parser."""
+    command = commands.add_parser(
+        "report",
+        help="what is missing: of the last week, or any time",
+        description="Verify all signatures and tell what is missing: what could not be read by "
+        "cause, attachments, gaps, rooms without the bot; and what was done to the export.",
+    )
+    command.set_defaults(act=_report)
+    command.add_argument("--days", type=int, default=7, metavar="N", help="default 7")
+    command.add_argument(
+        "--verify", choices=["all", "signatures", "no"], default="signatures", help="how far"
+    )
+    add_period_options(command)
+    add_zone_option(command)
+    add_library_options(command)
+    command = commands.add_parser(
+        "sql",
+        help="ask anything in SQL",
+        description="Ask DuckDB; the table is “records”, with all fields of the schema.",
+    )
+    command.set_defaults(act=_sql)
+    command.add_argument("question", metavar="SELECT …")
+    command.add_argument("--format", choices=["csv", "jsonl"], default="csv")
+    add_library_options(command)
+    command = commands.add_parser("log", help="who searched, looked and exported")
+    command.set_defaults(act=_log)
+    add_zone_option(command)
+    add_archive_options(command)
+
+
+@dataclass
+class _Missing:
+    """What of a time did not get into the archive, and what was done to the export."""
+
+    media: Counter[str] = field(default_factory=Counter)
+    gaps: list[str] = field(default_factory=list)
+    acts: list[str] = field(default_factory=list)
+
+
+async def _report(arguments: argparse.Namespace) -> int:
+    period = period_of(arguments)
+    if period.start_ms is None and period.end_ms is None:
+        period = Period(SystemClock().now_ms() - arguments.days * _DAY_MS, None)
+    async with open_library(arguments) as opened:
+        results = await results_of(opened, arguments.verify)
+        words, _, is_wrong = summed(opened, results)
+        opened.log.write("report", archive=opened.archive.destination)
+        for line in _lines(opened, period, words, arguments):
+            sys.stdout.write(f"{line}\n")
+        days = [day for result in results or () for day in result.days]
+        differing = 0
+        for day in _within(days, period):
+            lines = [_stated(day), *_compared(opened, day)]
+            differing += len(lines) > _AGREED
+            sys.stdout.writelines(f"{line}\n" for line in lines)
+        if differing:
+            sys.stdout.write(
+                f"{differing:,} days are not as Steward stated them: the lines above say in what.\n"
+            )
+        sys.stdout.flush()
+    return 1 if is_wrong or differing else 0
+
+
+def _lines(
+    opened: Open, period: Period, words: str, arguments: argparse.Namespace
+) -> Iterator[str]:
+    library = opened.library
+    coverage = count_coverage(library, period)
+    missing = _missing(library, period, arguments)
+    start = moment(period.start_ms, arguments.zone) if period.start_ms else "the beginning"
+    end = moment(period.end_ms, arguments.zone) if period.end_ms else "now"
+    yield f"{one_line(opened.archive.destination)}, {start} to {end} ({arguments.zone})"
+    yield words
+    yield ""
+    yield f"Events in clear       {coverage.clear:,}"
+    yield f"Encrypted             {coverage.total.all:,}"
+    yield f"    read at once      {coverage.total.at_once:,}"
+    yield f"    read later        {coverage.total.later:,}"
+    yield f"    not read          {coverage.total.unread:,}"
+    for reason, count in coverage.total.why.most_common():
+        yield f"        {count:,}: {why(reason)}"
+    silent = [
+        f"{one_line(sender)} {one_line(device)} ({tally.all})"
+        for (sender, device), tally in coverage.devices.items()
+        if tally.all and tally.unread == tally.all
+    ]
+    yield f"Devices never read    {', '.join(silent[:_SHOWN]) or 'none'}"
+    lost = ", ".join(f"{count} {MEDIA.get(name, name)}" for name, count in missing.media.items())
+    yield f"Attachments missing   {lost or 'none'}"
+    yield f"Known gaps            {len(missing.gaps)}"
+    yield from (f"    {line}" for line in missing.gaps[:_SHOWN])
+    yield f"Rooms without the bot {len(coverage.not_covered)}"
+    for room in coverage.not_covered[:_SHOWN]:
+        yield f"    {one_line(room['room_id'])}: {one_line(room['reason'])}"
+    yield f"Done to the export    {len(missing.acts)}"
+    yield from (f"    {line}" for line in missing.acts[:_SHOWN])
+
+
+def _within(days: list[Completeness], period: Period) -> Iterator[Completeness]:
+    """Yield the statements of the days that are whole or in part in a period."""
+    for day in days:
+        try:
+            of = date.fromisoformat(day.day)
+        except ValueError:
+            continue
+        if period.meets(of, of):
+            yield day
+
+
+def _compared(opened: Open, day: Completeness) -> Iterator[str]:
+    """Yield in what a statement differs from what the archive holds, or that it does not."""
+    library = opened.library
+    counted = count_day(library, day.server_name, day.day)
+    elsewhere = [stream for stream in day.streams if not library.manifests(stream)]
+    if elsewhere:
+        yield f"    not counted again: stream {one_line(elsewhere[0])} is kept elsewhere"
+        return
+    if counted.not_indexed:
+        yield (
+            f"    not counted again: {counted.not_indexed:,} of its {counted.segments:,} segments "
+            "were deleted or erased on purpose"
+        )
+        return
+    if counted.segments < day.segments and opened.synced is not None and opened.synced.faults:
+        yield (
+            f"    not counted again: of its {day.segments:,} segments only {counted.segments:,} "
+            "can be read here"
+        )
+        return
+    found = list(differences(day, counted))
+    if not found:
+        yield f"    counted again: the same, {sum(counted.counts.values()):,} records"
+        return
+    if day.not_sealed:
+        yield f"    {day.not_sealed:,} records of it were not stored when it was stated"
+    for one in found:
+        yield (
+            f"    DIFFERS in {one_line(one.what.replace('_', ' '))}: stated {one.stated:,}, "
+            f"counted {one.counted:,}"
+        )
+
+
+def _stated(day: Completeness) -> str:
+    """Return what the writer said of a day."""
+    unread = ", ".join(f"{count:,}: {why(name)}" for name, count in day.undecryptable.items())
+    lost = ", ".join(
+        f"{count:,} {MEDIA.get(name, one_line(name))}"
+        for name, count in day.media.items()
+        if name not in {"stored", "duplicate"}
+    )
+    return (
+        f"Stated of {day.day}  {day.counts.get('event', 0):,} events: {day.clear:,} in clear, "
+        f"{day.decrypted:,} decrypted, {sum(day.undecryptable.values()):,} not"
+        f"{f' ({unread})' if unread else ''}; {day.read_later:,} read later; attachments "
+        f"missing: {lost or 'none'}; open: {day.undecryptable_open:,} unread, "
+        f"{day.gaps_open:,} gaps, {day.media_open:,} attachments; "
+        f"{day.rooms.covered:,} rooms, {day.rooms.not_covered_count:,} without the bot"
+        f"{f'; {day.not_sealed:,} RECORDS NOT STORED THEN' if day.not_sealed else ''}"
+        f"{_sampled(day)}"
+    )
+
+
+def _sampled(day: Completeness) -> str:
+    """Return what comparing with the homeserver found on a day."""
+    if day.sampled is None:
+        return ""
+    unread = f" ({day.sampled.not_read:,} could not be)" if day.sampled.not_read else ""
+    awaited = sum(day.awaited.values())
+    return (
+        f"; compared with the homeserver: {day.sampled.rooms:,} rooms{unread}, "
+        f"{day.sampled.events:,} events, {day.sampled.missing:,} missing"
+        f"{f'; {awaited:,} known of and awaited' if awaited else ''}"
+    )
+
+
+def _missing(library: Library, period: Period, arguments: argparse.Namespace) -> _Missing:
+    found = _Missing()
+    states: dict[object, str] = {}
+    closed = _closed(library)
+    kinds = [KINDS.index(kind) for kind in ("media", "gap", "control")]
+    rows = library.connection.execute(
+        "SELECT id FROM record WHERE kind IN (?, ?, ?) AND received_ms >= ? AND received_ms < ?"
+        " ORDER BY id",
+        [
+            *kinds,
+            period.start_ms if period.start_ms is not None else -(2**63),
+            period.end_ms if period.end_ms is not None else 2**63 - 1,
+        ],
+    ).fetchall()
+    for stored in library.stored(row[0] for row in rows):
+        record = stored.record
+        when = moment(record.get("ts_received"), arguments.zone)
+        match record.get("kind"):
+            case "media":
+                states[record.get("of_seq")] = str(record.get("media_status"))
+            case "gap":
+                place = (str(record.get("stream")), record.get("seq"))
+                end = f", closed {closed[place]}" if place in closed else ""
+                found.gaps.append(
+                    f"{when} {one_line(record.get('room_id') or '')} {act(record)}{end}"
+                )
+            case _:
+                found.acts.append(f"{when} {one_line(act(record))}")
+    found.media.update(
+        state for state in states.values() if state not in {"stored", "duplicate", "pending"}
+    )
+    return found
+
+
+def _closed(library: Library) -> dict[tuple[str, object], str]:
+    """Return which gaps were closed, by stream and number, and when."""
+    rows = library.connection.execute(
+        "SELECT id FROM record WHERE kind = ? ORDER BY id", [KINDS.index("gap_closed")]
+    ).fetchall()
+    found: dict[tuple[str, object], str] = {}
+    for stored in library.stored(row[0] for row in rows):
+        record = stored.record
+        stream = str(detail_of(record).get("of_stream") or record.get("stream"))
+        found[stream, record.get("of_seq")] = f"{moment(record.get('ts_received'))} UTC"
+    return found
+
+
+async def _sql(arguments: argparse.Namespace) -> int:
+    async with open_library(arguments) as opened:
+        opened.log.write("sql", archive=opened.archive.destination, query=arguments.question)
+        answer = ask(opened.library, arguments.question)
+        writer = csv.writer(sys.stdout)
+        if arguments.format == "csv":
+            writer.writerow(answer.columns)
+        for row in answer.rows:
+            if arguments.format == "csv":
+                writer.writerow([guarded(_visible(value)) for value in row])
+            else:
+                line = dict(zip(answer.columns, row, strict=True))
+                sys.stdout.write(json.dumps(line, default=str) + "\n")
+        sys.stdout.flush()
+    return 0
+
+
+def _visible(value: object) -> object:
+    # A terminal would obey what somebody hid in a text.
+    return one_line(value) if isinstance(value, str) and sys.stdout.isatty() else value
+
+
+async def _log(arguments: argparse.Namespace) -> int:
+    is_whole = True
+    async with open_archive(arguments) as archive:
+        for entry, follows in access_log(archive).entries():
+            is_whole &= follows
+            detail = ", ".join(
+                f"{one_line(name)}: {one_line(value)}"
+                for name, value in entry.items()
+                if name not in {"time_ms", "user", "what", "previous"}
+            )
+            when = moment(entry.get("time_ms"), arguments.zone)
+            mark = "" if follows else "DOES NOT FOLLOW  "
+            sys.stdout.write(
+                f"{when} {mark}{one_line(entry.get('user'))} {one_line(entry.get('what'))}: "
+                f"{detail}\n"
+            )
+    sys.stdout.write(
+        "The log is unbroken.\n"
+        if is_whole
+        else "THE LOG IS BROKEN: something was taken out or changed.\n"
+    )
+    return 0 if is_whole else 1

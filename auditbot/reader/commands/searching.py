@@ -1,0 +1,185 @@
+"""``steward audit sync``, ``search``, ``rooms`` and ``people``."""
+
+import argparse
+import itertools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from auditbot.reader.commands.library import Open, add_library_options, open_library, reach
+from auditbot.reader.commands.options import add_period_options, add_zone_option, period_of
+from auditbot.reader.conversation import Message, load
+from auditbot.reader.index.library import Library
+from auditbot.reader.index.query import Query, people, rooms, search
+from auditbot.reader.memory import write_private
+from auditbot.reader.render.rows import table
+from auditbot.reader.render.sheets import write_csv, write_jsonl, write_parquet
+from auditbot.reader.render.words import one_line
+from auditbot.reader.times import moment
+from common.errors import ConfigError
+
+_CHUNK = 200
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add these commands to the parser."""
+    command = commands.add_parser(
+        "sync",
+        help="bring the index on this machine up to date",
+        description="Fetch what is new in the archive, compare it with its signatures and "
+        "hashes, and index it. The other commands do this by themselves.",
+    )
+    command.set_defaults(act=_sync)
+    add_library_options(command)
+    command = commands.add_parser(
+        "search",
+        help="find messages",
+        description="Find messages by words, people, rooms and time; each is shown with its "
+        "edits, deletion and reactions.",
+    )
+    command.set_defaults(act=_search)
+    command.add_argument(
+        "text", nargs="*", help="words, “in quotation marks” together, begin* for a beginning"
+    )
+    add_query_options(command)
+    command.add_argument("--limit", type=int, metavar="N", help="at most so many messages")
+    command.add_argument("--newest", action="store_true", help="the newest first")
+    command.add_argument(
+        "--format",
+        choices=["table", "jsonl", "csv", "parquet"],
+        default="table",
+        help="how to write them (default table)",
+    )
+    command.add_argument("--output", type=Path, metavar="FILE", help="write them to a file")
+    add_library_options(command)
+    for name, act, what in (("rooms", _rooms, "rooms"), ("people", _people, "senders")):
+        command = commands.add_parser(name, help=f"list the {what} of the archive")
+        command.set_defaults(act=act)
+        command.add_argument("part", nargs="?", default="", help="a part of a name or ID")
+        add_library_options(command)
+
+
+def add_query_options(command: argparse.ArgumentParser) -> None:
+    """Add what is wanted."""
+    for name, what in (
+        ("person", "a sender's ID, or a part of the name; may be given again"),
+        ("room", "a room's ID, address, or a part of its name; may be given again"),
+        ("type", "an event type such as m.room.message; may be given again"),
+    ):
+        command.add_argument(
+            f"--{name}", action="append", default=[], metavar=name.upper(), help=what
+        )
+    command.add_argument(
+        "--undecryptable", action="store_true", help="only what could not be read at once"
+    )
+    add_period_options(command, "received or sent")
+    add_zone_option(command)
+
+
+def query_of(arguments: argparse.Namespace) -> Query:
+    """Return what the options ask for."""
+    return Query(
+        people=tuple(arguments.person),
+        rooms=tuple(arguments.room),
+        types=tuple(arguments.type),
+        period=period_of(arguments),
+        text=" ".join(getattr(arguments, "text", None) or []),
+        undecryptable=arguments.undecryptable,
+    )
+
+
+def messages_of(library: Library, roots: list[int]) -> Iterator[Message]:
+    """Yield the messages of these roots, a few in memory at a time."""
+    source = iter(roots)
+    while some := list(itertools.islice(source, _CHUNK)):
+        yield from load(library, some)
+
+
+async def _sync(arguments: argparse.Namespace) -> int:
+    arguments.no_sync = False
+    async with open_library(arguments) as opened:
+        done = opened.synced
+        if done is None:
+            return 1
+        sys.stdout.write(
+            f"{done.segments:,} segments with {done.records:,} records are new; the index reaches "
+            f"{reach(opened.library)}.\n"
+        )
+        if done.removed:
+            sys.stdout.write(f"{done.removed:,} segments were deleted on purpose.\n")
+    return 1 if done.faults else 0
+
+
+async def _search(arguments: argparse.Namespace) -> int:
+    query = query_of(arguments)
+    async with open_library(arguments) as opened:
+        roots = search(opened.library, query, limit=arguments.limit, newest_first=arguments.newest)
+        opened.log.write(
+            "search",
+            archive=opened.archive.destination,
+            query=query.as_words(),
+            found=len(roots),
+            format=arguments.format,
+        )
+        _write(opened, roots, arguments)
+        sys.stderr.write(f"{len(roots):,} messages. The index reaches {reach(opened.library)}.\n")
+        faults = opened.synced.faults if opened.synced else []
+    return 1 if faults else 0
+
+
+def _write(opened: Open, roots: list[int], arguments: argparse.Namespace) -> None:
+    messages = messages_of(opened.library, roots)
+    output: Path | None = arguments.output
+    if arguments.format == "parquet":
+        if output is None:
+            raise ConfigError("A Parquet file needs a name: give it with --output.")
+        write_private(output, b"")
+        write_parquet(messages, output, arguments.zone)
+        return
+    if output is None:
+        _print(messages, arguments)
+        return
+    write_private(output, b"")
+    with output.open("w", encoding="utf-8", newline="", errors="replace") as file:
+        match arguments.format:
+            case "csv":
+                write_csv(messages, file, arguments.zone)
+            case "jsonl":
+                write_jsonl(messages, file, arguments.zone)
+            case _:
+                file.writelines(f"{line}\n" for line in table(messages, arguments.zone))
+
+
+def _print(messages: Iterator[Message], arguments: argparse.Namespace) -> None:
+    match arguments.format:
+        case "csv":
+            write_csv(messages, sys.stdout, arguments.zone)
+        case "jsonl":
+            write_jsonl(messages, sys.stdout, arguments.zone)
+        case _:
+            for line in table(messages, arguments.zone):
+                sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+async def _rooms(arguments: argparse.Namespace) -> int:
+    async with open_library(arguments) as opened:
+        for room in rooms(opened.library, arguments.part):
+            label = f" “{one_line(room.label)}”" if room.label else ""
+            alias = f" {one_line(room.alias)}" if room.alias else ""
+            sys.stdout.write(
+                f"{one_line(room.name)}{alias}{label}: {room.events:,} events, "
+                f"{moment(room.first_ms)} to {moment(room.last_ms)} UTC\n"
+            )
+    return 0
+
+
+async def _people(arguments: argparse.Namespace) -> int:
+    async with open_library(arguments) as opened:
+        for person in people(opened.library, arguments.part):
+            label = f" “{one_line(person.label)}”" if person.label else ""
+            sys.stdout.write(
+                f"{one_line(person.name)}{label}: {person.events:,} events, "
+                f"{moment(person.first_ms)} to {moment(person.last_ms)} UTC\n"
+            )
+    return 0

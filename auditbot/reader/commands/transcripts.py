@@ -1,0 +1,156 @@
+"""``steward audit transcript``: a conversation as a document that stands by itself."""
+
+import argparse
+import getpass
+import sys
+from pathlib import Path
+
+from auditbot.reader.commands.library import Open, add_library_options, open_library
+from auditbot.reader.commands.options import add_period_options, add_zone_option, period_of
+from auditbot.reader.memory import write_private
+from auditbot.reader.render.sheets import write_csv, write_jsonl
+from auditbot.reader.transcript.build import Request, Transcript, build
+from auditbot.reader.transcript.eml import write_eml
+from auditbot.reader.transcript.html import write_html
+from auditbot.reader.transcript.pdf import write_pdf
+from auditbot.reader.transcript.rsmf import write_rsmf
+from auditbot.reader.transcript.subject import find_subject
+from auditbot.reader.verify.findings import Severity
+from auditbot.reader.verify.options import Options, Verified
+from auditbot.reader.verify.report import verdict
+from auditbot.reader.verify.run import verify
+from common.clock import SystemClock
+from common.errors import PermanentError
+
+FORMATS = ("html", "pdf", "csv", "jsonl", "eml", "rsmf")
+NOT_VERIFIED = "Not verified as a whole; the records shown were."
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add this command to the parser."""
+    command = commands.add_parser(
+        "transcript",
+        help="make a document of a conversation",
+        description="Write all of a room, or all that a person wrote, as a document: originals, "
+        "edits, deletions, reactions, attachments, who could read it, and where it comes from.",
+    )
+    command.set_defaults(act=_transcript)
+    command.add_argument("subject", metavar="ROOM|PERSON", help="an ID, or a part of a name")
+    add_period_options(command, "received or sent")
+    add_zone_option(command)
+    command.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="html",
+        help="default html; eml and rsmf write a folder with a file for each room and day",
+    )
+    command.add_argument("--output", type=Path, metavar="FILE", help="where to write it")
+    command.add_argument("--case", default="", metavar="NAME", help="the case's name, to print")
+    command.add_argument(
+        "--context",
+        type=float,
+        default=0,
+        metavar="HOURS",
+        help="of a person's rooms, show so much before and after each message",
+    )
+    command.add_argument(
+        "--verify",
+        choices=["all", "signatures", "no"],
+        default="signatures",
+        help="verify the archive first: everything, or all signatures (default)",
+    )
+    add_library_options(command)
+
+
+async def _transcript(arguments: argparse.Namespace) -> int:
+    async with open_library(arguments) as opened:
+        subject = find_subject(opened.library, arguments.subject)
+        words, fingerprints, is_wrong = await verified(opened, arguments.verify)
+        request = Request(
+            archive=opened.archive.destination,
+            subject=subject,
+            period=period_of(arguments),
+            zone=arguments.zone,
+            zone_name=str(arguments.zone),
+            made_ms=SystemClock().now_ms(),
+            made_by=getpass.getuser(),
+            verdict=words,
+            fingerprints=fingerprints,
+            faults=tuple(opened.synced.faults) if opened.synced else (),
+            context_hours=arguments.context,
+            case=arguments.case,
+        )
+        place = None if arguments.no_sync else opened.archive.place
+        transcript = await build(opened.library, place, request)
+        output = arguments.output or Path(f"transcript.{arguments.format}")
+        opened.log.write(
+            "transcript",
+            archive=opened.archive.destination,
+            subject=subject.name,
+            start_ms=request.period.start_ms,
+            end_ms=request.period.end_ms,
+            found=len(transcript.messages),
+            output=str(output),
+        )
+        write(transcript, arguments.format, output)
+    facts = transcript.facts
+    sys.stderr.write(
+        f"{output}: {facts['messages']:,} messages of {facts['title']}. {words}\n"
+        + "".join(f"    missing: {sentence}\n" for sentence in facts["missing"])
+    )
+    return 1 if is_wrong else 0
+
+
+def write(transcript: Transcript, form: str, output: Path) -> None:
+    """Write a transcript in a format.
+
+    Raises:
+        PermanentError: it cannot be written.
+    """
+    try:
+        match form:
+            case "html":
+                write_html(transcript, output)
+            case "pdf":
+                write_pdf(transcript, output)
+            case "eml":
+                write_eml(transcript, output)
+            case "rsmf":
+                write_rsmf(transcript, output)
+            case _:
+                write_private(output, b"")
+                with output.open("w", encoding="utf-8", newline="", errors="replace") as file:
+                    writer = write_csv if form == "csv" else write_jsonl
+                    writer(transcript.messages, file, transcript.request.zone)
+    except OSError as error:
+        raise PermanentError(f"“{output}” cannot be written: {error.strerror}.") from error
+
+
+async def verified(opened: Open, how: str) -> tuple[str, tuple[str, ...], bool]:
+    """Verify the archive as far as wanted; return the verdict, the keys, whether it is wrong."""
+    return summed(opened, await results_of(opened, how))
+
+
+async def results_of(opened: Open, how: str) -> list[Verified] | None:
+    """Verify the archive as far as wanted, ``None`` if not at all."""
+    archive = opened.archive
+    if how == "no" or opened.synced is None:
+        return None
+    options = Options(
+        now_ms=SystemClock().now_ms(),
+        destination=archive.destination,
+        sample=None if how == "all" else 0,
+        identities=archive.identities,
+    )
+    return await verify(archive.place, options, archive.memory)
+
+
+def summed(opened: Open, results: list[Verified] | None) -> tuple[str, tuple[str, ...], bool]:
+    """Return the verdict, the keys, whether anything is wrong."""
+    if results is None:
+        known = opened.synced.fingerprints if opened.synced else {}
+        return NOT_VERIFIED, tuple(key for keys in known.values() for key in keys), False
+    words = " ".join(dict.fromkeys(verdict(result) for result in results))
+    fingerprints = tuple(key for result in results for key in result.fingerprints)
+    is_wrong = any(result.findings.counted[Severity.WRONG] for result in results)
+    return words or NOT_VERIFIED, fingerprints, is_wrong

@@ -1,0 +1,214 @@
+"""Records → messages as people saw them and as they were: originals, edits, deletions, reactions.
+
+The promise kept: nothing is shown without what became of it, and nothing that somebody changed
+hides what was there before.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from auditbot.reader.index.build import event_key
+from auditbot.reader.index.library import Library, Stored
+
+Json = dict[str, Any]
+
+_NO_MESSAGE = frozenset({"m.room.redaction", "m.reaction"})
+
+
+@dataclass(frozen=True)
+class Reaction:
+    """A reaction, and its deletion if it was taken back."""
+
+    stored: Stored
+    taken_back: Stored | None = None
+
+    @property
+    def key(self) -> str:
+        """Return what was reacted with."""
+        return str(self.stored.record.get("reaction_key") or "?")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A later version of a message."""
+
+    stored: Stored
+    late: Stored | None = None
+    deleted: Stored | None = None
+
+    @property
+    def said(self) -> Json:
+        """Return the record that holds the text, which may have been read later."""
+        return (self.late or self.stored).record
+
+    @property
+    def is_valid(self) -> bool:
+        """Return whether the author made it; clients ignore one by somebody else."""
+        return self.stored.record.get("edit_valid") is not False
+
+
+@dataclass
+class Message:
+    """All that belongs to one event. ``first`` is ``None`` if the event itself is not archived."""
+
+    root: int
+    first: Stored | None = None
+    late: Stored | None = None
+    edits: list[Edit] = field(default_factory=list)
+    deletions: list[Stored] = field(default_factory=list)
+    reactions: list[Reaction] = field(default_factory=list)
+    media: list[Stored] = field(default_factory=list)
+    others: list[Stored] = field(default_factory=list)
+
+    @cached_property
+    def record(self) -> Json:
+        """Return the record of the event, or what is there of it."""
+        for stored in (self.first, *self.others, *self.deletions):
+            if stored is not None:
+                return stored.record
+        edits = [edit.stored.record for edit in self.edits]
+        reactions = [reaction.stored.record for reaction in self.reactions]
+        return (edits + reactions + [{}])[0]
+
+    @property
+    def said(self) -> Json:
+        """Return the record that holds the text, which may have been read later."""
+        return self.late.record if self.late is not None else self.record
+
+    @property
+    def is_readable(self) -> bool:
+        """Return whether the event could be read, at once or later."""
+        return self.late is not None or self.record.get("enc_status") != "undecryptable"
+
+    @property
+    def is_deleted(self) -> bool:
+        """Return whether somebody deleted it, before or after it was archived."""
+        return bool(self.deletions) or self.record.get("content_state") == "arrived_redacted"
+
+    @property
+    def is_state(self) -> bool:
+        """Return whether it is no message but says something of the room."""
+        return self.record.get("state_key") is not None
+
+    @property
+    def text(self) -> str | None:
+        """Return the original text."""
+        body = self.said.get("body")
+        return None if body is None else str(body)
+
+    @property
+    def latest_text(self) -> str | None:
+        """Return the text after the author's edits, as clients show it."""
+        for edit in reversed(self.edits):
+            if edit.is_valid and edit.deleted is None and edit.said.get("body") is not None:
+                return edit_text(edit.said)
+        return self.text
+
+    @property
+    def time_ms(self) -> int:
+        """Return when it was received, by which messages are ordered."""
+        received = self.record.get("ts_received")
+        return received if isinstance(received, int) else 0
+
+    @property
+    def records(self) -> list[Stored]:
+        """Return every record that it is made of, in the order of the archive."""
+        found = [self.first, self.late, *self.media, *self.deletions, *self.others]
+        for edit in self.edits:
+            found += [edit.stored, edit.late, edit.deleted]
+        for reaction in self.reactions:
+            found += [reaction.stored, reaction.taken_back]
+        there = {stored.id: stored for stored in found if stored is not None}
+        return [there[id_] for id_ in sorted(there)]
+
+
+def edit_text(record: Json) -> str:
+    """Return what an edit makes of a message: its new content, not the fallback around it."""
+    try:
+        event = json.loads(record.get("event_json") or "{}")
+        body = event["content"]["m.new_content"]["body"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return str(record.get("body") or "").removeprefix("* ")
+    return str(body)
+
+
+def load(library: Library, roots: Sequence[int]) -> list[Message]:
+    """Return the messages of these roots, in their order; a negative one is a single record."""
+    parts = _parts(library, [root for root in roots if root >= 0])
+    inner = [
+        event_key(str(stored.record.get("event_id")))
+        for group in parts.values()
+        for stored in group
+        if stored.record.get("edit_of") or stored.record.get("event_type") == "m.reaction"
+    ]
+    below = _parts(library, inner)
+    messages = []
+    for root in roots:
+        if root >= 0:
+            messages.append(_message(root, parts.get(root, []), below))
+        else:
+            messages.append(Message(root, others=list(library.stored([-root]))))
+    return messages
+
+
+def _parts(library: Library, roots: Sequence[int]) -> dict[int, list[Stored]]:
+    pairs = library.by_roots(roots)
+    groups: dict[int, list[Stored]] = defaultdict(list)
+    for (root, _), stored in zip(pairs, library.stored(id_ for _, id_ in pairs), strict=True):
+        groups[root].append(stored)
+    return groups
+
+
+def _message(root: int, group: Iterable[Stored], below: dict[int, list[Stored]]) -> Message:
+    message = Message(root)
+    later: dict[int, Stored] = {}
+    edits: list[tuple[int, Stored]] = []
+    for stored in group:
+        own = event_key(str(stored.record.get("event_id")))
+        match _part(stored.record, is_own=own == root):
+            case "original":
+                message.first = message.first or stored
+            case "decryption":
+                later.setdefault(own, stored)
+            case "edit":
+                edits.append((own, stored))
+            case "reaction":
+                message.reactions.append(Reaction(stored, _deletion(below.get(own, []))))
+            case "media":
+                message.media.append(stored)
+            case "deletion":
+                message.deletions.append(stored)
+            case _:
+                message.others.append(stored)
+    message.late = later.get(root)
+    message.edits = [
+        Edit(stored, later.get(own), _deletion(below.get(own, []))) for own, stored in edits
+    ]
+    return message
+
+
+def _part(record: Json, *, is_own: bool) -> str:
+    """Return what a record is to the message that it belongs to."""
+    kind = record.get("kind")
+    if kind != "event":
+        return str(kind) if kind in {"decryption", "media"} else "other"
+    if record.get("redacts") is not None:
+        return "deletion"
+    if is_own:
+        return "original"
+    if record.get("edit_of") is not None:
+        return "edit"
+    return "reaction" if record.get("event_type") == "m.reaction" else "other"
+
+
+def _deletion(below: Iterable[Stored]) -> Stored | None:
+    return next((item for item in below if item.record.get("redacts")), None)
+
+
+def is_act(record: Json) -> bool:
+    """Return whether a record is of something done rather than said."""
+    return record.get("state_key") is not None or record.get("event_type") in _NO_MESSAGE

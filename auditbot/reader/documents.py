@@ -1,0 +1,237 @@
+"""The signed documents of an archive: bytes → typed values; pure.
+
+Unknown members are ignored, as the format asks; a member of another type is a fault.
+"""
+
+from typing import Any
+
+import msgspec
+
+LARGEST_DOCUMENT_BYTES = 64 * 2**20
+
+
+class ListedFile(msgspec.Struct, frozen=True):
+    """An object that a manifest vouches for."""
+
+    key: str
+    size: int
+    sha256: str
+    version_id: str | None = None
+
+
+class ListedSegment(msgspec.Struct, frozen=True):
+    """A segment that a manifest vouches for; ``hashes`` is its compact range, in hex."""
+
+    key: str
+    size: int
+    sha256: str
+    raw_size: int
+    first_seq: int
+    last_seq: int
+    records: int
+    first_ms: int
+    last_ms: int
+    counts: dict[str, int]
+    hashes: tuple[str, ...]
+    version_id: str | None = None
+
+
+class Named(msgspec.Struct, frozen=True):
+    """A document by its key and the hash of its bytes."""
+
+    key: str
+    sha256: str
+
+
+class Tree(msgspec.Struct, frozen=True):
+    """A tree head."""
+
+    size: int
+    root: str
+
+
+class PreviousStream(msgspec.Struct, frozen=True):
+    """The stream before this one."""
+
+    stream: str
+    stopped_ms: int
+    destination: str | None = None
+    final_manifest: int | None = None
+    final_sha256: str | None = None
+
+
+class Closed(msgspec.Struct, frozen=True):
+    """Why a stream ended."""
+
+    reason: str
+    next_stream: str | None = None
+    next_destination: str | None = None
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """A stream so far."""
+
+    records: int
+    objects: int
+    bytes: int
+    counts: dict[str, int]
+
+
+class NotCovered(msgspec.Struct, frozen=True):
+    """A room that the archive does not hold."""
+
+    room_id: str
+    reason: str
+    since_ms: int | None = None
+
+
+class Rooms(msgspec.Struct, frozen=True):
+    """How many rooms are archived, and which are not."""
+
+    covered: int = 0
+    not_covered: tuple[NotCovered, ...] = ()
+    not_covered_count: int = 0
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """A manifest."""
+
+    v: int
+    type: str
+    server_name: str
+    stream: str
+    number: int
+    created_ms: int
+    from_ms: int
+    interval_ms: int
+    tree: Tree
+    checkpoint: Named
+    key_id: str
+    totals: Totals
+    process_started_ms: int = 0
+    previous: Named | None = None
+    previous_stream: PreviousStream | None = None
+    closed: Closed | None = None
+    objects: tuple[ListedSegment, ...] = ()
+    media: tuple[ListedFile, ...] = ()
+    statements: tuple[ListedFile, ...] = ()
+    day_keys: tuple[ListedFile, ...] = ()
+    stamps: tuple[ListedFile, ...] = ()
+    undecryptable_open: int = 0
+    gaps_open: int = 0
+    media_open: int = 0
+    rooms: Rooms = Rooms()
+    receipts: bool = False
+    storage: dict[str, Any] = {}
+    encryption: dict[str, Any] | None = None
+    software: dict[str, Any] = {}
+
+
+class RemovedSegment(msgspec.Struct, frozen=True):
+    """A segment that was deleted on purpose."""
+
+    key: str
+    sha256: str
+    size: int
+    stream: str
+    first_seq: int
+    last_seq: int
+    version_id: str | None = None
+
+
+class Removal(msgspec.Struct, frozen=True):
+    """What was deleted on purpose, by whom and why."""
+
+    v: int
+    type: str
+    id: str
+    server_name: str
+    created_ms: int
+    actor: str
+    reason: str
+    key_id: str
+    objects: tuple[RemovedSegment, ...] = ()
+    media: tuple[ListedFile, ...] = ()
+
+
+class Erasure(msgspec.Struct, frozen=True):
+    """Which keys of days were destroyed on purpose."""
+
+    v: int
+    type: str
+    id: str
+    server_name: str
+    created_ms: int
+    actor: str
+    reason: str
+    key_id: str
+    day_keys: tuple[ListedFile, ...] = ()
+
+
+class Sampled(msgspec.Struct, frozen=True):
+    """What the writer's daily comparison of rooms with the homeserver found."""
+
+    rooms: int = 0
+    events: int = 0
+    missing: int = 0
+    not_read: int = 0
+
+
+class Completeness(msgspec.Struct, frozen=True):
+    """What the writer said of a day: how its records turned out, and what was open then."""
+
+    v: int
+    type: str
+    server_name: str
+    created_ms: int
+    day: str
+    key_id: str
+    counts: dict[str, int]
+    page: ListedFile | None = None
+    streams: tuple[str, ...] = ()
+    segments: int = 0
+    clear: int = 0
+    decrypted: int = 0
+    undecryptable: dict[str, int] = {}
+    read_later: int = 0
+    media: dict[str, int] = {}
+    not_sealed: int = 0
+    sampled: Sampled | None = None
+    awaited: dict[str, int] = {}
+    gaps: dict[str, int] = {}
+    undecryptable_open: int = 0
+    gaps_open: int = 0
+    media_open: int = 0
+    rooms: Rooms = Rooms()
+
+
+class Rotation(msgspec.Struct, frozen=True):
+    """An old key vouches for a new one."""
+
+    v: int
+    type: str
+    server_name: str
+    created_ms: int
+    old_key_id: str
+    new_key_id: str
+    new_public_key: str
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """What every signed statement holds."""
+
+    v: int
+    type: str
+    created_ms: int
+    server_name: str
+    key_id: str = ""
+    old_key_id: str = ""
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The hint to the newest manifest."""
+
+    stream: str
+    number: int
+    manifest: str
+    manifest_sha256: str

@@ -1,0 +1,290 @@
+#!/usr/bin/env python3
+"""Check a hand-over from an archive: are these the records that were archived?
+
+    python3 verify.py [--key FINGERPRINT] [FOLDER]
+
+Needs Python 3.8 or newer and nothing else: no network, no package. It reads the files beside it
+and proves of each record that it is in the Merkle tree (RFC 6962, section 2.1) whose root was
+signed (Ed25519, RFC 8032) by the archive's key. Exit status: 0 all is right, 1 something is wrong.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import os
+import re
+import sys
+
+# --- Ed25519 (RFC 8032, section 5.1), verification only -------------------------------------
+
+P = 2**255 - 19
+L = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, P - 2, P) % P
+ROOT_OF_MINUS_ONE = pow(2, (P - 1) // 4, P)
+
+
+def _recover_x(y, sign):
+    if y >= P:
+        return None
+    square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
+    if square == 0:
+        return None if sign else 0
+    x = pow(square, (P + 3) // 8, P)
+    if (x * x - square) % P:
+        x = x * ROOT_OF_MINUS_ONE % P
+    if (x * x - square) % P:
+        return None
+    return P - x if x & 1 != sign else x
+
+
+def _point(data):
+    """Return a point in extended coordinates, None if the bytes are none."""
+    if len(data) != 32:
+        return None
+    number = int.from_bytes(data, "little")
+    y = number & (1 << 255) - 1
+    x = _recover_x(y, number >> 255)
+    return None if x is None else (x, y, 1, x * y % P)
+
+
+def _add(one, other):
+    a = (one[1] - one[0]) * (other[1] - other[0]) % P
+    b = (one[1] + one[0]) * (other[1] + other[0]) % P
+    c = 2 * one[3] * other[3] * D % P
+    d = 2 * one[2] * other[2] % P
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return (e * f % P, g * h % P, f * g % P, e * h % P)
+
+
+def _times(number, point):
+    total = (0, 1, 1, 0)
+    while number:
+        if number & 1:
+            total = _add(total, point)
+        point = _add(point, point)
+        number >>= 1
+    return total
+
+
+def _same(one, other):
+    return (one[0] * other[2] - other[0] * one[2]) % P == 0 and (
+        one[1] * other[2] - other[1] * one[2]
+    ) % P == 0
+
+
+_BASE_Y = 4 * pow(5, P - 2, P) % P
+BASE = (_recover_x(_BASE_Y, 0), _BASE_Y, 1, _recover_x(_BASE_Y, 0) * _BASE_Y % P)
+
+
+def is_signed(public_key, message, signature):
+    """Return whether 64 bytes are the Ed25519 signature of a message by a key of 32 bytes."""
+    if len(signature) != 64:
+        return False
+    key, start = _point(public_key), _point(signature[:32])
+    number = int.from_bytes(signature[32:], "little")
+    if key is None or start is None or number >= L:
+        return False
+    digest = hashlib.sha512(signature[:32] + public_key + message).digest()
+    challenge = int.from_bytes(digest, "little") % L
+    return _same(_times(number, BASE), _add(start, _times(challenge, key)))
+
+
+# --- Merkle tree (RFC 6962, section 2.1; RFC 9162, section 2.1.3.2) ---------------------------
+
+
+def leaf_hash(line):
+    return hashlib.sha256(b"\x00" + line).digest()
+
+
+def root_of_path(leaf, index, size, path):
+    """Return the root to which a leaf's path leads, None if no such path can be."""
+    if not 0 <= index < size:
+        return None
+    number, last, node = index, size - 1, leaf
+    for sibling in path:
+        if last == 0:
+            return None
+        if number & 1 or number == last:
+            node = hashlib.sha256(b"\x01" + sibling + node).digest()
+            while not number & 1 and number:
+                number >>= 1
+                last >>= 1
+        else:
+            node = hashlib.sha256(b"\x01" + node + sibling).digest()
+        number >>= 1
+        last >>= 1
+    return node if last == 0 else None
+
+
+# --- Checkpoints (c2sp.org/signed-note, c2sp.org/tlog-checkpoint) -----------------------------
+
+
+class Wrong(Exception):
+    """Something is not what it should be; the words say what."""
+
+
+def read_checkpoint(body, keys):
+    """Return origin, size and root of a checkpoint that one of the keys signed."""
+    text, separator, below = body.partition(b"\n\n")
+    if not separator:
+        raise Wrong("a checkpoint has no signature")
+    text += b"\n"
+    lines = text.decode("utf-8").split("\n")
+    origin, size, root = lines[0], int(lines[1]), base64.b64decode(lines[2])
+    for line in below.decode("utf-8").splitlines():
+        name, _, encoded = line[2:].rpartition(" ")
+        if not line.startswith("\u2014 ") or name != origin:
+            continue
+        signature = base64.b64decode(encoded)
+        for key in keys:
+            hint = hashlib.sha256(origin.encode() + b"\n\x01" + key).digest()[:4]
+            if signature[:4] == hint and is_signed(key, text, signature[4:]):
+                return origin, size, root
+    raise Wrong("the checkpoint of %s is not signed by a key that counts" % plain(origin))
+
+
+# --- The hand-over ------------------------------------------------------------------------------
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}(/[A-Za-z0-9][A-Za-z0-9._-]{0,120})?")
+
+
+def plain(text):
+    """Return text that no terminal obeys."""
+    return ascii(str(text))[1:-1][:500]
+
+
+class Handover:
+    """The files of a hand-over."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def read(self, name):
+        if not _NAME.fullmatch(name):
+            raise Wrong("“%s” is no name of a file in here" % plain(name))
+        path = os.path.join(self.folder, *name.split("/"))
+        if os.path.islink(path) or not os.path.isfile(path):
+            raise Wrong("the file %s is missing" % name)
+        with open(path, "rb") as file:
+            return file.read()
+
+    def json(self, name):
+        return json.loads(self.read(name).decode("utf-8"))
+
+
+def trusted_keys(handover, fingerprint):
+    """Return the keys that count: the one that is trusted, and those it vouches for."""
+    document = handover.json("keys.json")
+    first = base64.b64decode(document["public_key"])
+    found = hashlib.sha256(first).hexdigest()
+    if fingerprint and found != fingerprint:
+        raise Wrong("the archive's key is %s, not the one that you trust" % found)
+    keys = {found[:16]: first}
+    for rotation in document["rotations"]:
+        body = base64.b64decode(rotation["document"])
+        stated = json.loads(body.decode("utf-8"))
+        old = keys.get(stated["old_key_id"])
+        if old is None or not is_signed(old, body, base64.b64decode(rotation["signature"])):
+            raise Wrong("a key rotation is not signed by the key before it")
+        new = base64.b64decode(stated["new_public_key"])
+        if hashlib.sha256(new).hexdigest()[:16] != stated["new_key_id"]:
+            raise Wrong("a key rotation names another key than it holds")
+        keys[stated["new_key_id"]] = new
+    return found, list(keys.values())
+
+
+def check_files(handover):
+    """Check that the files are those that were handed over; return how many."""
+    listed = handover.json("files.json")
+    for name, digest in sorted(listed.items()):
+        if hashlib.sha256(handover.read(name)).hexdigest() != digest:
+            raise Wrong("the file %s was changed" % plain(name))
+    for base, folders, names in os.walk(handover.folder):
+        inner = os.path.relpath(base, handover.folder)
+        for name in names:
+            full = name if inner == "." else inner.replace(os.sep, "/") + "/" + name
+            if full != "files.json" and full not in listed and "__pycache__" not in full:
+                raise Wrong("the file %s does not belong here" % plain(full))
+        folders.sort()
+    return len(listed)
+
+
+def check_records(handover, keys):
+    """Check each record's proof; return the records."""
+    proofs = handover.json("proofs.json")
+    trees = {}
+    for stream, name in proofs["checkpoints"].items():
+        origin, size, root = read_checkpoint(handover.read(name), keys)
+        if origin.rpartition("/")[2] != stream:
+            raise Wrong("the checkpoint of stream %s is of another one" % plain(stream))
+        trees[stream] = (origin, size, root)
+    lines = handover.read("records.jsonl").split(b"\n")
+    if lines.pop() != b"" or len(lines) != len(proofs["records"]):
+        raise Wrong("there are not as many records as proofs")
+    records = []
+    for line, proof in zip(lines, proofs["records"]):
+        stream, seq = proof["stream"], proof["seq"]
+        if stream not in trees:
+            raise Wrong("record %s has no checkpoint" % plain(seq))
+        origin, size, root = trees[stream]
+        path = [bytes.fromhex(node) for node in proof["path"]]
+        if root_of_path(leaf_hash(line), seq, size, path) != root:
+            raise Wrong(
+                "record %s of stream %s is not the archived one" % (plain(seq), plain(stream))
+            )
+        record = json.loads(line.decode("utf-8"))
+        if record["seq"] != seq or record["stream"] != stream:
+            raise Wrong("record %s says that it is another one" % plain(seq))
+        if origin != "%s/steward/%s" % (record["server_name"], stream):
+            raise Wrong("record %s is of another server than its checkpoint" % plain(seq))
+        records.append(record)
+    return records
+
+
+def check_media(handover, records):
+    """Check the attachments against the hashes in the records; return how many."""
+    known = {record.get("media_sha256") for record in records} - {None}
+    count = 0
+    for name in handover.json("files.json"):
+        if name.startswith("media/"):
+            digest = hashlib.sha256(handover.read(name)).hexdigest()
+            if digest not in known:
+                raise Wrong("no record speaks of the attachment %s" % plain(name))
+            count += 1
+    return count
+
+
+def main(words=None):
+    parser = argparse.ArgumentParser(description="Check a hand-over from an archive.")
+    parser.add_argument("folder", nargs="?", default=os.path.dirname(os.path.abspath(__file__)))
+    parser.add_argument(
+        "--key", default="", help="the fingerprint that the archive's operator told you"
+    )
+    options = parser.parse_args(words)
+    fingerprint = re.sub(r"[\s:-]", "", options.key).lower()
+    handover = Handover(options.folder)
+    try:
+        files = check_files(handover)
+        found, keys = trusted_keys(handover, fingerprint)
+        records = check_records(handover, keys)
+        media = check_media(handover, records)
+    except Wrong as error:
+        print("WRONG: %s." % error)
+        return 1
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+        print("WRONG: a file is not of the form that it must have (%s)." % plain(error))
+        return 1
+    print(
+        "RIGHT: %d records, each as it was archived; %d attachments; %d files."
+        % (len(records), media, files)
+    )
+    print("Signing key: %s" % " ".join(found[start : start + 4] for start in range(0, 64, 4)))
+    if not fingerprint:
+        print("Compare this fingerprint with the one that the archive's operator told you by")
+        print("another way than this hand-over, or run: verify.py --key FINGERPRINT")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,338 @@
+"""A segment's lines → rows of the index, in one transaction."""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from auditbot.reader.documents import ListedSegment
+from auditbot.reader.index.schema import KINDS, STATUSES
+from auditbot.reader.index.words import indexed
+from auditbot.reader.said import formatted_text, other_text
+from auditbot.reader.tree import GrowingRange, leaf_hash
+from auditbot.reader.unpack import DamagedArchiveError, Line, placed_lines
+
+_BATCH = 5000
+_INT64 = 2**63
+_KIND = {kind: number for number, kind in enumerate(KINDS)}
+_STATUS = {status: number for number, status in enumerate(STATUSES)}
+
+
+class _Record(msgspec.Struct):
+    """The fields that a record is found by."""
+
+    kind: str
+    stream: str
+    seq: int
+    ts_received: int
+    ts_origin: int | None = None
+    of_seq: int | None = None
+    room_id: str | None = None
+    room_name: str | None = None
+    room_alias: str | None = None
+    is_direct: bool | None = None
+    encrypted: bool | None = None
+    event_id: str | None = None
+    event_type: str | None = None
+    state_key: str | None = None
+    sender: str | None = None
+    sender_name: str | None = None
+    body: str | None = None
+    media_name: str | None = None
+    rel_type: str | None = None
+    rel_event_id: str | None = None
+    edit_of: str | None = None
+    redacts: str | None = None
+    audience_id: str | None = None
+    enc_status: str | None = None
+    enc_error: str | None = None
+    enc_device_id: str | None = None
+    event_json: str | None = None
+    detail_json: str | None = None
+
+
+def event_key(event_id: str) -> int:
+    """Return the 63 bits by which the index knows an event."""
+    digest = hashlib.blake2b(event_id.encode("utf-8", "replace"), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1
+
+
+@dataclass
+class _About:
+    """What a segment says of a room or a person."""
+
+    label: str | None = None
+    alias: str | None = None
+    is_direct: bool | None = None
+    encrypted: bool | None = None
+    first_ms: int = 0
+    last_ms: int = 0
+    events: int = 0
+
+    def see(self, moment_ms: int) -> None:
+        self.first_ms = min(self.first_ms or moment_ms, moment_ms)
+        self.last_ms = max(self.last_ms, moment_ms)
+        self.events += 1
+
+
+@dataclass
+class Builder:
+    """Adds segments to an index. Nothing of one is kept if it is not what its manifest says."""
+
+    connection: sqlite3.Connection
+    _names: dict[str, int] = field(default_factory=dict)
+    _rooms: dict[int, _About] = field(default_factory=dict)
+    _people: dict[int, _About] = field(default_factory=dict)
+    _rows: list[tuple[object, ...]] = field(default_factory=list)
+    _words: list[tuple[int, str]] = field(default_factory=list)
+    _first_seq: int = 0
+    _roots: list[int | None] = field(default_factory=list)
+    """The roots of the records of this segment so far."""
+    _decoder: msgspec.json.Decoder[_Record] = field(
+        default_factory=lambda: msgspec.json.Decoder(_Record)
+    )
+
+    def add(self, listed: ListedSegment, stream: str, manifest: str, clear: bytes) -> int:
+        """Add a segment; return how many records it has.
+
+        Raises:
+            DamagedArchiveError: its lines do not give the hashes that the manifest holds.
+        """
+        try:
+            with self.connection:
+                return self._add(listed, stream, manifest, clear)
+        except BaseException:
+            # What was learnt in a transaction that failed is not in the file.
+            self._names.clear()
+            self._rooms.clear()
+            self._people.clear()
+            raise
+
+    def _add(self, listed: ListedSegment, stream: str, manifest: str, clear: bytes) -> int:
+        object_id, first_id = self._object(listed, stream, manifest)
+        self._first_seq, self._roots = listed.first_seq, []
+        growing = GrowingRange(listed.first_seq)
+        self._rows.clear()
+        self._words.clear()
+        record_id = first_id
+        for line in placed_lines(listed.key, clear):
+            growing.add(leaf_hash(line.data))
+            self._line(listed.key, line, record_id, object_id)
+            record_id += 1
+            if len(self._rows) >= _BATCH:
+                self._write()
+        self._write()
+        hashes = tuple(node.hex() for node in growing.fixed().nodes)
+        if hashes != listed.hashes:
+            raise DamagedArchiveError(
+                f"“{listed.key}” does not hold what its manifest says: run verify."
+            )
+        self._tell_about()
+        return record_id - first_id
+
+    def _object(self, listed: ListedSegment, stream: str, manifest: str) -> tuple[int, int]:
+        (first_id,) = self.connection.execute(
+            "SELECT coalesce(max(id), 0) + 1 FROM record"
+        ).fetchone()
+        cursor = self.connection.execute(
+            "INSERT INTO object (key, stream, first_seq, last_seq, first_id, size, sha256,"
+            " version_id, manifest, first_ms, last_ms, hashes, state)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'indexed')",
+            (
+                listed.key,
+                stream,
+                listed.first_seq,
+                listed.last_seq,
+                first_id,
+                listed.size,
+                listed.sha256,
+                listed.version_id,
+                manifest,
+                listed.first_ms,
+                listed.last_ms,
+                bytes.fromhex("".join(listed.hashes)),
+            ),
+        )
+        return int(cursor.lastrowid or 0), int(first_id)
+
+    def _line(self, key: str, line: Line, record_id: int, object_id: int) -> None:
+        try:
+            record = self._decoder.decode(line.data)
+        except ValueError as error:
+            raise DamagedArchiveError(f"“{key}”, line {line.number}, is no record.") from error
+        room = self._name(record.room_id)
+        sender = self._name(record.sender)
+        event = event_key(record.event_id) if record.event_id else None
+        root = self._root(record, event)
+        self._roots.append(root)
+        self._rows.append(
+            (
+                record_id,
+                object_id,
+                line.frame_start,
+                line.place_in_frame,
+                _KIND.get(record.kind, len(KINDS)),
+                record.ts_received,
+                record.ts_origin if record.ts_origin and abs(record.ts_origin) < _INT64 else None,
+                room,
+                sender,
+                self._name(record.event_type),
+                event if record.kind == "event" else None,
+                root,
+                _STATUS.get(record.enc_status or ""),
+                self._name(record.enc_device_id),
+                self._name(record.enc_error) if record.kind == "event" else None,
+                self._first(record) if record.kind == "decryption" else None,
+            )
+        )
+        text = searched(
+            {
+                "body": record.body,
+                "media_name": record.media_name,
+                "event_json": record.event_json,
+                "event_type": record.event_type,
+                "state_key": record.state_key,
+            }
+        )
+        if text:
+            self._words.append((record_id, indexed(text)))
+        if record.kind == "audience" and record.audience_id:
+            self.connection.execute(
+                "INSERT OR IGNORE INTO audience VALUES (?, ?)", (record.audience_id, record_id)
+            )
+        self._learn(record, room, sender)
+
+    def _root(self, record: _Record, event: int | None) -> int | None:
+        """Return to which message a record belongs."""
+        target = record.edit_of or record.redacts
+        if target is None and record.event_type == "m.reaction":
+            target = record.rel_event_id
+        if target is not None:
+            return event_key(target)
+        if record.kind in {"decryption", "media"} and record.of_seq is not None:
+            return self._root_of_seq(record)
+        return event
+
+    def _root_of_seq(self, record: _Record) -> int | None:
+        stream, seq = _of(record)
+        place = seq - self._first_seq
+        if stream == record.stream and 0 <= place < len(self._roots):
+            return self._roots[place]
+        row = self.connection.execute(
+            "SELECT root FROM record WHERE id = ?", (self._id_of(stream, seq),)
+        ).fetchone()
+        return row[0] if row else None
+
+    def _first(self, record: _Record) -> int | None:
+        return self._id_of(*_of(record))
+
+    def _id_of(self, stream: str, seq: int) -> int | None:
+        row = self.connection.execute(
+            "SELECT first_id + ? - first_seq FROM object WHERE stream = ? AND first_seq <= ?"
+            " AND last_seq >= ? AND state = 'indexed'",
+            (seq, stream, seq, seq),
+        ).fetchone()
+        return row[0] if row else None
+
+    def _learn(self, record: _Record, room: int | None, sender: int | None) -> None:
+        if record.kind != "event":
+            return
+        if room is not None:
+            about = self._rooms.setdefault(room, _About())
+            about.see(record.ts_received)
+            about.label = record.room_name or about.label
+            about.alias = record.room_alias or about.alias
+            about.is_direct = record.is_direct if record.is_direct is not None else about.is_direct
+            about.encrypted = record.encrypted if record.encrypted is not None else about.encrypted
+        if sender is not None:
+            about = self._people.setdefault(sender, _About())
+            about.see(record.ts_received)
+            about.label = record.sender_name or about.label
+
+    def _name(self, text: str | None) -> int | None:
+        if text is None:
+            return None
+        known = self._names.get(text)
+        if known is None:
+            known = self._names[text] = self._stored_name(text)
+        return known
+
+    def _stored_name(self, text: str) -> int:
+        safe = text.encode("utf-8", "replace").decode()
+        row = self.connection.execute("SELECT id FROM name WHERE text = ?", (safe,)).fetchone()
+        if row is not None:
+            return int(row[0])
+        cursor = self.connection.execute("INSERT INTO name (text) VALUES (?)", (safe,))
+        return int(cursor.lastrowid or 0)
+
+    def _write(self) -> None:
+        self.connection.executemany(
+            "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            self._rows,
+        )
+        self.connection.executemany("INSERT INTO words (rowid, text) VALUES (?, ?)", self._words)
+        self._rows.clear()
+        self._words.clear()
+
+    def _tell_about(self) -> None:
+        self.connection.executemany(
+            "INSERT INTO room VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+            " label = coalesce(excluded.label, label), alias = coalesce(excluded.alias, alias),"
+            " is_direct = coalesce(excluded.is_direct, is_direct),"
+            " encrypted = coalesce(excluded.encrypted, encrypted),"
+            " first_ms = min(first_ms, excluded.first_ms),"
+            " last_ms = max(last_ms, excluded.last_ms), events = events + excluded.events",
+            list(_room_rows(self._rooms)),
+        )
+        self.connection.executemany(
+            "INSERT INTO person VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+            " label = coalesce(excluded.label, label), first_ms = min(first_ms, excluded.first_ms),"
+            " last_ms = max(last_ms, excluded.last_ms), events = events + excluded.events",
+            [
+                (id_, about.label, about.first_ms, about.last_ms, about.events)
+                for id_, about in self._people.items()
+            ],
+        )
+        self._rooms.clear()
+        self._people.clear()
+
+
+def _room_rows(rooms: dict[int, _About]) -> Iterator[tuple[object, ...]]:
+    for id_, about in rooms.items():
+        yield (
+            id_,
+            about.label,
+            about.alias,
+            about.is_direct,
+            about.encrypted,
+            about.first_ms,
+            about.last_ms,
+            about.events,
+        )
+
+
+def _of(record: _Record) -> tuple[str, int]:
+    """Return stream and number of the record that another one speaks of."""
+    stream = record.stream
+    if record.detail_json and '"of_stream"' in record.detail_json:
+        try:
+            detail = json.loads(record.detail_json)
+        except (ValueError, RecursionError):
+            detail = {}
+        stream = str(detail.get("of_stream") or stream) if isinstance(detail, dict) else stream
+    return stream, record.of_seq or 0
+
+
+def searched(record: Mapping[str, Any]) -> str:
+    """Return all the text by which a record is found."""
+    parts = (
+        record.get("body"),
+        record.get("media_name"),
+        formatted_text(record),
+        other_text(record),
+    )
+    return " ".join(str(part) for part in parts if part)

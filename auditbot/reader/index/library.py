@@ -1,0 +1,360 @@
+"""The index together with the cached objects: records by what they are found by."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from auditbot.reader.documents import ListedFile, ListedSegment, Manifest
+from auditbot.reader.index.build import event_key, searched
+from auditbot.reader.index.database import open_index
+from auditbot.reader.index.frames import Frames
+from auditbot.reader.index.words import indexed
+from auditbot.reader.layout import day_key_of
+from auditbot.reader.memory import private_directory, write_private
+from auditbot.reader.open_sealed import opens, unseal
+from auditbot.reader.unpack import DamagedArchiveError
+
+_CHUNK = 500
+_LONGEST_CHAIN = 10_000
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A record as it is stored: its exact line without the newline, and where that is."""
+
+    id: int
+    record: Json
+    line: bytes
+    key: str
+    seq: int
+    stream: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedManifest:
+    """What the index keeps of a manifest."""
+
+    key: str
+    stream: str
+    number: int
+    sha256: str
+    created_ms: int
+    key_id: str
+    size: int
+    root: str
+    checkpoint: str
+    checkpoint_sha256: str
+
+
+class Library:
+    """One archive's index in ``folder``; not shared between threads at the same time."""
+
+    def __init__(self, folder: Path, identities: tuple[str, ...] = ()) -> None:
+        self.folder = folder
+        self.identities = identities
+        self.connection = open_index(folder)
+        self._frames = Frames(self._clear)
+
+    def close(self) -> None:
+        """Close the index."""
+        self.connection.close()
+
+    @property
+    def until_ms(self) -> int | None:
+        """Return up to when the index reaches, ``None`` if it is empty."""
+        row = self.connection.execute("SELECT max(created_ms) FROM manifest").fetchone()
+        return row[0] if row else None
+
+    def stored(self, ids: Iterable[int]) -> Iterator[Stored]:
+        """Yield records by their numbers in the index, in the order in which they are given."""
+        for id_ in ids:
+            row = self.connection.execute(
+                "SELECT key, frame, place, stream, first_seq + record.id - first_id FROM record"
+                " JOIN object ON object.id = record.object WHERE record.id = ?",
+                (id_,),
+            ).fetchone()
+            if row is not None:
+                line = self._frames.line(row[0], row[1], row[2])
+                yield Stored(id_, _decoded(row[0], line), line, row[0], row[4], row[3])
+
+    def by_roots(self, roots: Sequence[int]) -> list[tuple[int, int]]:
+        """Return root and number of all records that belong to these messages, in order."""
+        found: list[tuple[int, int]] = []
+        for start in range(0, len(roots), _CHUNK):
+            some = roots[start : start + _CHUNK]
+            marks = ",".join("?" * len(some))
+            found.extend(
+                self.connection.execute(
+                    f"SELECT root, id FROM record WHERE root IN ({marks}) ORDER BY id",  # noqa: S608  # marks are question marks
+                    list(some),
+                )
+            )
+        return found
+
+    def event(self, event_id: str) -> Stored | None:
+        """Return the record of an event, ``None`` if it is not archived."""
+        rows = self.connection.execute(
+            "SELECT id FROM record WHERE event = ? ORDER BY id", (event_key(event_id),)
+        ).fetchall()
+        for found in self.stored(row[0] for row in rows):
+            if found.record.get("event_id") == event_id:
+                return found
+        return None
+
+    def at(self, stream: str, seq: int) -> Stored | None:
+        """Return a record by its number in its stream."""
+        row = self.connection.execute(
+            "SELECT first_id + ? - first_seq FROM object WHERE stream = ? AND first_seq <= ?"
+            " AND last_seq >= ? AND state = 'indexed'",
+            (seq, stream, seq, seq),
+        ).fetchone()
+        return next(self.stored([row[0]]), None) if row else None
+
+    def members(self, audience_id: str, before: int) -> list[Json] | None:
+        """Return who an audience was, by the newest list before a record, else the first one."""
+        chain = self.audience_records(audience_id, before)
+        people: dict[str, Json] = {}
+        for number, stored in enumerate(reversed(chain)):
+            detail = detail_of(stored.record)
+            if number == 0 and "members" not in detail:
+                return None
+            for user in _list(detail.get("removed")):
+                people.pop(str(user), None)
+            for person in _list(detail.get("members") or detail.get("added")):
+                if isinstance(person, dict):
+                    people[str(person.get("user_id"))] = person
+        return list(people.values()) if chain else None
+
+    def audience_records(self, audience_id: str, before: int) -> list[Stored]:
+        """Return the list of an audience, and each one that says what it differs from."""
+        found = self.audience_record(audience_id, before)
+        chain: list[Stored] = []
+        while found is not None and len(chain) < _LONGEST_CHAIN:
+            chain.append(found)
+            base_seq = detail_of(found.record).get("base_seq")
+            is_earlier = isinstance(base_seq, int) and base_seq < found.seq
+            found = self.at(found.stream, int(base_seq or 0)) if is_earlier else None
+        return chain
+
+    def audience_record(self, audience_id: str, before: int) -> Stored | None:
+        """Return the list of an audience: the newest before a record, else the first one."""
+        row = self.connection.execute(
+            "SELECT record FROM audience WHERE hash = ?"
+            " ORDER BY record > ?, CASE WHEN record > ? THEN record ELSE -record END LIMIT 1",
+            (audience_id, before, before),
+        ).fetchone()
+        return next(self.stored([row[0]]), None) if row else None
+
+    def file(self, key: str) -> ListedFile | None:
+        """Return what a manifest says of an attachment."""
+        row = self.connection.execute(
+            "SELECT key, size, sha256, version_id FROM file WHERE key = ?", (key,)
+        ).fetchone()
+        return ListedFile(*row) if row else None
+
+    def manifests(self, stream: str) -> list[IndexedManifest]:
+        """Return a stream's manifests in order."""
+        rows = self.connection.execute(
+            "SELECT key, stream, number, sha256, created_ms, key_id, size, root, checkpoint,"
+            " checkpoint_sha256 FROM manifest WHERE stream = ? ORDER BY number",
+            (stream,),
+        )
+        return [IndexedManifest(*row) for row in rows]
+
+    def indexed_keys(self, keys: Sequence[str]) -> set[str]:
+        """Return which objects are in the index."""
+        found: set[str] = set()
+        for start in range(0, len(keys), _CHUNK):
+            some = keys[start : start + _CHUNK]
+            marks = ",".join("?" * len(some))
+            rows = self.connection.execute(
+                f"SELECT key FROM object WHERE key IN ({marks}) AND state = 'indexed'",  # noqa: S608  # marks are question marks
+                list(some),
+            )
+            found.update(row[0] for row in rows)
+        return found
+
+    def add_manifest(self, key: str, body: bytes, manifest: Manifest) -> None:
+        """Remember a manifest all of whose objects are indexed."""
+        not_covered = [msgspec.to_builtins(room) for room in manifest.rooms.not_covered]
+        with self.connection:
+            self.connection.execute(
+                "INSERT INTO manifest VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    key,
+                    manifest.stream,
+                    manifest.number,
+                    hashlib.sha256(body).hexdigest(),
+                    manifest.created_ms,
+                    manifest.key_id,
+                    manifest.tree.size,
+                    manifest.tree.root,
+                    manifest.checkpoint.key,
+                    manifest.checkpoint.sha256,
+                    json.dumps(not_covered),
+                ),
+            )
+            self.connection.executemany(
+                "INSERT OR IGNORE INTO file VALUES (?, ?, ?, ?, ?)",
+                [
+                    (item.key, item.size, item.sha256, item.version_id, key)
+                    for item in manifest.media
+                ],
+            )
+
+    def add_removed(self, item: ListedSegment, stream: str, manifest: str) -> None:
+        """Remember that an object was deleted on purpose."""
+        with self.connection:
+            self.connection.execute(
+                "INSERT OR IGNORE INTO object (key, stream, first_seq, last_seq, first_id, size,"
+                " sha256, version_id, manifest, first_ms, last_ms, hashes, state)"
+                " VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, 'removed')",
+                (
+                    item.key,
+                    stream,
+                    item.first_seq,
+                    item.last_seq,
+                    item.size,
+                    item.sha256,
+                    item.version_id,
+                    manifest,
+                    item.first_ms,
+                    item.last_ms,
+                    bytes.fromhex("".join(item.hashes)),
+                ),
+            )
+
+    def cache(self, sha256: str, body: bytes) -> None:
+        """Keep an object's stored bytes on this machine."""
+        path = self._path(sha256)
+        private_directory(path.parent)
+        write_private(path, body)
+
+    def forget(self, key: str) -> None:
+        """Take an object that was deleted on purpose out of the index and the cache."""
+        row = self.connection.execute(
+            "SELECT id, sha256, first_id, last_seq - first_seq + 1 FROM object WHERE key = ?",
+            (key,),
+        ).fetchone()
+        if row is None:
+            return
+        object_id, sha256, first_id, count = row
+        with self.connection:
+            for found in self.stored(range(first_id, first_id + count)):
+                text = searched(found.record)
+                if text:
+                    self.connection.execute(
+                        "INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)",
+                        (found.id, indexed(text)),
+                    )
+            self.connection.execute("DELETE FROM record WHERE object = ?", (object_id,))
+            self.connection.execute(
+                "DELETE FROM audience WHERE record BETWEEN ? AND ?",
+                (first_id, first_id + count - 1),
+            )
+            self.connection.execute(
+                "UPDATE object SET state = 'removed' WHERE id = ?", (object_id,)
+            )
+        with suppress(FileNotFoundError):
+            self._path(sha256).unlink()
+
+    def object_body(self, key: str) -> bytes:
+        """Return an object's compressed lines from the cache.
+
+        Raises:
+            DamagedArchiveError: it is not in the cache.
+        """
+        return self._clear(key)
+
+    def _clear(self, key: str) -> bytes:
+        row = self.connection.execute("SELECT sha256 FROM object WHERE key = ?", (key,)).fetchone()
+        try:
+            body = self._path(str(row[0])).read_bytes()
+        except (OSError, TypeError):
+            raise DamagedArchiveError(f"“{key}” is not on this machine: run sync again.") from None
+        if not key.endswith(".age"):
+            return body
+        return unseal(key, body, self.identities, self.day_key(key))
+
+    def day_key(self, key: str) -> bytes | None:
+        """Return the wrapped key of the day that an object is encrypted to, if it is here."""
+        name = day_key_of(key)
+        try:
+            return None if name is None else self._day_key_path(name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def keep_day_key(self, name: str, wrapped: bytes) -> None:
+        """Keep a day's wrapped key on this machine, beside what it opens."""
+        path = self._day_key_path(name)
+        private_directory(path.parent)
+        write_private(path, wrapped)
+
+    def forget_day(self, name: str) -> int:
+        """Take all of a day whose key was destroyed off this machine; return how many segments."""
+        stream, day = name.removesuffix(".age").rpartition("/day-")[2].split("-", 1)
+        rows = self.connection.execute(
+            "SELECT key FROM object WHERE state = 'indexed' AND key LIKE ?",
+            (f"%/events/dt={day}/{stream}-%",),
+        ).fetchall()
+        keys = [str(key) for (key,) in rows if day_key_of(str(key)) == name]
+        keys = [key for key in keys if not self._opens(key)]
+        for key in keys:
+            self.forget(key)
+        files = self.connection.execute(
+            "SELECT key, sha256 FROM file WHERE key LIKE ?", (f"%-{stream}-{day}.age",)
+        ).fetchall()
+        for key, sha256 in files:
+            if day_key_of(str(key)) == name:
+                (self.folder / "media" / sha256[:2] / sha256).unlink(missing_ok=True)
+        self._day_key_path(name).unlink(missing_ok=True)
+        return len(keys)
+
+    def _opens(self, key: str) -> bool:
+        """Return whether an object is encrypted to the officers, although its day has a key."""
+        row = self.connection.execute("SELECT sha256 FROM object WHERE key = ?", (key,)).fetchone()
+        try:
+            return opens(key, self._path(str(row[0])).read_bytes(), self.identities)
+        except OSError:
+            return False
+
+    def _day_key_path(self, name: str) -> Path:
+        return self.folder / "keys" / hashlib.sha256(name.encode()).hexdigest()
+
+    def cached(self, sha256: str) -> Path:
+        """Return where an object's stored bytes are on this machine."""
+        return self._path(sha256)
+
+    def _path(self, sha256: str) -> Path:
+        return self.folder / "objects" / sha256[:2] / sha256
+
+
+def detail_of(record: Json) -> Json:
+    """Return what a record's ``detail_json`` holds, as far as it is an object."""
+    try:
+        detail = json.loads(record.get("detail_json") or "{}")
+    except (ValueError, TypeError, RecursionError):
+        return {}
+    return detail if isinstance(detail, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _decoded(key: str, line: bytes) -> Json:
+    try:
+        record = msgspec.json.decode(line)
+    except ValueError as error:
+        raise DamagedArchiveError(f"“{key}” holds a line that is no record.") from error
+    if not isinstance(record, dict):
+        raise DamagedArchiveError(f"“{key}” holds a line that is no record.")
+    return record

@@ -1,0 +1,191 @@
+"""What an officer asks → the messages that answer it, each whole with its edits and deletion."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from auditbot.reader.index.library import Library
+from auditbot.reader.index.schema import KINDS, UNDECRYPTABLE
+from auditbot.reader.index.words import query_of
+from auditbot.reader.read import ALWAYS, Period
+from common.errors import UserError
+
+_NOT_SHOWN = (KINDS.index("audience"), KINDS.index("receipt"), KINDS.index("graph"))
+_SLACK_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is wanted; every part that is given must fit.
+
+    Args:
+        people: user IDs, or parts of a name or ID; any of them as sender
+        rooms: room IDs, addresses, or parts of a name; any of them
+        period: when it was received, or sent by the sender's clock
+        text: words; in quotation marks together, with ``*`` the beginning of one
+        types: event types, such as ``m.room.message``
+        undecryptable: only what could not be read at once
+    """
+
+    people: tuple[str, ...] = ()
+    rooms: tuple[str, ...] = ()
+    period: Period = ALWAYS
+    text: str = ""
+    types: tuple[str, ...] = ()
+    undecryptable: bool = False
+
+    def as_words(self) -> str:
+        """Return the question in words, for a log and a page of provenance."""
+        parts = [
+            f"text “{self.text}”" if self.text else "",
+            "from " + " or ".join(self.people) if self.people else "",
+            "in " + " or ".join(self.rooms) if self.rooms else "",
+            "of type " + " or ".join(self.types) if self.types else "",
+            "not readable at once" if self.undecryptable else "",
+        ]
+        return ", ".join(filter(None, parts)) or "everything"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A room or a person of the archive."""
+
+    id: int
+    name: str
+    label: str | None
+    events: int
+    first_ms: int
+    last_ms: int
+    alias: str | None = None
+    is_direct: bool | None = None
+    encrypted: bool | None = None
+
+
+def rooms(library: Library, part: str = "") -> list[Known]:
+    """Return rooms by ID, address or a part of their name, those spoken in last first."""
+    rows = library.connection.execute(
+        "SELECT room.id, text, label, events, first_ms, last_ms, alias, is_direct, encrypted"
+        " FROM room JOIN name ON name.id = room.id ORDER BY last_ms DESC, text"
+    )
+    known = (
+        Known(*row[:7], *(None if value is None else bool(value) for value in row[7:]))
+        for row in rows
+    )
+    return _fitting(known, part)
+
+
+def people(library: Library, part: str = "") -> list[Known]:
+    """Return senders by ID or a part of their name or ID, those who wrote most first."""
+    rows = library.connection.execute(
+        "SELECT person.id, text, label, events, first_ms, last_ms FROM person"
+        " JOIN name ON name.id = person.id ORDER BY events DESC, text"
+    )
+    return _fitting((Known(*row) for row in rows), part)
+
+
+def _fitting(known: Iterator[Known], part: str) -> list[Known]:
+    if not part:
+        return list(known)
+    wanted = part.casefold()
+    found = list(known)
+    exact = [item for item in found if part in {item.name, item.alias}]
+    return exact or [
+        item
+        for item in found
+        if wanted in item.name.casefold()
+        or wanted in (item.label or "").casefold()
+        or wanted in (item.alias or "").casefold()
+    ]
+
+
+def search(
+    library: Library, query: Query, *, limit: int | None = None, newest_first: bool = False
+) -> list[int]:
+    """Return the roots of the messages that fit, in the order in which they were received.
+
+    A message fits if any of its records does: the original, an edit, what was read later.
+
+    Raises:
+        UserError: a person or room that is asked for is not in the archive, or no word is.
+    """
+    conditions, values = _conditions(library, query)
+    order = "DESC" if newest_first else "ASC"
+    source = "record"
+    if query.text:
+        words = query_of(query.text)
+        if words is None:
+            raise UserError(f"There is no word to search for in “{query.text}”.")
+        source = "words JOIN record ON record.id = words.rowid"
+        conditions.insert(0, "words MATCH ?")
+        values.insert(0, words)
+    where = " AND ".join(conditions) or "1"
+    rows = library.connection.execute(
+        f"SELECT coalesce(root, -record.id) AS found, min(record.id) FROM {source}"  # noqa: S608  # conditions are ours, values are bound
+        f" WHERE {where} GROUP BY found ORDER BY min(record.id) {order} LIMIT ?",
+        [*values, -1 if limit is None else limit],
+    )
+    return [int(row[0]) for row in rows]
+
+
+def count(library: Library, query: Query) -> int:
+    """Return how many messages fit."""
+    return len(search(library, query))
+
+
+def _conditions(library: Library, query: Query) -> tuple[list[str], list[object]]:
+    conditions: list[str] = []
+    values: list[object] = []
+
+    def any_of(column: str, ids: Sequence[int]) -> None:
+        conditions.append(f"record.{column} IN ({','.join('?' * len(ids))})")
+        values.extend(ids)
+
+    if query.rooms:
+        any_of("room", [item.id for part in query.rooms for item in known(library, part, "room")])
+    if query.people:
+        any_of(
+            "sender", [item.id for part in query.people for item in known(library, part, "person")]
+        )
+    if query.types:
+        any_of("type", [_type(library, name) for name in query.types])
+    if query.undecryptable:
+        conditions.append(f"record.status = {UNDECRYPTABLE}")
+    else:
+        conditions.append(f"record.kind NOT IN ({', '.join(map(str, _NOT_SHOWN))})")
+    _in_period(query.period, conditions, values)
+    return conditions, values
+
+
+def _in_period(period: Period, conditions: list[str], values: list[object]) -> None:
+    if period.start_ms is None and period.end_ms is None:
+        return
+    start = period.start_ms if period.start_ms is not None else -(2**63)
+    end = period.end_ms if period.end_ms is not None else 2**63 - 1
+    # A sender's clock may be wrong, and what was sent before an outage is received after it:
+    # either time counts, so that nothing is left out.
+    conditions.append(
+        "(record.received_ms >= ? AND record.received_ms < ?"
+        " OR record.origin_ms >= ? AND record.origin_ms < ?"
+        " AND (record.origin_ms NOT BETWEEN record.received_ms - 60000"
+        " AND record.received_ms + 60000"
+        " OR record.received_ms >= ? AND record.received_ms < ?))"
+    )
+    values.extend(
+        [start, end, start, end, max(start - _SLACK_MS, -(2**63)), min(end + _SLACK_MS, 2**63 - 1)]
+    )
+
+
+def known(library: Library, part: str, what: str) -> list[Known]:
+    """Return the rooms (``what`` is “room”) or people that a part of a name or ID means.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = rooms(library, part) if what == "room" else people(library, part)
+    if not found:
+        raise UserError(f"No {what} of the archive fits “{part}”.")
+    return found
+
+
+def _type(library: Library, name: str) -> int:
+    row = library.connection.execute("SELECT id FROM name WHERE text = ?", (name,)).fetchone()
+    return int(row[0]) if row else -1

@@ -1,0 +1,79 @@
+"""The tables of the index.
+
+A record's row holds what it is found by; what it says is read from its object, by the place of
+its frame and line. ``record.id`` counts through an object without a gap, so a record is found
+by its number too. Events are known by 63 bits of the hash of their IDs: millions of names would
+be most of the file. What belongs to one message (its edits, deletion, reactions, later
+decryption, attachment) has the same ``root``; ``first`` is the record that a later decryption
+speaks of.
+"""
+
+VERSION = 1
+
+TABLES = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE name (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
+CREATE TABLE manifest (
+    key TEXT PRIMARY KEY, stream TEXT NOT NULL, number INTEGER NOT NULL, sha256 TEXT NOT NULL,
+    created_ms INTEGER NOT NULL, key_id TEXT NOT NULL, size INTEGER NOT NULL,
+    root TEXT NOT NULL, checkpoint TEXT NOT NULL, checkpoint_sha256 TEXT NOT NULL,
+    not_covered TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX manifest_number ON manifest (stream, number);
+CREATE TABLE object (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, stream TEXT NOT NULL,
+    first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, first_id INTEGER NOT NULL,
+    size INTEGER NOT NULL, sha256 TEXT NOT NULL, version_id TEXT, manifest TEXT NOT NULL,
+    first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, hashes BLOB NOT NULL,
+    state TEXT NOT NULL
+);
+CREATE INDEX object_place ON object (stream, first_seq);
+CREATE TABLE file (
+    key TEXT PRIMARY KEY, size INTEGER NOT NULL, sha256 TEXT NOT NULL, version_id TEXT,
+    manifest TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE record (
+    id INTEGER PRIMARY KEY, object INTEGER NOT NULL, frame INTEGER NOT NULL,
+    place INTEGER NOT NULL, kind INTEGER NOT NULL, received_ms INTEGER NOT NULL,
+    origin_ms INTEGER, room INTEGER, sender INTEGER, type INTEGER, event INTEGER, root INTEGER,
+    status INTEGER, device INTEGER, why INTEGER, first INTEGER
+);
+CREATE INDEX record_room ON record (room, received_ms);
+CREATE INDEX record_sender ON record (sender, received_ms);
+CREATE INDEX record_time ON record (received_ms);
+CREATE INDEX record_root ON record (root) WHERE root IS NOT NULL;
+CREATE INDEX record_event ON record (event) WHERE event IS NOT NULL;
+CREATE INDEX record_late ON record (origin_ms)
+    WHERE origin_ms NOT BETWEEN received_ms - 60000 AND received_ms + 60000;
+CREATE INDEX record_open ON record (received_ms) WHERE status = 2;
+CREATE INDEX record_first ON record (first) WHERE first IS NOT NULL;
+CREATE TABLE room (
+    id INTEGER PRIMARY KEY, label TEXT, alias TEXT, is_direct INTEGER, encrypted INTEGER,
+    first_ms INTEGER, last_ms INTEGER, events INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE person (
+    id INTEGER PRIMARY KEY, label TEXT, first_ms INTEGER, last_ms INTEGER,
+    events INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE audience (
+    hash TEXT NOT NULL, record INTEGER NOT NULL, PRIMARY KEY (hash, record)
+) WITHOUT ROWID;
+CREATE VIRTUAL TABLE words USING fts5 (
+    text, content = '', columnsize = 0, tokenize = 'unicode61 remove_diacritics 2'
+);
+"""
+
+KINDS = (
+    "event",
+    "decryption",
+    "media",
+    "audience",
+    "receipt",
+    "gap",
+    "gap_closed",
+    "control",
+    "graph",
+)
+CLEAR, DECRYPTED, UNDECRYPTABLE, LATE = range(4)
+STATUSES = ("clear", "decrypted", "undecryptable", "late")
+"""As ``enc_status`` says; ``record.status`` is the place in here."""

@@ -1,0 +1,100 @@
+"""Questions in SQL over all fields of the records, answered by DuckDB from the cached objects."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from auditbot.reader.index.library import Library
+from common.errors import UserError
+
+_NUMBERS = (
+    "v", "seq", "of_seq", "ts_received", "ts_origin", "ts_skew", "audience_count", "enc_index",
+    "depth", "media_size",
+)  # fmt: skip
+_FLAGS = ("is_direct", "encrypted", "federated", "body_truncated", "edit_valid")
+_TEXTS = (
+    "kind", "stream", "salt", "time_utc", "source", "source_pos", "server_name", "room_id",
+    "room_version", "room_name", "room_alias", "room_type", "join_rule", "history_visibility",
+    "event_id", "event_type", "state_key", "sender", "sender_name", "sender_server",
+    "sender_kind", "msgtype", "body", "rel_type", "rel_event_id", "thread_root", "reply_to",
+    "reaction_key", "edit_of", "redacts", "redaction_reason", "content_state", "audience_id",
+    "audience_basis", "enc_status", "enc_error", "enc_algorithm", "enc_session_id",
+    "enc_sender_key", "enc_device_id", "enc_trust", "enc_key_source", "prev_events",
+    "media_name", "media_mime", "media_mime_sniffed", "media_sha256", "media_cipher_sha256",
+    "media_mxc", "media_key", "media_status", "event_json", "wire_json", "raw_b64",
+    "payload_sha256", "retention_class", "actor", "action", "detail_json",
+)  # fmt: skip
+_LONGEST_LINE = 64 * 2**20
+_MEMORY = "2GB"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a question brought."""
+
+    columns: tuple[str, ...]
+    rows: Iterator[Sequence[Any]]
+
+
+def ask(library: Library, question: str) -> Answer:
+    """Answer a question; ``records`` is the table of all records.
+
+    The question can read the cached objects of this archive and nothing else.
+
+    Raises:
+        UserError: it is no question that DuckDB understands, or there is nothing to ask.
+    """
+    rows = library.connection.execute(
+        "SELECT sha256 FROM object WHERE state = 'indexed' AND key NOT LIKE '%.age'"
+    ).fetchall()
+    files = [str(library.cached(row[0])) for row in rows]
+    if not files:
+        raise UserError("No object that is not encrypted is on this machine: run sync first.")
+    columns = {
+        **dict.fromkeys(_NUMBERS, "BIGINT"),
+        **dict.fromkeys(_FLAGS, "BOOLEAN"),
+        **dict.fromkeys(_TEXTS, "VARCHAR"),
+    }
+    database = duckdb.connect(":memory:")
+    try:
+        database.execute(f"SET memory_limit = '{_MEMORY}'")
+        database.execute(
+            "CREATE VIEW records AS SELECT * FROM read_json("  # noqa: S608  # quoted, and ours
+            f"{_literal(files)}, columns = {_literal(columns)}, format = 'newline_delimited',"
+            f" compression = 'zstd', maximum_object_size = {_LONGEST_LINE})"
+        )
+        database.execute(f"SET allowed_directories = [{_quoted(str(library.folder / 'objects'))}]")
+        database.execute("SET enable_external_access = false")
+        database.execute("SET lock_configuration = true")
+        result = database.execute(question)
+    except duckdb.Error as error:
+        database.close()
+        raise UserError(f"DuckDB cannot answer this: {error}") from None
+    names = tuple(str(column[0]) for column in result.description or ())
+    return Answer(names, _fetched(database))
+
+
+def _fetched(database: duckdb.DuckDBPyConnection) -> Iterator[Sequence[Any]]:
+    try:
+        while rows := database.fetchmany(1000):
+            yield from rows
+    except duckdb.Error as error:
+        raise UserError(f"DuckDB cannot answer this: {error}") from None
+    finally:
+        database.close()
+
+
+def _literal(value: dict[str, str] | list[str]) -> str:
+    if isinstance(value, dict):
+        return (
+            "{"
+            + ", ".join(f"{_quoted(name)}: {_quoted(kind)}" for name, kind in value.items())
+            + "}"
+        )
+    return "[" + ", ".join(_quoted(str(item)) for item in value) + "]"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

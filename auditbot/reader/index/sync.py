@@ -1,0 +1,204 @@
+"""Bring the local index up to what the archive's signed manifests list.
+
+Only what a trusted key signed gets in; everything fetched is compared with its hash first, and
+every record with the Merkle tree, so what is found later needs no second look.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from auditbot.reader.documents import ListedSegment, Manifest
+from auditbot.reader.index.build import Builder
+from auditbot.reader.index.library import Library
+from auditbot.reader.layout import day_key_of, manifest_key, segment_key
+from auditbot.reader.memory import Remembered
+from auditbot.reader.open_sealed import opens, unseal
+from auditbot.reader.unpack import DamagedArchiveError
+from auditbot.reader.verify.fetching import ahead
+from auditbot.reader.verify.findings import Findings
+from auditbot.reader.verify.inventory import Inventory, take_inventory
+from auditbot.reader.verify.keyring import Keyring, load_keyring, read_signed
+from auditbot.reader.verify.statements import Statements, load_statements
+from auditbot.storage.reading import MissingObjectError, Place
+from common.errors import PermanentError
+
+_LARGEST_KEY = 2**16
+_SLACK = 2
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Synced:
+    """What a synchronisation brought."""
+
+    segments: int = 0
+    records: int = 0
+    removed: int = 0
+    until_ms: int = 0
+    faults: list[str] = field(default_factory=list)
+    """Why the index ends where it ends, if not at the archive's end."""
+    fingerprints: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    first_use: bool = False
+
+
+async def sync(
+    place: Place,
+    library: Library,
+    recall: Callable[[str], Remembered],
+    *,
+    fingerprints: tuple[str, ...] = (),
+    progress: Progress = lambda _objects, _records: None,
+) -> Synced:
+    """Index what is new.
+
+    Args:
+        place: where the archive is
+        library: the index and the cached objects
+        recall: what this machine remembers of a server's archive
+        fingerprints: keys that somebody trusts
+        progress: is told how many segments and records came
+
+    Raises:
+        TransientError: the place is away; what was indexed stays.
+    """
+    done = Synced()
+    inventories, _ = await take_inventory(place)
+    for server, inventory in sorted(inventories.items()):
+        findings = Findings()
+        trusted = fingerprints or recall(server).fingerprints
+        keyring = await load_keyring(place, inventory, trusted, findings)
+        statements = await load_statements(place, inventory, keyring.trust, findings)
+        done.fingerprints[server] = keyring.anchors
+        done.first_use |= keyring.first_use
+        run = _Sync(place, library, inventory, keyring, statements, done, progress)
+        async with asyncio.TaskGroup() as group:
+            for stream in inventory.streams:
+                await run.stream(stream, group)
+        run.forget_removed()
+    return done
+
+
+@dataclass
+class _Sync:
+    place: Place
+    library: Library
+    inventory: Inventory
+    keyring: Keyring
+    statements: Statements
+    done: Synced
+    progress: Progress
+
+    async def stream(self, stream: str, group: asyncio.TaskGroup) -> None:
+        """Index a stream's manifests that are not yet, in order, until one is wrong."""
+        connection = self.library.connection
+        row = connection.execute(
+            "SELECT number, sha256, created_ms FROM manifest WHERE stream = ?"
+            " ORDER BY number DESC LIMIT 1",
+            (stream,),
+        ).fetchone()
+        number, digest = (row[0], row[1]) if row else (-1, None)
+        if row:
+            self.done.until_ms = max(self.done.until_ms, row[2])
+        wanted = [item for item in self.inventory.manifests[stream] if item[0] > number]
+
+        async def fetch(item: tuple[int, str]) -> tuple[bytes, bytes]:
+            return await read_signed(self.place, item[1])
+
+        async for (_, key), got in ahead(group, wanted, fetch):
+            if isinstance(got, PermanentError):
+                self.done.faults.append(f"{key}: {got}")
+                return
+            body, signature = got
+            try:
+                manifest = self._checked(key, body, signature, number + 1, digest)
+                await self._take(key, body, manifest, group)
+            except DamagedArchiveError as error:
+                self.done.faults.append(str(error))
+                return
+            number, digest = manifest.number, hashlib.sha256(body).hexdigest()
+
+    def _checked(
+        self, key: str, body: bytes, signature: bytes, expected: int, previous: str | None
+    ) -> Manifest:
+        try:
+            manifest = msgspec.json.decode(body, type=Manifest)
+        except ValueError as error:
+            raise DamagedArchiveError(f"“{key}” is no manifest: run verify.") from error
+        fault = self.keyring.trust.judge(manifest.key_id, manifest.created_ms, body, signature)
+        named = manifest_key(key)
+        if fault is None and (named is None or named.number != expected):
+            fault = f"manifest {expected} is missing before it"
+        if fault is None and (manifest.stream, manifest.number) != (
+            named and named.stream,
+            expected,
+        ):
+            fault = "it is not the one that its name says"
+        if fault is None and (manifest.previous and manifest.previous.sha256) != previous:
+            fault = "it does not follow the one before it"
+        if fault is not None:
+            raise DamagedArchiveError(f"“{key}” cannot be trusted: {fault}. Run verify.")
+        return manifest
+
+    async def _take(
+        self, key: str, body: bytes, manifest: Manifest, group: asyncio.TaskGroup
+    ) -> None:
+        known = self.library.indexed_keys([item.key for item in manifest.objects])
+        new = [item for item in manifest.objects if item.key not in known]
+        async for item, got in ahead(group, new, self._fetch, width=4):
+            if isinstance(got, MissingObjectError) and item.key in self.statements.tombstones:
+                self.library.add_removed(item, manifest.stream, key)
+                self.done.removed += 1
+                continue
+            if isinstance(got, PermanentError):
+                raise DamagedArchiveError(f"“{item.key}”: {got}")
+            # What came on such a day after its key was gone is encrypted to the officers.
+            if self.is_erased(item.key) and not opens(item.key, got, self.library.identities):
+                self.library.add_removed(item, manifest.stream, key)
+                self.done.removed += 1
+                continue
+            self.done.records += await asyncio.to_thread(
+                self._index, item, manifest.stream, key, got
+            )
+            self.done.segments += 1
+            self.progress(self.done.segments, self.done.records)
+        self.library.add_manifest(key, body, manifest)
+        self.done.until_ms = max(self.done.until_ms, manifest.created_ms)
+
+    async def _fetch(self, item: ListedSegment) -> bytes:
+        if segment_key(item.key) is None:
+            raise DamagedArchiveError(f"“{item.key}” is not the key of a segment.")
+        body = await self.place.get(item.key, item.version_id, most_bytes=item.size + _SLACK)
+        name = day_key_of(item.key)
+        if name is not None and self.inventory.there(name) and not self.library.day_key(item.key):
+            self.library.keep_day_key(name, await self.place.get(name, most_bytes=_LARGEST_KEY))
+        if len(body) != item.size or hashlib.sha256(body).hexdigest() != item.sha256:
+            raise DamagedArchiveError(f"“{item.key}” was changed: run verify.")
+        return body
+
+    def _index(self, item: ListedSegment, stream: str, manifest: str, body: bytes) -> int:
+        clear = body
+        if item.key.endswith(".age"):
+            wrapped = self.library.day_key(item.key)
+            clear = unseal(item.key, body, self.library.identities, wrapped)
+        self.library.cache(item.sha256, body)
+        return Builder(self.library.connection).add(item, stream, manifest, clear)
+
+    def forget_removed(self) -> None:
+        """Take out of the index and the cache what was deleted from the archive on purpose."""
+        for key in self.library.indexed_keys(list(self.statements.tombstones)):
+            if not self.inventory.there(key):
+                self.library.forget(key)
+                self.done.removed += 1
+        for name in self.statements.erased:
+            if not self.inventory.there(name):
+                self.done.removed += self.library.forget_day(name)
+
+    def is_erased(self, key: str) -> bool:
+        """Return whether the key of the day that an object is encrypted to was destroyed."""
+        name = day_key_of(key)
+        return name in self.statements.erased and not self.inventory.there(str(name))

@@ -1,0 +1,164 @@
+"""The keys of an archive, as its format lays them down; a key of another form is never read."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+DAY_MS = 86_400_000
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SERVER = r"v1/(?P<server>[A-Za-z0-9_][A-Za-z0-9._-]*)/"
+_STREAM = r"(?P<stream>[A-Za-z0-9]{1,64})"
+_DAY = r"dt=(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})/"
+
+_SEGMENT = re.compile(
+    _SERVER + "events/" + _DAY + _STREAM + r"-(?P<seq>[0-9]{12,18})\.jsonl\.zst(?P<age>\.age)?"
+)
+_MANIFEST = re.compile(_SERVER + "manifests/" + _DAY + _STREAM + r"-(?P<number>[0-9]{8,18})\.json")
+_CHECKPOINT = re.compile(_SERVER + "checkpoints/" + _STREAM + r"-(?P<size>[0-9]{12,18})\.note")
+_STAMP = re.compile(_SERVER + r"checkpoints/" + _STREAM + r"-[0-9]{12,18}\.tsr")
+_MEDIA = re.compile(
+    _SERVER + r"media/(?P<folder>[0-9a-f]{2})/(?P<id>[0-9a-f]{64})"
+    r"(?:(?:-" + _STREAM + "-(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2}))?" + r"\.age)?"
+)
+_DAY_KEY = re.compile(_SERVER + "keys/day-" + _STREAM + r"-[0-9]{4}-[0-9]{2}-[0-9]{2}\.age")
+_STATEMENT = re.compile(
+    _SERVER
+    + r"(?:(?:removals|holds|erasures)/[A-Za-z0-9_-]{1,128}|keys/rotation-[0-9a-f]{16}|reports/"
+    r"dt=[0-9]{4}-[0-9]{2}-[0-9]{2}/completeness)\.json"
+)
+_SIGNING = re.compile(_SERVER + r"keys/signing-(?P<id>[0-9a-f]{16})\.pem")
+_RECIPIENTS = re.compile(_SERVER + r"keys/recipients-[0-9a-f]{16}\.txt")
+_DESCRIPTION = re.compile(
+    _SERVER + r"(?:README\.txt|schema/record-1\.json|sql/(?:duckdb|athena)\.sql|state/head\.json)"
+)
+PROBE = re.compile(r"v1/probe-[0-9a-f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentKey:
+    """What the key of a segment says."""
+
+    server: str
+    day: date
+    stream: str
+    first_seq: int
+    sealed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestKey:
+    """What the key of a manifest says."""
+
+    server: str
+    day: date
+    stream: str
+    number: int
+
+
+def server_folder(server_name: str) -> str:
+    """Return a homeserver's name as it stands in keys."""
+    safe = re.sub(r"[^A-Za-z0-9.-]", "_", server_name)
+    return re.sub(r"^\.+", lambda dots: "_" * len(dots.group()), safe) or "_"
+
+
+def server_of(key: str) -> str | None:
+    """Return below which server's folder a key lies."""
+    found = re.match(_SERVER, key)
+    return found["server"] if found else None
+
+
+def segment_key(key: str) -> SegmentKey | None:
+    """Return what a key says if it is a segment's."""
+    found = _SEGMENT.fullmatch(key)
+    day = _day(found["day"]) if found else None
+    if found is None or day is None:
+        return None
+    return SegmentKey(found["server"], day, found["stream"], int(found["seq"]), bool(found["age"]))
+
+
+def manifest_key(key: str) -> ManifestKey | None:
+    """Return what a key says if it is a manifest's."""
+    found = _MANIFEST.fullmatch(key)
+    day = _day(found["day"]) if found else None
+    if found is None or day is None:
+        return None
+    return ManifestKey(found["server"], day, found["stream"], int(found["number"]))
+
+
+def checkpoint_key(key: str) -> tuple[str, int] | None:
+    """Return stream and size if a key is a checkpoint's."""
+    found = _CHECKPOINT.fullmatch(key)
+    return (found["stream"], int(found["size"])) if found else None
+
+
+def is_stamp(key: str) -> bool:
+    """Return whether a key is of the time stamp of a checkpoint."""
+    return _STAMP.fullmatch(key) is not None
+
+
+def is_media(key: str) -> bool:
+    """Return whether a key is an attachment's."""
+    found = _MEDIA.fullmatch(key)
+    return found is not None and found["id"].startswith(found["folder"])
+
+
+def is_day_key(key: str) -> bool:
+    """Return whether a key is of the wrapped key of a day."""
+    return _DAY_KEY.fullmatch(key) is not None
+
+
+def day_key_of(key: str) -> str | None:
+    """Return where the key of the day is that an object is encrypted to, if it has one."""
+    found = _SEGMENT.fullmatch(key)
+    if found is None or not found["age"]:
+        found = _MEDIA.fullmatch(key)
+        if found is None or not found["day"]:
+            return None
+    return f"v1/{found['server']}/keys/day-{found['stream']}-{found['day']}.age"
+
+
+def is_statement(key: str) -> bool:
+    """Return whether a key is of a signed document that is no manifest."""
+    return _STATEMENT.fullmatch(key) is not None
+
+
+def page_key(key: str) -> str:
+    """Return where the page for people of a day's report is."""
+    return key.removesuffix(".json") + ".html"
+
+
+def signing_key_id(key: str) -> str | None:
+    """Return the key id if a key is that of a public signing key."""
+    found = _SIGNING.fullmatch(key)
+    return found["id"] if found else None
+
+
+def is_description(key: str) -> bool:
+    """Return whether a key is of what describes the archive, which no manifest lists."""
+    return bool(_DESCRIPTION.fullmatch(key) or _RECIPIENTS.fullmatch(key))
+
+
+def signature_key(key: str) -> str:
+    """Return where the signature of a JSON document is."""
+    return key.removesuffix(".json") + ".sig"
+
+
+def day_of(moment_ms: int) -> date | None:
+    """Return the UTC day of a moment, ``None`` where no calendar has it."""
+    try:
+        return (_EPOCH + timedelta(milliseconds=moment_ms)).date()
+    except OverflowError:
+        return None
+
+
+def begin_ms(day: date) -> int:
+    """Return the first moment of a UTC day."""
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None

@@ -1,0 +1,96 @@
+"""Attachments: fetched, compared with what was signed, and told by their bytes what they are.
+
+Whatever a sender called a file, only what certainly is a picture is ever shown as one.
+"""
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+from auditbot.reader.day_keys import DayKeys
+from auditbot.reader.index.library import Library
+from auditbot.reader.layout import is_media
+from auditbot.reader.memory import private_directory, write_private
+from auditbot.reader.open_sealed import unseal
+from auditbot.reader.unpack import DamagedArchiveError
+from auditbot.storage.reading import Place
+
+MOST_BYTES = 2 * 2**30
+
+_SAFE = {
+    "image/png": (".png", (b"\x89PNG\r\n\x1a\n",)),
+    "image/jpeg": (".jpg", (b"\xff\xd8\xff",)),
+    "image/gif": (".gif", (b"GIF87a", b"GIF89a")),
+}
+_ENDINGS = frozenset(
+    [
+        "pdf",
+        "txt",
+        "csv",
+        "doc",
+        "docx",
+        "xls",
+        "xlsx",
+        "ppt",
+        "pptx",
+        "odt",
+        "ods",
+        "odp",
+        "zip",
+        "mp3",
+        "mp4",
+        "m4a",
+        "ogg",
+        "opus",
+        "wav",
+        "webm",
+        "mov",
+    ]
+)
+
+
+def picture_type(head: bytes) -> str | None:
+    """Return the type of a picture that every program shows, by its first bytes."""
+    for mime, (_, beginnings) in _SAFE.items():
+        if head.startswith(beginnings):
+            return mime
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "image/webp"
+    return None
+
+
+def safe_name(sha256: str, name: str | None, head: bytes) -> str:
+    """Return a file name that no program misunderstands: the hash, and an ending if harmless."""
+    mime = picture_type(head)
+    if mime in _SAFE:
+        return sha256 + _SAFE[mime][0]
+    ending = (name or "").rpartition(".")[2].lower()
+    return f"{sha256}.{ending}" if ending in _ENDINGS else f"{sha256}.bin"
+
+
+async def fetch_file(place: Place | None, library: Library, key: str) -> Path:
+    """Return where an attachment is on this machine, fetched and compared if it was not yet.
+
+    Raises:
+        DamagedArchiveError: it is not what its manifest lists, or none lists it.
+        PermanentError: it cannot be fetched.
+    """
+    listed = library.file(key)
+    if listed is None or not is_media(key):
+        raise DamagedArchiveError(f"No manifest lists the attachment “{key}”.")
+    path = library.folder / "media" / listed.sha256[:2] / listed.sha256
+    if path.exists():
+        return path
+    if place is None:
+        raise DamagedArchiveError(f"The attachment “{key}” is not on this machine.")
+    body = await place.get(key, listed.version_id, most_bytes=min(listed.size, MOST_BYTES))
+    digest = await asyncio.to_thread(lambda: hashlib.sha256(body).hexdigest())
+    if digest != listed.sha256:
+        raise DamagedArchiveError(f"The attachment “{key}” is not the one that was archived.")
+    clear = body
+    if key.endswith(".age"):
+        wrapped = library.day_key(key) or await DayKeys(place).get(key)
+        clear = unseal(key, body, library.identities, wrapped)
+    private_directory(path.parent)
+    write_private(path, clear)
+    return path

@@ -1,0 +1,120 @@
+"""What this machine remembers of archives: whose key to trust, and how far they had grown.
+
+The promise kept: an archive that was cut back to an older state, or signed anew with another
+key, cannot pass for the one that was seen before. The file is its owner's alone (0600), written
+beside the old one and moved over it.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from common.errors import PermanentError
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """How far a stream had grown when it was verified last."""
+
+    number: int
+    key: str
+    sha256: str
+    size: int
+    root: str
+    created_ms: int
+    seen_ms: int
+    contents: bool = True
+    """Whether the contents of all its objects were checked, and found right."""
+
+
+class Remembered(msgspec.Struct, frozen=True):
+    """What is known of one server's archive at one place."""
+
+    fingerprints: tuple[str, ...] = ()
+    streams: dict[str, Seen] = {}
+
+
+class _File(msgspec.Struct, frozen=True):
+    v: int = 1
+    archives: dict[str, Remembered] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The file."""
+
+    path: Path
+
+    def recall(self, archive: str) -> Remembered:
+        """Return what is known of an archive.
+
+        Raises:
+            PermanentError: the file is damaged.
+        """
+        return self._load().archives.get(archive, Remembered())
+
+    def keep(self, archive: str, known: Remembered) -> None:
+        """Remember what is known of an archive now."""
+        archives = {**self._load().archives, archive: known}
+        body = json.dumps(msgspec.to_builtins(_File(archives=archives)), indent=1) + "\n"
+        private_directory(self.path.parent)
+        write_private(self.path, body.encode())
+
+    def _load(self) -> _File:
+        try:
+            body = self.path.read_bytes()
+        except FileNotFoundError:
+            return _File()
+        except OSError as error:
+            raise PermanentError(f"“{self.path}” cannot be read: {error.strerror}.") from error
+        try:
+            return msgspec.json.decode(body, type=_File)
+        except ValueError as error:
+            raise PermanentError(
+                f"“{self.path}”, which remembers the archives seen before, is damaged: bring it "
+                "back from a backup. If it is deleted, the next verification trusts what it finds."
+            ) from error
+
+
+def private_directory(path: Path) -> None:
+    """Make a directory that only its owner may enter.
+
+    Raises:
+        PermanentError: it cannot be made.
+    """
+    if not path.parent.is_dir():
+        private_directory(path.parent)
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise PermanentError(f"“{path}” cannot be used: {error.strerror}.") from error
+
+
+def write_private(path: Path, body: bytes) -> None:
+    """Write a file that only its owner may read, whole or not at all.
+
+    Raises:
+        PermanentError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(6)}")
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise PermanentError(f"“{path}” cannot be written: {error.strerror}.") from error
+
+
+def plain(value: Any) -> Any:
+    """Return a struct as JSON's own types."""
+    return msgspec.to_builtins(value)

@@ -1,0 +1,70 @@
+"""Objects that are encrypted to officers' age keys (age-encryption.org/v1)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyrage
+
+from auditbot.reader.unpack import DamagedArchiveError
+from common.errors import ConfigError
+
+_SECRET = "AGE-SECRET-KEY-"  # noqa: S105  # how every such key begins
+_LARGEST_FILE = 2**16
+
+
+def read_identities(path: Path) -> tuple[str, ...]:
+    """Return the secret keys in an age identity file.
+
+    Raises:
+        ConfigError: it cannot be read or holds none.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LARGEST_FILE).decode("utf-8", "replace")
+    except OSError as error:
+        raise ConfigError(
+            f"The identity file “{path}” cannot be read: {error.strerror}."
+        ) from None
+    found = tuple(line.strip() for line in text.splitlines() if line.startswith(_SECRET))
+    if not found:
+        raise ConfigError(
+            f"“{path}” holds no age identity: it must have a line that begins with {_SECRET}."
+        )
+    return found
+
+
+def unseal(
+    key: str, body: bytes, identities: Sequence[str], wrapped: bytes | None = None
+) -> bytes:
+    """Return what was encrypted.
+
+    Args:
+        key: which object it is
+        body: its bytes
+        identities: the officers' secret keys
+        wrapped: the key of the day that it is encrypted to, itself encrypted to the officers
+
+    Raises:
+        DamagedArchiveError: none of the identities opens it, or it was changed.
+    """
+    if not identities:
+        raise DamagedArchiveError(
+            f"“{key}” is encrypted: name the file with your age identity with --identity."
+        )
+    if wrapped is not None:
+        secret = unseal(f"the key of the day of {key}", wrapped, identities)
+        return unseal(key, body, [secret.decode("ascii", "replace").strip()])
+    try:
+        known = [pyrage.x25519.Identity.from_str(text) for text in identities]
+        return bytes(pyrage.decrypt(body, known))
+    except (pyrage.DecryptError, pyrage.IdentityError) as error:
+        raise DamagedArchiveError(f"“{key}” cannot be decrypted: {error}.") from None
+
+
+def opens(key: str, body: bytes, identities: Sequence[str]) -> bool:
+    """Return whether the officers' keys open an object without the key of its day."""
+    try:
+        unseal(key, body, identities)
+    except DamagedArchiveError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Messages → what people and other programs take in."""

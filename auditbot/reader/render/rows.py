@@ -1,0 +1,209 @@
+"""A message → one flat row, for tables, spreadsheets and query engines; pure."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, tzinfo
+from typing import Any
+
+from auditbot.reader.conversation import Message, edit_text
+from auditbot.reader.render.words import act, doubts, media_state, spelled, why
+from auditbot.reader.said import formatted_text, other_text
+from auditbot.reader.times import local
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One message.
+
+    ``text`` is what was written first; ``latest_text`` what became of it; a deleted message
+    keeps both. Times are RFC 3339, ``time`` in the zone that was asked for.
+    """
+
+    time: str | None
+    time_utc: str | None
+    received_utc: str | None
+    room_id: str | None
+    room_name: str | None
+    sender: str | None
+    sender_name: str | None
+    kind: str
+    text: str | None
+    latest_text: str | None
+    shown_as: str | None
+    edits: int
+    edited_by_others: int
+    deleted_utc: str | None
+    deleted_by: str | None
+    deletion_reason: str | None
+    reactions: str | None
+    thread_root: str | None
+    reply_to: str | None
+    attachment: str | None
+    attachment_type: str | None
+    attachment_size: int | None
+    attachment_sha256: str | None
+    attachment_state: str | None
+    readable: str
+    not_readable_because: str | None
+    device: str | None
+    trust: str | None
+    audience_count: int | None
+    audience_id: str | None
+    notes: str | None
+    event_id: str | None
+    stream: str | None
+    seq: int | None
+    object: str | None
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
+NUMBERS = frozenset({"edits", "edited_by_others", "attachment_size", "audience_count", "seq"})
+
+
+def row_of(message: Message, zone: tzinfo = UTC) -> Row:
+    """Return a message's row."""
+    record, said = message.record, message.said
+    media = media_state(message) or {}
+    deletion = message.deletions[0].record if message.deletions else {}
+    place = message.records[0] if message.records else None
+    is_text = message.text is not None and not message.is_state
+    return Row(
+        time=_time(record.get("ts_origin"), zone),
+        time_utc=_time(record.get("ts_origin"), UTC),
+        received_utc=_time(record.get("ts_received"), UTC),
+        room_id=_text(record.get("room_id")),
+        room_name=_text(record.get("room_name")),
+        sender=_text(record.get("sender")),
+        sender_name=_text(record.get("sender_name")),
+        kind=_kind(message),
+        text=message.text if is_text else _told(message),
+        latest_text=message.latest_text if is_text else None,
+        shown_as=formatted_text(said) if message.is_readable else None,
+        edits=len(message.edits),
+        edited_by_others=sum(not edit.is_valid for edit in message.edits),
+        deleted_utc=_time(deletion.get("ts_origin"), UTC),
+        deleted_by=_text(deletion.get("sender")),
+        deletion_reason=_text(deletion.get("redaction_reason")),
+        reactions=_reactions(message),
+        thread_root=_text(record.get("thread_root")),
+        reply_to=_text(record.get("reply_to")),
+        attachment=_text(media.get("name")),
+        attachment_type=_text(media.get("mime")),
+        attachment_size=_number(media.get("size")),
+        attachment_sha256=_text(media.get("sha256")),
+        attachment_state=_text(media.get("status")),
+        readable=_readable(message),
+        not_readable_because=None if message.is_readable else why(record.get("enc_error")),
+        device=_text(said.get("enc_device_id")),
+        trust=_text(said.get("enc_trust")),
+        audience_count=_number(record.get("audience_count")),
+        audience_id=_text(record.get("audience_id")),
+        notes="; ".join(doubts(message)) or None,
+        event_id=_text(record.get("event_id")),
+        stream=place.stream if place else None,
+        seq=place.seq if place else None,
+        object=place.key if place else None,
+    )
+
+
+def as_json(message: Message, zone: tzinfo = UTC) -> dict[str, Any]:
+    """Return a message for programs: its row, its edits and every record that it is made of."""
+    return {
+        **asdict(row_of(message, zone)),
+        "versions": [
+            {
+                "text": edit_text(edit.said),
+                "sender": edit.stored.record.get("sender"),
+                "time_utc": _time(edit.stored.record.get("ts_origin"), UTC),
+                "valid": edit.is_valid,
+                "event_id": edit.stored.record.get("event_id"),
+            }
+            for edit in message.edits
+        ],
+        "records": [stored.record for stored in message.records],
+    }
+
+
+def table(messages: Iterable[Message], zone: tzinfo = UTC) -> Iterator[str]:
+    """Yield messages for a terminal, each with what became of it below it."""
+    for message in messages:
+        row = row_of(message, zone)
+        when = (row.time or row.received_utc or "(no time)")[:19].replace("T", " ")
+        room = f" [{_line(row.room_name or row.room_id)}]" if row.room_id else ""
+        who = f" {_line(row.sender)}" if row.sender else ""
+        yield f"{when}{room}{who}: {_first_line(message, row)}"
+        if row.shown_as:
+            yield f"    most clients show this instead: {_line(row.shown_as)}"
+        for edit in message.edits:
+            by = "" if edit.is_valid else f" BY {_line(edit.stored.record.get('sender'))}"
+            at = (_time(edit.stored.record.get("ts_origin"), zone) or "")[:19].replace("T", " ")
+            yield f"    edited{by} {at}: {_line(edit_text(edit.said))}"
+        if row.deleted_by:
+            at = (_time(message.deletions[0].record.get("ts_origin"), zone) or "")[:19]
+            because = f", because “{_line(row.deletion_reason)}”" if row.deletion_reason else ""
+            yield f"    DELETED {at.replace('T', ' ')} by {_line(row.deleted_by)}{because}"
+        if row.reactions:
+            yield f"    reactions: {_line(row.reactions)}"
+        if row.attachment:
+            size = f", {row.attachment_size:,} bytes" if row.attachment_size is not None else ""
+            yield f"    attachment: {_line(row.attachment)}{size} ({row.attachment_state})"
+        if row.notes:
+            yield f"    note: {row.notes}"
+
+
+def _first_line(message: Message, row: Row) -> str:
+    if not message.is_readable:
+        return f"(not readable: {row.not_readable_because})"
+    if row.text is None:
+        return "(deleted before it was archived)" if message.is_deleted else f"({row.kind})"
+    return _line(row.text)
+
+
+def _told(message: Message) -> str | None:
+    if not message.is_readable:
+        return None
+    if message.is_state or message.record.get("kind") in {"gap", "gap_closed", "control"}:
+        return act(message.record)
+    return other_text(message.said)
+
+
+def _kind(message: Message) -> str:
+    record = message.record
+    if record.get("kind") in {"event", "decryption"}:
+        return str(message.said.get("msgtype") or message.said.get("event_type") or "event")
+    return str(record.get("kind") or "not archived")
+
+
+def _readable(message: Message) -> str:
+    if not message.is_readable:
+        return "no"
+    return "later" if message.late is not None else "yes"
+
+
+def _reactions(message: Message) -> str | None:
+    given = [
+        f"{reaction.key} {reaction.stored.record.get('sender')}"
+        + (" (taken back)" if reaction.taken_back else "")
+        for reaction in message.reactions
+    ]
+    return ", ".join(given) or None
+
+
+def _time(moment_ms: object, zone: tzinfo) -> str | None:
+    when = local(moment_ms, zone)
+    if when is None:
+        return None
+    text = when.isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z") if zone is UTC else text
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _line(text: object) -> str:
+    return " ⏎ ".join(spelled(text).splitlines())

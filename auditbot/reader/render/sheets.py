@@ -1,0 +1,80 @@
+"""Rows → CSV, JSON Lines and Parquet."""
+
+import csv
+import json
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import UTC, tzinfo
+from pathlib import Path
+from typing import Any, TextIO
+
+import duckdb
+
+from auditbot.reader.conversation import Message
+from auditbot.reader.render.rows import COLUMNS, NUMBERS, as_json, row_of
+from common.errors import PermanentError
+
+_FORMULA = frozenset("=+-@\t\r|%＝＋－＠")
+"""What begins a formula, or a command of an old spreadsheet, in some program."""
+
+
+def guarded(value: object) -> object:
+    """Return a cell that no spreadsheet takes for a formula: an apostrophe stands before it."""
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\x00", "⟨U+0000⟩")
+    return f"'{text}" if text.lstrip()[:1] in _FORMULA and text.strip() else text
+
+
+def write_csv(messages: Iterable[Message], file: TextIO, zone: tzinfo = UTC) -> int:
+    """Write comma-separated values (RFC 4180); return how many messages."""
+    writer = csv.writer(file)
+    writer.writerow(COLUMNS)
+    count = 0
+    for message in messages:
+        row = asdict(row_of(message, zone))
+        writer.writerow([guarded(row[name]) for name in COLUMNS])
+        count += 1
+    return count
+
+
+def write_jsonl(messages: Iterable[Message], file: TextIO, zone: tzinfo = UTC) -> int:
+    """Write one JSON object a line, in ASCII; return how many messages."""
+    count = 0
+    for message in messages:
+        file.write(json.dumps(as_json(message, zone)) + "\n")
+        count += 1
+    return count
+
+
+def write_parquet(messages: Iterable[Message], path: Path, zone: tzinfo = UTC) -> int:
+    """Write a Parquet file; return how many messages.
+
+    Raises:
+        PermanentError: the file cannot be written.
+    """
+    count = 0
+    with tempfile.TemporaryDirectory(prefix="steward-rows-") as folder:
+        lines = Path(folder) / "rows.jsonl"
+        with lines.open("w", encoding="utf-8") as file:
+            for message in messages:
+                row: dict[str, Any] = asdict(row_of(message, zone))
+                # DuckDB refuses lone surrogates, which a hostile text may hold.
+                file.write(json.dumps(_sound(row), ensure_ascii=False) + "\n")
+                count += 1
+        columns = {name: "BIGINT" if name in NUMBERS else "VARCHAR" for name in COLUMNS}
+        try:
+            with duckdb.connect(":memory:") as database:
+                rows = database.read_json(str(lines), columns=columns, format="newline_delimited")
+                rows.write_parquet(str(path), compression="zstd")
+        except duckdb.Error as error:
+            raise PermanentError(f"“{path}” cannot be written: {error}.") from error
+    return count
+
+
+def _sound(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+        for name, value in row.items()
+    }

@@ -1,0 +1,238 @@
+"""A selection of messages → everything that a transcript or a page shows of it.
+
+Values are plain and not yet escaped; templates do that. Nothing that people chose is in a place
+where it could be taken for Steward's words.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from typing import Any
+
+from auditbot.reader.conversation import Message, Reaction, edit_text
+from auditbot.reader.index.library import Library
+from auditbot.reader.render.words import TRUST, act, doubts, media_state, one_line, spelled, why
+from auditbot.reader.said import formatted_text, other_text
+from auditbot.reader.times import local
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Audiences:
+    """Who could read what, each set of people numbered once."""
+
+    library: Library
+    numbers: dict[str, int] = field(default_factory=dict)
+    lists: list[Json] = field(default_factory=list)
+
+    def number(self, message: Message) -> int | None:
+        """Return the number of a message's audience."""
+        audience_id = message.record.get("audience_id")
+        if not isinstance(audience_id, str):
+            return None
+        if audience_id not in self.numbers:
+            before = message.records[0].id if message.records else 0
+            members = self.library.members(audience_id, before)
+            self.numbers[audience_id] = len(self.lists) + 1
+            self.lists.append(
+                {
+                    "number": len(self.lists) + 1,
+                    "id": audience_id,
+                    "count": message.record.get("audience_count"),
+                    "members": None if members is None else list(map(_member, members)),
+                }
+            )
+        return self.numbers[audience_id]
+
+
+def _member(member: Mapping[str, Any]) -> Json:
+    return {
+        "user_id": one_line(member.get("user_id") or "?"),
+        "name": one_line(member.get("name") or ""),
+        "invited": member.get("membership") == "invite",
+        "bot": member.get("kind") in {"bot", "appservice"},
+    }
+
+
+@dataclass
+class Tally:
+    """What of a selection is changed, deleted or missing."""
+
+    messages: int = 0
+    edited: int = 0
+    deleted: int = 0
+    late: int = 0
+    unreadable: Counter[str] = field(default_factory=Counter)
+    attachments: int = 0
+    attachments_missing: list[str] = field(default_factory=list)
+    gaps: int = 0
+
+    def add(self, message: Message) -> None:
+        """Count a message."""
+        record = message.record
+        self.gaps += record.get("kind") == "gap"
+        if message.is_state or record.get("kind") not in {"event", "decryption"}:
+            return
+        self.messages += 1
+        self.edited += bool(message.edits)
+        self.deleted += message.is_deleted
+        self.late += message.late is not None
+        if not message.is_readable:
+            self.unreadable[why(record.get("enc_error"))] += 1
+        media = media_state(message)
+        if media is not None:
+            self.attachments += 1
+            if media["key"] is None:
+                self.attachments_missing.append(f"{media['name']} ({media['words']})")
+
+
+class Viewer:
+    """Makes views of messages, in one time zone."""
+
+    def __init__(self, library: Library, zone: tzinfo) -> None:
+        self.zone = zone
+        self.audiences = Audiences(library)
+        self.tally = Tally()
+        self._library = library
+
+    def view(self, message: Message, *, is_context: bool = False) -> Json:
+        """Return what is shown of a message."""
+        self.tally.add(message)
+        record, said = message.record, message.said
+        when = record.get("ts_origin") or record.get("ts_received")
+        first = message.records[0] if message.records else None
+        return {
+            **self._moment(when),
+            "received": self._full(record.get("ts_received")),
+            "room": one_line(record.get("room_name") or record.get("room_id") or ""),
+            "room_id": one_line(record.get("room_id") or ""),
+            "sender": one_line(record.get("sender") or ""),
+            "sender_name": one_line(record.get("sender_name") or ""),
+            "initial": _initial(record),
+            "hue": _hue(record.get("sender")),
+            "act": act(record) if _is_act(message) else None,
+            "text": _maybe(message.latest_text),
+            "first_text": _maybe(message.text),
+            "shown_as": _maybe(formatted_text(said)) if message.is_readable else None,
+            "other": _maybe(other_text(said)) if message.is_readable else None,
+            "versions": [self._version(edit) for edit in message.edits],
+            "deleted": self._deleted(message),
+            "readable": message.is_readable,
+            "why": None if message.is_readable else why(record.get("enc_error")),
+            "kind": one_line(said.get("msgtype") or said.get("event_type") or "event"),
+            "is_emote": said.get("msgtype") == "m.emote",
+            "is_notice": said.get("msgtype") == "m.notice",
+            "reactions": self._reactions(message.reactions),
+            "media": media_state(message),
+            "reply_to": self._reference(record.get("reply_to")),
+            "thread": self._reference(record.get("thread_root")),
+            "audience": self.audiences.number(message),
+            "audience_count": record.get("audience_count"),
+            "trust": None if not said.get("enc_trust") else TRUST.get(str(said["enc_trust"])),
+            "trusted": said.get("enc_trust") == "cross_signed",
+            "encrypted": record.get("enc_status") in {"decrypted", "undecryptable"},
+            "device": one_line(said.get("enc_device_id") or ""),
+            "doubts": doubts(message),
+            "event_id": one_line(record.get("event_id") or ""),
+            "stream": first.stream if first else "",
+            "seq": first.seq if first else None,
+            "anchor": f"m-{first.stream}-{first.seq}" if first else "m",
+            "context": is_context,
+            "root": message.root,
+        }
+
+    def views(self, messages: Iterable[Message]) -> list[Json]:
+        """Return what is shown of messages."""
+        return [self.view(message) for message in messages]
+
+    def _version(self, edit: Any) -> Json:
+        record = edit.stored.record
+        is_readable = edit.late is not None or record.get("enc_status") != "undecryptable"
+        return {
+            "when": self._full(record.get("ts_origin")),
+            "text": spelled(edit_text(edit.said)) if is_readable else None,
+            "shown_as": _maybe(formatted_text(edit.said)) if is_readable else None,
+            "why": None if is_readable else why(record.get("enc_error")),
+            "sender": one_line(record.get("sender") or ""),
+            "valid": edit.is_valid,
+            "deleted": edit.deleted is not None,
+            "seq": edit.stored.seq,
+        }
+
+    def _deleted(self, message: Message) -> Json | None:
+        if not message.is_deleted:
+            return None
+        if not message.deletions:
+            return {"when": "", "by": "", "reason": "", "before": True}
+        record = message.deletions[0].record
+        return {
+            "when": self._full(record.get("ts_origin")),
+            "by": one_line(record.get("sender") or "?"),
+            "reason": one_line(record.get("redaction_reason") or ""),
+            "before": message.text is None and message.is_readable,
+        }
+
+    def _reactions(self, reactions: Iterable[Reaction]) -> list[Json]:
+        groups: dict[str, list[str]] = {}
+        for reaction in reactions:
+            who = one_line(
+                reaction.stored.record.get("sender_name")
+                or reaction.stored.record.get("sender")
+                or "?"
+            )
+            back = " (taken back)" if reaction.taken_back else ""
+            groups.setdefault(one_line(reaction.key)[:64], []).append(who + back)
+        return [{"key": key, "who": ", ".join(who)} for key, who in groups.items()]
+
+    def _reference(self, event_id: object) -> Json | None:
+        if not isinstance(event_id, str) or not event_id:
+            return None
+        found = self._library.event(event_id)
+        if found is None:
+            return {"anchor": None, "text": "a message that is not archived", "sender": ""}
+        body = one_line(found.record.get("body") or found.record.get("event_type") or "")
+        return {
+            "anchor": f"m-{found.stream}-{found.seq}",
+            "text": body if len(body) < _SHORT else body[:_SHORT] + "…",
+            "sender": one_line(found.record.get("sender_name") or found.record.get("sender")),
+        }
+
+    def _moment(self, moment_ms: object) -> Json:
+        when = local(moment_ms, self.zone)
+        if when is None:
+            return {"day": "No time", "time": "", "when": "(no time)"}
+        return {
+            "day": when.strftime("%A, %-d %B %Y"),
+            "time": when.strftime("%H:%M:%S"),
+            "when": self._full(moment_ms),
+        }
+
+    def _full(self, moment_ms: object) -> str:
+        when = local(moment_ms, self.zone)
+        return when.strftime("%Y-%m-%d %H:%M:%S %Z") if when else ""
+
+
+_SHORT = 120
+_HUES = 12
+
+
+def _is_act(message: Message) -> bool:
+    if not message.is_readable or message.record.get("content_state") == "arrived_redacted":
+        return False
+    return message.is_state or message.record.get("kind") in {"gap", "gap_closed", "control"}
+
+
+def _maybe(text: str | None) -> str | None:
+    return None if text is None else spelled(text)
+
+
+def _initial(record: Mapping[str, Any]) -> str:
+    name = str(record.get("sender") or "?").removeprefix("@")
+    return one_line(name[:1].upper()) or "?"
+
+
+def _hue(sender: object) -> int:
+    """Return one of a few colours, the same for a sender everywhere."""
+    return sum(map(ord, str(sender))) % _HUES

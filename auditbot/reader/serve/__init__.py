@@ -1,0 +1,1 @@
+"""The officers' page: local, read-only, without scripts, every look written down."""

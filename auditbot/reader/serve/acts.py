@@ -1,0 +1,220 @@
+"""What the pages do besides showing: log-in, attachments, exports, cases, verifying."""
+
+import asyncio
+import io
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from auditbot.reader.conversation import load
+from auditbot.reader.handover.cases import Case, Item, with_items
+from auditbot.reader.handover.package import hand_over
+from auditbot.reader.index.library import Stored
+from auditbot.reader.media import fetch_file
+from auditbot.reader.render.sheets import write_csv, write_jsonl
+from auditbot.reader.serve.desk import Desk
+from auditbot.reader.serve.pages import DESK, render
+from auditbot.reader.serve.security import COOKIE, Door, let_in
+from auditbot.reader.transcript.build import describe, gather
+from auditbot.reader.transcript.html import write_html
+from auditbot.reader.transcript.pdf import write_pdf
+from common.errors import StewardError, UserError
+
+DOOR = web.AppKey("door", Door)
+
+_MOST_CHOSEN = 5000
+_LONGEST = 200
+_TYPES = {
+    "csv": "text/csv",
+    "jsonl": "application/x-ndjson",
+    "html": "text/html",
+    "pdf": "application/pdf",
+    "zip": "application/zip",
+}
+
+
+async def log_in(request: web.Request) -> web.Response:
+    """Take the token of the address from the terminal, once."""
+    session = request.app[DOOR].enter(request.query.get("token", ""))
+    if session is None:
+        return web.Response(
+            status=401,
+            text="This address was used already, or is wrong. Start “steward audit serve” again.",
+        )
+    desk = request.app[DESK]
+    await asyncio.to_thread(desk.log.write, "logged in")
+    return let_in(session)
+
+
+async def log_out(request: web.Request) -> web.Response:
+    """End the session."""
+    request.app[DOOR].leave()
+    response = web.Response(
+        text="You are logged out. Nothing of the archive stays in the browser."
+    )
+    response.del_cookie(COOKIE, path="/")
+    return response
+
+
+async def verify_again(request: web.Request) -> web.Response:
+    """Verify everything, and wait for it."""
+    desk = request.app[DESK]
+    await asyncio.to_thread(desk.log.write, "verified")
+    await desk.verify(everything=True)
+    raise web.HTTPSeeOther("/verification")
+
+
+async def sync_again(request: web.Request) -> web.Response:
+    """Fetch what is new."""
+    await request.app[DESK].sync()
+    raise web.HTTPSeeOther("/")
+
+
+async def media(request: web.Request) -> web.StreamResponse:
+    """Give an attachment: pictures to be shown, all else only to be saved."""
+    desk = request.app[DESK]
+    key = request.query.get("key", "")[:512]
+    try:
+        path = await fetch_file(desk.archive.place, desk.library, key)
+    except StewardError:
+        raise web.HTTPNotFound(reason="This attachment is not in the archive.") from None
+    known = await asyncio.to_thread(describe, path, "")
+    is_shown = known.picture is not None and request.query.get("show") == "1"
+    if not is_shown:
+        await asyncio.to_thread(desk.log.write, "attachment saved", key=key)
+    kind = known.picture if known.picture and is_shown else "application/octet-stream"
+    disposition = "inline" if is_shown else "attachment"
+    return web.FileResponse(
+        path,
+        headers={
+            "Content-Type": kind,
+            "Content-Disposition": f'{disposition}; filename="{known.safe_name}"',
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+        },
+    )
+
+
+async def export(request: web.Request) -> web.Response:
+    """Give the chosen messages in a format, or put them into a case."""
+    desk = request.app[DESK]
+    form = await request.post()
+    what = str(form.get("format", "csv"))
+    chosen = [str(value) for value in form.getall("m", [])][:_MOST_CHOSEN]
+    stored = await desk.work(_stored, desk, chosen)
+    if not stored:
+        raise UserError("Choose messages first: mark the boxes beside them.")
+    if what == "case":
+        return await _to_case(desk, stored, str(form.get("case", "")))
+    if what not in _TYPES:
+        raise UserError("There is no such format.")
+    body = await _made(desk, stored, what, str(form.get("case", "")))
+    await asyncio.to_thread(desk.log.write, "exported", format=what, messages=len(stored))
+    return _download(body, f"messages.{what}", _TYPES[what])
+
+
+async def export_case(request: web.Request) -> web.Response:
+    """Give a case's hand-over."""
+    desk = request.app[DESK]
+    form = await request.post()
+    case = await asyncio.to_thread(desk.cases.load, str(form.get("case", ""))[:_LONGEST])
+    body = await _zipped(desk, case)
+    await asyncio.to_thread(desk.log.write, "handed over", case=case.name)
+    return _download(body, "case.zip", _TYPES["zip"])
+
+
+async def cases(request: web.Request) -> web.Response:
+    """Show the cases."""
+    desk = request.app[DESK]
+    names = await asyncio.to_thread(desk.cases.names)
+    known = [await asyncio.to_thread(desk.cases.load, name) for name in names]
+    return render(request, "page_cases.html", cases=known)
+
+
+async def _to_case(desk: Desk, stored: list[Stored], name: str) -> web.Response:
+    name = name.strip()[:_LONGEST]
+    if not name:
+        raise UserError("Write the case's name.")
+    now_ms = desk.clock.now_ms()
+    items = [Item(item.stream, item.seq, _event_id(item), now_ms, desk.user) for item in stored]
+
+    def keep() -> None:
+        try:
+            case = desk.cases.load(name)
+        except UserError:
+            case = Case(name, desk.archive.destination, now_ms, desk.user)
+        desk.cases.save(with_items(case, items))
+        desk.log.write("case added", case=name, found=len(items))
+
+    await desk.work(keep)
+    raise web.HTTPSeeOther("/cases")
+
+
+async def _made(desk: Desk, stored: list[Stored], what: str, name: str) -> bytes:
+    if what == "zip":
+        now_ms = desk.clock.now_ms()
+        items = tuple(
+            Item(item.stream, item.seq, _event_id(item), now_ms, desk.user) for item in stored
+        )
+        title = name.strip()[:_LONGEST] or "Selected messages"
+        return await _zipped(
+            desk, Case(title, desk.archive.destination, now_ms, desk.user, items=items)
+        )
+    roots = await desk.work(_roots, desk, stored)
+    messages = await desk.work(load, desk.library, roots)
+    if what in {"csv", "jsonl"}:
+        buffer = io.StringIO(newline="")
+        writer = write_csv if what == "csv" else write_jsonl
+        writer(messages, buffer, desk.zone)
+        return buffer.getvalue().encode("utf-8", "replace")
+    transcript = await gather(
+        desk.library, desk.archive.place, desk.request(name), messages, set()
+    )
+    with tempfile.TemporaryDirectory(prefix="steward-export-") as folder:
+        path = Path(folder) / f"messages.{what}"
+        await asyncio.to_thread(write_html if what == "html" else write_pdf, transcript, path)
+        return path.read_bytes()
+
+
+async def _zipped(desk: Desk, case: Case) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="steward-export-") as folder:
+        path = Path(folder) / "case.zip"
+        await hand_over(desk.library, desk.archive.place, case, desk.request(case.name), path)
+        return path.read_bytes()
+
+
+def _stored(desk: Desk, chosen: list[str]) -> list[Stored]:
+    found = []
+    for value in chosen:
+        stream, _, seq = value.rpartition(":")
+        if seq.isascii() and seq.isdigit() and len(seq) < 16:  # noqa: PLR2004  # as a number of a record
+            stored = desk.library.at(stream, int(seq))
+            if stored is not None:
+                found.append(stored)
+    return sorted(found, key=lambda item: item.id)
+
+
+def _roots(desk: Desk, stored: list[Stored]) -> list[int]:
+    rows: list[Any] = [
+        desk.library.connection.execute(
+            "SELECT coalesce(root, -id) FROM record WHERE id = ?", (item.id,)
+        ).fetchone()
+        for item in stored
+    ]
+    return list(dict.fromkeys(int(row[0]) for row in rows if row))
+
+
+def _event_id(stored: Stored) -> str | None:
+    event_id = stored.record.get("event_id")
+    return str(event_id) if event_id else None
+
+
+def _download(body: bytes, name: str, kind: str) -> web.Response:
+    return web.Response(
+        body=body,
+        headers={
+            "Content-Type": kind,
+            "Content-Disposition": f'attachment; filename="{name}"',
+        },
+    )

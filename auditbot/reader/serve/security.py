@@ -1,0 +1,135 @@
+"""Who may look: one log-in by the address from the terminal, then a cookie; nothing else.
+
+- The token in the address works once. What is kept of it and of the cookie is a hash.
+- The Host header must be ours: a page elsewhere whose name points here (DNS rebinding) gets
+  nothing. What changes something must come from our own page (Origin).
+- No script runs, nothing is loaded from anywhere, nothing may frame us or is cached.
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from common.clock import Clock
+
+COOKIE = "steward_audit"
+_SESSION_SECONDS = 12 * 3600
+_TRIES = 20
+"""Wrong tokens after which none is taken any more."""
+
+_HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+        "frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "Cache-Control": "no-store",
+    # Not “no-referrer”: browsers would then hide our own Origin from us.
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), interest-cohort=()",
+}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass
+class Door:
+    """Lets in whoever has the token, once, and then whoever has the cookie."""
+
+    clock: Clock
+    _token: bytes | None = None
+    _session: bytes | None = None
+    _until: float = 0.0
+    _wrong: int = field(default=0)
+
+    def new_token(self) -> str:
+        """Return a token that works once; an older one works no more."""
+        token = secrets.token_urlsafe(32)
+        self._token = _hash(token)
+        return token
+
+    def enter(self, token: str) -> str | None:
+        """Return the cookie of a new session if the token is right, and use it up."""
+        if self._token is None or self._wrong >= _TRIES:
+            return None
+        if not hmac.compare_digest(_hash(token), self._token):
+            self._wrong += 1
+            return None
+        self._token = None
+        session = secrets.token_urlsafe(32)
+        self._session = _hash(session)
+        self._until = self.clock.monotonic() + _SESSION_SECONDS
+        return session
+
+    def knows(self, session: str) -> bool:
+        """Return whether a cookie is that of the session."""
+        if self._session is None or self.clock.monotonic() > self._until:
+            return False
+        return hmac.compare_digest(_hash(session), self._session)
+
+    def leave(self) -> None:
+        """End the session."""
+        self._session = None
+
+
+def guard(door: Door, hosts: frozenset[str]) -> Handler:
+    """Return what stands before every page."""
+
+    @web.middleware
+    async def stand(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response: web.StreamResponse | None = _refusal(request, door, hosts)
+        if response is None:
+            try:
+                response = await handler(request)
+            except web.HTTPRedirection as error:
+                error.headers.extend(_HEADERS)
+                raise
+            except web.HTTPException as error:
+                response = web.Response(status=error.status, text=error.reason)
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    return stand  # type: ignore[return-value]  # aiohttp's own type of a middleware
+
+
+def _refusal(request: web.Request, door: Door, hosts: frozenset[str]) -> web.Response | None:
+    if request.headers.get("Host", "").lower() not in hosts:
+        return web.Response(status=421, text="This address is not served here.")
+    if request.method not in {"GET", "HEAD"} and not _is_own(request):
+        return web.Response(status=403, text="This was not asked for by Steward's own page.")
+    if request.path in {"/login", "/look.css", "/favicon.ico"}:
+        return None
+    if not door.knows(request.cookies.get(COOKIE, "")):
+        return web.Response(
+            status=401,
+            text="Open the address that “steward audit serve” printed; it works once. "
+            "For a new one start it again.",
+        )
+    return None
+
+
+def _is_own(request: web.Request) -> bool:
+    origin = request.headers.get("Origin", "")
+    fetched = request.headers.get("Sec-Fetch-Site", "same-origin")
+    return origin == f"http://{request.headers.get('Host', '')}" and fetched == "same-origin"
+
+
+def let_in(session: str) -> web.Response:
+    """Return the answer that gives a browser its cookie."""
+    response = web.Response(status=303, headers={"Location": "/"})
+    response.set_cookie(
+        COOKIE, session, httponly=True, samesite="Strict", max_age=_SESSION_SECONDS, path="/"
+    )
+    return response
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "replace")).digest()

@@ -1,0 +1,1 @@
+"""One conversation, or all that a person wrote, as a document that stands by itself."""

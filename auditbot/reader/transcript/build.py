@@ -1,0 +1,198 @@
+"""Everything that a transcript shows, gathered once for all its formats."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from auditbot.reader.conversation import Message, load
+from auditbot.reader.index.library import Library
+from auditbot.reader.media import fetch_file, picture_type, safe_name
+from auditbot.reader.read import Period
+from auditbot.reader.render.view import Viewer
+from auditbot.reader.render.words import media_state
+from auditbot.reader.times import moment
+from auditbot.reader.transcript.provenance import Sources, missing
+from auditbot.reader.transcript.subject import Subject, select
+from auditbot.reader.verify.report import grouped
+from auditbot.storage.reading import Place
+from common.errors import PermanentError, UserError
+
+Json = dict[str, Any]
+
+MOST_MESSAGES = 200_000
+_HEAD_BYTES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """An attachment on this machine."""
+
+    path: Path
+    sha256: str
+    name: str
+    safe_name: str
+    picture: str | None
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked for."""
+
+    archive: str
+    subject: Subject | None
+    """The room or person; ``None`` for a selection of messages."""
+    period: Period
+    zone: tzinfo
+    zone_name: str
+    made_ms: int
+    made_by: str
+    verdict: str
+    fingerprints: tuple[str, ...]
+    faults: tuple[str, ...] = ()
+    context_hours: float = 0
+    case: str = ""
+
+
+@dataclass
+class Transcript:
+    """A transcript before it takes a format."""
+
+    request: Request
+    messages: list[Message]
+    views: list[Json]
+    audiences: list[Json]
+    facts: Json
+    attachments: dict[str, Attachment] = field(default_factory=dict)
+    """By the key of the object."""
+
+    @property
+    def days(self) -> Iterator[tuple[str, list[Json]]]:
+        """Yield the messages by day."""
+        for day, views in groupby(self.views, key=lambda view: str(view["day"])):
+            yield day, list(views)
+
+
+async def build(
+    library: Library, place: Place | None, request: Request, *, with_files: bool = True
+) -> Transcript:
+    """Gather a transcript.
+
+    Raises:
+        UserError: it would be too long for one document.
+    """
+    if request.subject is None:
+        raise UserError("Name a room or a person.")
+    roots, context = select(
+        library, request.subject, request.period, context_hours=request.context_hours
+    )
+    if len(roots) > MOST_MESSAGES:
+        raise UserError(
+            f"{len(roots):,} messages are too many for one document (at most {MOST_MESSAGES:,}): "
+            "choose a shorter time with --from and --to."
+        )
+    return await gather(
+        library, place, request, load(library, roots), context, with_files=with_files
+    )
+
+
+async def gather(
+    library: Library,
+    place: Place | None,
+    request: Request,
+    messages: list[Message],
+    context: set[int],
+    *,
+    with_files: bool = True,
+) -> Transcript:
+    """Gather what is shown of messages that were chosen already."""
+    viewer, sources = Viewer(library, request.zone), Sources(library)
+    views = []
+    for message in messages:
+        views.append(viewer.view(message, is_context=message.root in context))
+        sources.add(message)
+    attachments: dict[str, Attachment] = {}
+    failed: list[str] = []
+    if with_files:
+        attachments, failed = await _attachments(library, place, messages)
+    tally = viewer.tally
+    facts: Json = {
+        "title": request.subject.title if request.subject else request.case,
+        "kind": request.subject.kind if request.subject else "case",
+        "subject": request.subject.name if request.subject else "",
+        "archive": request.archive,
+        "case": request.case,
+        "from": moment(request.period.start_ms, request.zone)
+        if request.period.start_ms is not None
+        else "the beginning",
+        "to": moment(request.period.end_ms, request.zone)
+        if request.period.end_ms is not None
+        else "the end",
+        "zone": request.zone_name,
+        "made": f"{moment(request.made_ms)} UTC",
+        "made_by": request.made_by,
+        "version": software(),
+        "verdict": request.verdict,
+        "is_right": request.verdict.startswith("RIGHT"),
+        "fingerprints": [grouped(text) for text in request.fingerprints],
+        "messages": tally.messages,
+        "edited": tally.edited,
+        "deleted": tally.deleted,
+        "late": tally.late,
+        "unreadable": tally.unreadable.total(),
+        "attachments": tally.attachments,
+        "others": len(messages) - tally.messages,
+        "context": len(context),
+        "missing": [
+            *missing(library, tally, request.period, request.faults, request.zone),
+            *failed,
+        ],
+        "segments": sources.listed(),
+        "streams": sources.streams(),
+    }
+    return Transcript(request, messages, views, viewer.audiences.lists, facts, attachments)
+
+
+async def _attachments(
+    library: Library, place: Place | None, messages: list[Message]
+) -> tuple[dict[str, Attachment], list[str]]:
+    found: dict[str, Attachment] = {}
+    failed = []
+    for message in messages:
+        media = media_state(message)
+        key = media["key"] if media else None
+        if media is None or key is None or key in found:
+            continue
+        try:
+            path = await fetch_file(place, library, str(key))
+        except PermanentError as error:
+            failed.append(f"Attachment “{media['name']}” cannot be shown: {error}")
+            continue
+        found[str(key)] = describe(path, str(media["name"]))
+    return found, failed
+
+
+def describe(path: Path, name: str) -> Attachment:
+    """Return what is to be known of an attachment on this machine."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    return Attachment(
+        path=path,
+        sha256=path.name,
+        name=name,
+        safe_name=safe_name(path.name, name, head),
+        picture=picture_type(head),
+        size=path.stat().st_size,
+    )
+
+
+def software() -> str:
+    """Return name and version of this program."""
+    try:
+        return f"Steward {version('matrix-steward')}"
+    except PackageNotFoundError:
+        return "Steward"

@@ -1,0 +1,118 @@
+"""A transcript as PDF/A-2u, the form for keeping; as plain PDF where no font has a character.
+
+Typst sets it, in a process of its own with bounds on memory and time.
+"""
+
+import json
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from auditbot.reader.memory import write_private
+from auditbot.reader.render.templates import size
+from auditbot.reader.times import local
+from auditbot.reader.transcript.build import Attachment, Transcript
+from auditbot.reader.transcript.typeset import FAILED, SECONDS
+from common.errors import PermanentError
+
+_PICTURE_BYTES = 8 * 2**20
+_PICTURE_DOTS = 25_000_000
+_MOST_PICTURES = 200
+
+
+def write_pdf(transcript: Transcript, path: Path) -> None:
+    """Write the document.
+
+    Raises:
+        PermanentError: it cannot be set; the sentence says what else to do.
+    """
+    with tempfile.TemporaryDirectory(prefix="steward-pdf-") as name:
+        folder = Path(name)
+        pictures = _copy_pictures(transcript, folder)
+        body = json.dumps(_data(transcript, pictures)).encode("ascii")
+        (folder / "data.json").write_bytes(body)
+        output = folder / "transcript.pdf"
+        words = [sys.executable, "-m", "auditbot.reader.transcript.typeset", name, str(output)]
+        try:
+            done = subprocess.run(  # noqa: S603  # our own program and our own paths
+                words, capture_output=True, timeout=SECONDS + 60, check=False
+            )
+        except subprocess.TimeoutExpired:
+            done = subprocess.CompletedProcess(words, FAILED, b"", b"it took too long")
+        if not output.exists():
+            reason = done.stderr.decode("utf-8", "replace").strip() or "it needs too much memory"
+            raise PermanentError(
+                f"The PDF cannot be made ({reason[:300]}): choose a shorter time, or the format "
+                "html, which a browser prints."
+            )
+        write_private(path, output.read_bytes())
+
+
+def _data(transcript: Transcript, pictures: dict[str, str]) -> dict[str, Any]:
+    days = []
+    for day, views in transcript.days:
+        shown = []
+        for view in views:
+            media = view["media"]
+            words = {**media, "size_words": size(media["size"])} if media else None
+            shown.append({**view, "media": words})
+        days.append({"day": day, "messages": shown})
+    made = local(transcript.request.made_ms) or datetime(1970, 1, 1, tzinfo=UTC)
+    return {
+        # PDF/A asks for a date.
+        "date": [made.year, made.month, made.day],
+        "facts": transcript.facts,
+        "days": days,
+        "audiences": transcript.audiences,
+        "pictures": pictures,
+    }
+
+
+def _copy_pictures(transcript: Transcript, folder: Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, attachment in transcript.attachments.items():
+        ending = _ending(attachment)
+        if ending is not None and len(found) < _MOST_PICTURES:
+            name = attachment.sha256 + ending
+            shutil.copyfile(attachment.path, folder / name)
+            found[key] = name
+    return found
+
+
+def _ending(attachment: Attachment) -> str | None:
+    """Return the ending of a picture that may be unpacked, ``None`` for all else."""
+    if attachment.size > _PICTURE_BYTES:
+        return None
+    body = attachment.path.read_bytes()
+    dots = _dots(body, attachment.picture)
+    if dots is None or not 0 < dots <= _PICTURE_DOTS:
+        return None
+    return ".png" if attachment.picture == "image/png" else ".jpg"
+
+
+def _dots(body: bytes, mime: str | None) -> int | None:
+    """Return how many dots a picture has, by its header; ``None`` if that cannot be told."""
+    if mime == "image/png" and len(body) > 24 and body[12:16] == b"IHDR":  # noqa: PLR2004  # the header's length
+        width, height = struct.unpack(">II", body[16:24])
+        return int(width * height)
+    if mime == "image/jpeg":
+        return _jpeg_dots(body)
+    return None
+
+
+def _jpeg_dots(body: bytes) -> int | None:
+    place = 2
+    while place + 9 < len(body) and body[place] == 0xFF:  # noqa: PLR2004  # every marker begins so
+        marker = body[place + 1]
+        (length,) = struct.unpack(">H", body[place + 2 : place + 4])
+        # Start of frame, of any kind of coding.
+        if 0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}:  # noqa: PLR2004  # markers of JPEG
+            height, width = struct.unpack(">HH", body[place + 5 : place + 9])
+            return int(width * height)
+        place += 2 + length
+    return None

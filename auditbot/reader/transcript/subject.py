@@ -1,0 +1,105 @@
+"""What a transcript is of: a room or a person, and which messages belong to it."""
+
+from dataclasses import dataclass
+
+from auditbot.reader.index.library import Library
+from auditbot.reader.index.query import Known, Query, people, rooms, search
+from auditbot.reader.read import Period
+from auditbot.reader.render.words import one_line
+from common.errors import UserError
+
+_HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A room or a person."""
+
+    kind: str
+    known: Known
+
+    @property
+    def title(self) -> str:
+        """Return how people call it."""
+        if self.known.label:
+            return one_line(self.known.label)
+        return "Direct chat" if self.known.is_direct else one_line(self.known.name)
+
+    @property
+    def name(self) -> str:
+        """Return its ID."""
+        return one_line(self.known.name)
+
+
+def find_subject(library: Library, text: str) -> Subject:
+    """Return the room or person that a text means.
+
+    Raises:
+        UserError: there is none, or more than one.
+    """
+    if not text.startswith("@"):
+        found = rooms(library, text)
+        if len(found) == 1:
+            return Subject("room", found[0])
+        if len(found) > 1:
+            raise UserError(_several(text, found))
+    people_found = [] if text.startswith(("!", "#")) else people(library, text)
+    if len(people_found) == 1:
+        return Subject("person", people_found[0])
+    if people_found:
+        raise UserError(_several(text, people_found))
+    raise UserError(f"No room and no person of the archive fits “{text}”.")
+
+
+def _several(text: str, found: list[Known]) -> str:
+    names = ", ".join(
+        f"{one_line(item.name)} ({one_line(item.label)})" if item.label else one_line(item.name)
+        for item in found[:10]
+    )
+    return f"“{text}” fits more than one: {names}. Write the ID of the one you mean."
+
+
+def select(
+    library: Library, subject: Subject, period: Period, *, context_hours: float = 0
+) -> tuple[list[int], set[int]]:
+    """Return the roots of a transcript's messages in order, and which are only context.
+
+    Args:
+        library: the index
+        subject: the room or person
+        period: when it was received or sent
+        context_hours: of a person's rooms, so long before and after each of their messages
+    """
+    if subject.kind == "room":
+        return search(library, Query(rooms=(subject.known.name,), period=period)), set()
+    own = search(library, Query(people=(subject.known.name,), period=period))
+    around: set[int] = set()
+    if context_hours:
+        around = _around(library, own, int(context_hours * _HOUR_MS)) - set(own)
+    return _ordered(library, [*own, *around]), around
+
+
+def _ordered(library: Library, roots: list[int]) -> list[int]:
+    """Return messages in the order of their originals, not of what was found of them."""
+    places = {root: -root for root in roots if root < 0}
+    for root, place in library.by_roots([root for root in roots if root >= 0]):
+        places.setdefault(root, place)
+    return sorted(roots, key=lambda root: places.get(root, 0))
+
+
+def _around(library: Library, roots: list[int], span_ms: int) -> set[int]:
+    """Return the messages near these in the same rooms."""
+    found: set[int] = set()
+    for root in roots:
+        row = library.connection.execute(
+            "SELECT room, received_ms FROM record WHERE root = ? ORDER BY id LIMIT 1", (root,)
+        ).fetchone()
+        if row is None:
+            continue
+        rows = library.connection.execute(
+            "SELECT DISTINCT coalesce(root, -id) FROM record WHERE room = ?"
+            " AND received_ms BETWEEN ? AND ? AND kind <> 3",
+            (row[0], row[1] - span_ms, row[1] + span_ms),
+        )
+        found.update(other for (other,) in rows)
+    return found

@@ -1,0 +1,1 @@
+"""Whether an archive is complete and unchanged, and if not, where."""

@@ -1,0 +1,308 @@
+"""What is checked last: how streams follow each other, what is foreign, what was seen before."""
+
+import msgspec
+
+from auditbot.reader.documents import Head, Manifest
+from auditbot.reader.layout import (
+    PROBE,
+    checkpoint_key,
+    is_day_key,
+    is_description,
+    is_media,
+    is_stamp,
+    is_statement,
+    segment_key,
+    signature_key,
+    signing_key_id,
+)
+from auditbot.reader.memory import Seen
+from auditbot.reader.times import moment, span
+from auditbot.reader.verify.context import Context
+from auditbot.reader.verify.streams import signed_by_trusted
+from auditbot.storage.reading import Item, MissingObjectError, TooLargeError
+
+_HEAD_MOST = 2**16
+_LATE_MS = 60_000
+
+
+def check_succession(context: Context) -> None:
+    """Check that the streams follow each other and that nothing between them is hidden."""
+    before: Manifest | None = None
+    for stream in context.inventory.streams:
+        chain = context.chains.get(stream)
+        if chain is None or chain.first is None or chain.last is None:
+            continue
+        _follows(context, chain.first, before)
+        before = chain.last
+    if before is not None and before.closed is not None:
+        _next(context, before)
+
+
+def _follows(context: Context, first: Manifest, before: Manifest | None) -> None:
+    findings, key = context.findings, f"stream {first.stream}"
+    said = first.previous_stream
+    if first.number != 0:
+        return
+    if said is None:
+        if before is not None:
+            findings.wrong(
+                "succession", key, f"It says that none came before it, but {before.stream} did."
+            )
+        return
+    known = context.chains.get(said.stream)
+    if known is None or known.last is None:
+        is_here = _same(said.destination, context.options.destination)
+        tell = findings.wrong if is_here else findings.notice
+        tell(
+            "stream_missing",
+            key,
+            f"The stream before it, {said.stream}, is not here; it was kept at "
+            f"“{said.destination}” until {moment(said.stopped_ms)} UTC"
+            + (": it was removed." if is_here else ", where it has to be verified by itself."),
+        )
+        return
+    last = known.last
+    named = (said.final_manifest, said.final_sha256)
+    if named not in {(None, None), (last.number, known.last_sha256)}:
+        findings.wrong(
+            "stream_end",
+            known.last_key,
+            f"It is not the last manifest that stream {first.stream} names: what came after it "
+            "was cut away, or it was replaced.",
+        )
+    if last.closed is not None and last.closed.next_stream not in {None, first.stream}:
+        findings.wrong(
+            "stream_missing",
+            known.last_key,
+            f"It says that {last.closed.next_stream} came next, not {first.stream}.",
+        )
+    findings.notice(
+        "not_exported",
+        key,
+        f"Nothing was exported from {moment(said.stopped_ms)} to {moment(first.from_ms)} UTC.",
+    )
+
+
+def _next(context: Context, last: Manifest) -> None:
+    closed = last.closed
+    if closed is None or closed.next_stream is None or closed.next_stream in context.chains:
+        return
+    is_here = _same(closed.next_destination, context.options.destination)
+    tell = context.findings.wrong if is_here else context.findings.notice
+    tell(
+        "stream_missing",
+        f"stream {last.stream}",
+        f"The stream after it, {closed.next_stream}, is not here; it went to "
+        f"“{closed.next_destination}”.",
+    )
+
+
+def _same(one: str | None, other: str) -> bool:
+    return bool(one) and str(one).rstrip("/") == other.rstrip("/")
+
+
+def check_age(context: Context) -> None:
+    """Tell if the newest manifest is older than it may be."""
+    newest = context.newest
+    if newest is None or newest.closed is not None:
+        return
+    age = context.options.now_ms - newest.created_ms
+    if age > 2 * newest.interval_ms + _LATE_MS:
+        context.findings.notice(
+            "old",
+            f"stream {newest.stream}",
+            f"The newest manifest is {span(age)} old, though one is due every "
+            f"{span(newest.interval_ms)}: Steward is not running, or the end was cut away.",
+        )
+    if age < -_LATE_MS:
+        context.findings.notice(
+            "future",
+            f"stream {newest.stream}",
+            f"The newest manifest was made {span(-age)} from now: one of the clocks is wrong.",
+        )
+
+
+def check_statements(context: Context) -> None:
+    """Check that removals, holds and rotations are those that the manifests list."""
+    statements = context.statements
+    context.expected |= statements.pages
+    for key, listed in context.listed_statements.items():
+        context.expected |= {key, signature_key(key)}
+        digest = statements.digests.get(key)
+        if digest is None:
+            context.findings.wrong("statement", key, "A manifest lists it, but it is missing.")
+        elif digest != listed.sha256:
+            context.findings.wrong(
+                "statement", key, "It is not what its manifest lists: it was changed."
+            )
+    newest_ms = context.newest.created_ms if context.newest else 0
+    for key, created_ms in statements.created.items():
+        if key in context.listed_statements:
+            continue
+        context.expected |= {key, signature_key(key)}
+        if created_ms < newest_ms - _LATE_MS:
+            context.findings.notice(
+                "unlisted", key, "It is validly signed, but no manifest lists it."
+            )
+
+
+def check_media(context: Context) -> None:
+    """Check that the attachments that records speak of are listed, and with the same hash."""
+    for key, cited in context.cited.items():
+        listed = context.media.get(key)
+        if listed is None:
+            if not is_media(key) or not _is_young(context, key):
+                context.findings.wrong(
+                    "media_unlisted",
+                    cited.segment,
+                    f"It says that {key} is stored, but no manifest lists that.",
+                    cited.line,
+                )
+        elif not key.endswith(".age") and cited.sha256 not in {None, listed.sha256}:
+            context.findings.wrong(
+                "media", cited.segment, f"It gives {key} another hash.", cited.line
+            )
+
+
+def check_foreign(context: Context) -> None:
+    """Tell what lies in the archive that nothing signed names."""
+    newest_ms = context.newest.created_ms if context.newest else 0
+    for key, item in context.inventory.items.items():
+        if key in context.expected or item.deleted or _is_known(key):
+            continue
+        if _is_next(context, key) or (
+            _comes_early(key) and item.modified_ms >= newest_ms - _LATE_MS
+        ):
+            context.findings.notice(
+                "unlisted", key, "It is younger than the newest manifest, which cannot list it."
+            )
+        else:
+            context.findings.wrong(
+                "foreign", key, "No manifest lists this object: somebody else put it here."
+            )
+
+
+def check_strange(context: Context, strange: list[Item]) -> None:
+    """Tell what lies beside the servers' folders."""
+    for item in strange:
+        if not PROBE.fullmatch(item.key):
+            context.findings.wrong("foreign", item.key, "No archive has an object of this name.")
+
+
+def _is_known(key: str) -> bool:
+    if is_description(key) or signing_key_id(key) is not None:
+        return True
+    # What is wrong with these was said where they were read.
+    return is_statement(key) or (key.endswith(".sig") and is_statement(key[:-4] + ".json"))
+
+
+def _comes_early(key: str) -> bool:
+    """Return whether an object is stored before the manifest that will list it."""
+    return bool(is_media(key) or is_day_key(key) or is_stamp(key) or checkpoint_key(key))
+
+
+def _is_next(context: Context, key: str) -> bool:
+    """Return whether a segment can be one that the next manifest of an open stream will list."""
+    named = segment_key(key)
+    if named is None:
+        return False
+    chain = context.chains.get(named.stream)
+    if chain is None or chain.last is None:
+        return False
+    return chain.last.closed is None and named.first_seq >= chain.next_seq
+
+
+def _is_young(context: Context, key: str) -> bool:
+    newest_ms = context.newest.created_ms if context.newest else 0
+    item = context.inventory.items.get(key)
+    if item is None:
+        return key in context.statements.tombstones
+    return item.modified_ms >= newest_ms - _LATE_MS
+
+
+def check_memory(context: Context) -> None:
+    """Compare with what was seen of this archive before."""
+    for stream, seen in context.remembered.streams.items():
+        chain = context.chains.get(stream)
+        digest = context.manifest_digests.get(seen.key)
+        when = moment(seen.seen_ms)
+        if chain is None or chain.last is None:
+            context.findings.wrong(
+                "stream_missing",
+                f"stream {stream}",
+                f"This stream was here on {when} UTC, and it is gone.",
+            )
+        elif digest is None or chain.last.number < seen.number:
+            context.findings.wrong(
+                "cut_back",
+                f"stream {stream}",
+                f"Its manifest {seen.number} was seen on {when} UTC and is gone; the newest is "
+                f"{chain.last.number}: the archive was cut back or replaced by an older copy.",
+            )
+        elif digest != seen.sha256:
+            context.findings.wrong(
+                "rewritten",
+                seen.key,
+                f"It is another manifest than was seen under this name on {when} UTC: the "
+                "archive was written anew.",
+            )
+
+
+def check_notes(context: Context) -> None:
+    """Compare with checkpoints that somebody kept."""
+    for note in context.options.notes:
+        stream = note.origin.rpartition("/")[2]
+        root = context.roots.get((stream, note.size))
+        name = f"the checkpoint of {note.size} records of stream {stream}"
+        if not signed_by_trusted(context, note):
+            context.findings.wrong("kept_checkpoint", name, "No trusted key signed it.")
+        elif root is None:
+            context.findings.wrong(
+                "kept_checkpoint",
+                name,
+                "The archive has no tree of this size: it was cut back, or it is another one.",
+            )
+        elif root != note.root.hex():
+            context.findings.wrong(
+                "kept_checkpoint",
+                name,
+                "The archive gives another root: it is not the one that was there then.",
+            )
+
+
+async def check_head(context: Context) -> None:
+    """Look at the hint to the newest manifest; it proves nothing, but may tell of a loss."""
+    key = f"v1/{context.inventory.server}/state/head.json"
+    try:
+        head = msgspec.json.decode(await context.place.get(key, most_bytes=_HEAD_MOST), type=Head)
+    except (MissingObjectError, TooLargeError):
+        context.findings.notice("head", key, "There is no hint to the newest manifest.")
+        return
+    except ValueError:
+        context.findings.notice("head", key, "The hint to the newest manifest is damaged.")
+        return
+    chain = context.chains.get(head.stream)
+    if chain is None or chain.last is None or head.number > chain.last.number:
+        context.findings.wrong(
+            "cut_back",
+            key,
+            f"It names the manifest {head.number} of stream {head.stream}, which is not here: "
+            "the end of the archive is missing.",
+        )
+    elif context.manifest_digests.get(head.manifest) != head.manifest_sha256:
+        context.findings.notice("head", key, "It names a manifest with another hash.")
+    elif head.number < chain.last.number or head.stream != context.inventory.streams[-1]:
+        context.findings.notice("head", key, "It is older than the newest manifest.")
+
+
+def remembered_after(context: Context, seen_before: dict[str, Seen]) -> dict[str, Seen]:
+    """Return what is to be remembered of the streams after this verification."""
+    checked = context.result.whole
+    kept = {}
+    for stream, seen in context.result.streams.items():
+        before = seen_before.get(stream)
+        contents = checked or (
+            context.options.since_last and before is not None and before.contents
+        )
+        kept[stream] = msgspec.structs.replace(seen, contents=contents)
+    return {**seen_before, **kept}

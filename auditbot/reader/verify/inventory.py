@@ -1,0 +1,61 @@
+"""What lies in an archive, by what its keys say it is."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from auditbot.reader import layout
+from auditbot.storage.reading import Item, Place
+
+
+@dataclass
+class Inventory:
+    """What lies below one server's folder."""
+
+    server: str
+    items: dict[str, Item] = field(default_factory=dict)
+    manifests: dict[str, list[tuple[int, str]]] = field(default_factory=lambda: defaultdict(list))
+    """By stream, in the order of their numbers."""
+
+    def add(self, item: Item) -> None:
+        """Add what the listing told."""
+        self.items[item.key] = item
+        named = layout.manifest_key(item.key)
+        if named is not None and not item.deleted:
+            self.manifests[named.stream].append((named.number, item.key))
+
+    def sort(self) -> None:
+        """Put the manifests in order."""
+        for numbered in self.manifests.values():
+            numbered.sort()
+
+    @property
+    def streams(self) -> list[str]:
+        """Return the streams that have manifests; their ids sort by their start."""
+        return sorted(self.manifests)
+
+    def there(self, key: str) -> bool:
+        """Return whether an object is there and not hidden."""
+        item = self.items.get(key)
+        return item is not None and not item.deleted
+
+    def keys(self, wanted: Iterable[str]) -> list[str]:
+        """Return which of these folders' keys are there, in order."""
+        prefixes = tuple(f"v1/{self.server}/{folder}/" for folder in wanted)
+        return sorted(key for key in self.items if key.startswith(prefixes))
+
+
+async def take_inventory(place: Place) -> tuple[dict[str, Inventory], list[Item]]:
+    """List an archive; return what lies below each server, and what is below none."""
+    found: dict[str, Inventory] = {}
+    strange: list[Item] = []
+    async for item in place.list("v1/"):
+        server = layout.server_of(item.key)
+        if server is None:
+            if not layout.PROBE.fullmatch(item.key):
+                strange.append(item)
+            continue
+        found.setdefault(server, Inventory(server)).add(item)
+    for inventory in found.values():
+        inventory.sort()
+    return found, strange

@@ -1,0 +1,315 @@
+"""The objects that manifests list: there, unchanged, and holding what is said of them."""
+
+import asyncio
+import hashlib
+import secrets
+
+from auditbot.reader.day_keys import DayKeys
+from auditbot.reader.documents import ListedFile, ListedSegment, Manifest
+from auditbot.reader.layout import day_key_of, is_day_key, is_media, is_stamp, segment_key
+from auditbot.reader.times import moment
+from auditbot.reader.verify.contents import SegmentResult
+from auditbot.reader.verify.context import CitedFile, Context
+from auditbot.reader.verify.fetching import Checkers
+from auditbot.reader.verify.stamps import Stamp, check_stamp
+from auditbot.storage.reading import MissingObjectError, TooLargeError
+from common.errors import PermanentError
+
+_LATE_STAMP_MS = 2 * 86_400_000
+_EARLY_STAMP_MS = 600_000
+_SLACK = 2**16
+"""What is larger than listed is still looked into, up to a bound, to name the wrong record."""
+
+
+class Objects:
+    """Checks objects, a bounded number at a time."""
+
+    def __init__(self, context: Context, checkers: Checkers) -> None:
+        self._context = context
+        self._checkers = checkers
+        self._slots = asyncio.Semaphore(checkers.cores + 2)
+        self._chosen = _sample(context)
+        self._day_keys = DayKeys(context.place)
+
+    async def day_key(self, file: ListedFile, key: str, group: asyncio.TaskGroup) -> None:
+        """Check the key of a day that the manifest under ``key`` lists: all of a day needs it."""
+        context = self._context
+        if not is_day_key(file.key):
+            context.findings.wrong("listing", key, f"It lists “{file.key}” as the key of a day.")
+            return
+        context.expected.add(file.key)
+        if not context.inventory.there(file.key):
+            self._no_day_key(file)
+            return
+        await self._slots.acquire()
+        group.create_task(self._check_day_key(file))
+
+    async def _check_day_key(self, file: ListedFile) -> None:
+        context = self._context
+        try:
+            body = await context.place.get(
+                file.key, file.version_id, most_bytes=file.size + _SLACK
+            )
+        except MissingObjectError:
+            self._no_day_key(file)
+        except PermanentError as error:
+            context.findings.wrong("unreadable", file.key, str(error))
+        else:
+            if hashlib.sha256(body).hexdigest() != file.sha256:
+                context.findings.wrong(
+                    "day_key", file.key, "It is not the key that its manifest lists."
+                )
+        finally:
+            self._slots.release()
+
+    def _no_day_key(self, file: ListedFile) -> None:
+        stated = self._context.statements.erased.get(file.key)
+        if stated is not None and stated.sha256 == file.sha256:
+            self._context.result.erased |= {file.key}
+        else:
+            self._context.findings.wrong(
+                "missing",
+                file.key,
+                "Without this key nobody can read its day, and no erasure names it.",
+            )
+
+    async def stamp(self, file: ListedFile, key: str, group: asyncio.TaskGroup) -> None:
+        """Check the time stamp of a checkpoint that the manifest under ``key`` lists."""
+        context = self._context
+        note = f"{file.key.removesuffix('.tsr')}.note"
+        if not is_stamp(file.key) or note not in context.checkpoint_ms:
+            context.findings.wrong("listing", key, f"It lists “{file.key}” as a time stamp.")
+            return
+        context.expected.add(file.key)
+        await self._slots.acquire()
+        group.create_task(self._check_stamp(file, note))
+
+    async def _check_stamp(self, file: ListedFile, note: str) -> None:
+        context = self._context
+        try:
+            body = await context.place.get(
+                file.key, file.version_id, most_bytes=file.size + _SLACK
+            )
+            stamped = await context.place.get(note, most_bytes=_SLACK)
+        except PermanentError as error:
+            context.findings.wrong(
+                "stamp", file.key, f"This time stamp cannot be checked: {error}"
+            )
+            return
+        finally:
+            self._slots.release()
+        if hashlib.sha256(body).hexdigest() != file.sha256:
+            context.findings.wrong(
+                "stamp", file.key, "It is not the time stamp that its manifest lists."
+            )
+            return
+        found = check_stamp(body, stamped, context.options.tsa_roots)
+        if found.fault is not None:
+            context.findings.wrong(
+                "stamp", file.key, f"This time stamp proves nothing: {found.fault}."
+            )
+            return
+        self._count_stamp(file, found, context.checkpoint_ms[note])
+
+    def _count_stamp(self, file: ListedFile, found: Stamp, made_ms: int) -> None:
+        result = self._context.result
+        result.stamps += 1
+        result.stamps_known = bool(self._context.options.tsa_roots)
+        result.stamped_ms = max(result.stamped_ms or 0, found.stamped_ms)
+        if found.stamped_ms - made_ms > _LATE_STAMP_MS:
+            self._context.findings.notice(
+                "stamp_late",
+                file.key,
+                f"What says that it was made on {moment(made_ms)} UTC was stamped only on "
+                f"{moment(found.stamped_ms)}: it may have been made later than it says.",
+            )
+        elif made_ms - found.stamped_ms > _EARLY_STAMP_MS:
+            self._context.findings.notice(
+                "stamp_early",
+                file.key,
+                f"It was stamped on {moment(found.stamped_ms)} UTC, before it says that it was "
+                f"made ({moment(made_ms)}): one of the clocks is wrong.",
+            )
+
+    async def _day_key(self, key: str) -> tuple[bytes | None, bool]:
+        """Return the wrapped key that opens a segment, and whether it was destroyed on purpose."""
+        if day_key_of(key) in self._context.result.erased:
+            return None, True
+        if not key.endswith(".age") or not self._context.options.identities:
+            return None, False
+        return await self._day_keys.get(key), False
+
+    async def segment(
+        self, item: ListedSegment, manifest: Manifest, group: asyncio.TaskGroup
+    ) -> None:
+        """Check a segment, its contents too if those are wanted; waits for a free place only."""
+        context = self._context
+        context.expected.add(item.key)
+        if segment_key(item.key) is None or not self._is_there(item):
+            return
+        if not self._wants(item, manifest):
+            context.result.whole = False
+            return
+        await self._slots.acquire()
+        group.create_task(self._check_segment(item, manifest))
+
+    async def media(
+        self, file: ListedFile, key: str, manifest: Manifest, group: asyncio.TaskGroup
+    ) -> None:
+        """Check an attachment that the manifest under ``key`` lists."""
+        context = self._context
+        if not is_media(file.key):
+            context.findings.wrong("listing", key, f"It lists “{file.key}” as attachment.")
+            return
+        if file.key in context.media:
+            context.findings.wrong("listed_twice", key, f"It lists {file.key} once more.")
+        context.expected.add(file.key)
+        context.media[file.key] = file
+        if not self._is_there(file):
+            return
+        if self._chosen is not None or not self._is_new(manifest):
+            context.result.whole = False
+            return
+        await self._slots.acquire()
+        group.create_task(self._check_media(file))
+
+    def _is_there(self, item: ListedSegment | ListedFile) -> bool:
+        """Tell what the listing shows to be wrong; return whether there is something to read."""
+        context = self._context
+        found = context.inventory.items.get(item.key)
+        if found is None and item.version_id is None:
+            if context.statements.stands_for(item, context.findings):
+                context.result.tombstones += 1
+            else:
+                context.findings.wrong("missing", item.key, _missing(item))
+            return False
+        if found is not None and found.versions:
+            self._versions(item, found.versions, deleted=found.deleted)
+        return True
+
+    def _versions(
+        self, item: ListedSegment | ListedFile, versions: tuple[str, ...], *, deleted: bool
+    ) -> None:
+        context = self._context
+        if item.version_id is None or item.version_id not in versions:
+            return
+        if deleted and item.key not in context.statements.tombstones:
+            context.findings.wrong(
+                "hidden", item.key, "It was deleted; the store still keeps the version listed."
+            )
+        elif not deleted and versions[0] != item.version_id:
+            context.findings.wrong(
+                "overwritten",
+                item.key,
+                "Something else was written over it; the store still keeps the version listed.",
+            )
+
+    def _wants(self, item: ListedSegment, manifest: Manifest) -> bool:
+        context = self._context
+        period = context.options.period
+        if self._chosen is not None and item.key not in self._chosen:
+            return False
+        if not self._is_new(manifest):
+            return False
+        return (period.start_ms is None or item.last_ms >= period.start_ms) and (
+            period.end_ms is None or item.first_ms < period.end_ms
+        )
+
+    def _is_new(self, manifest: Manifest) -> bool:
+        """Return whether the contents of what a manifest lists were not checked before."""
+        before = self._context.remembered.streams.get(manifest.stream)
+        return (
+            not self._context.options.since_last
+            or before is None
+            or not before.contents
+            or manifest.number > before.number
+        )
+
+    async def _check_segment(self, item: ListedSegment, manifest: Manifest) -> None:
+        context = self._context
+        try:
+            body = await context.place.get(
+                item.key, item.version_id, most_bytes=2 * max(item.size, 0) + _SLACK
+            )
+            wrapped, is_erased = await self._day_key(item.key)
+            result = await self._checkers.check(item, body, wrapped, erased=is_erased)
+        except MissingObjectError:
+            self._lost(item)
+            return
+        except TooLargeError:
+            context.findings.wrong(
+                "size", item.key, f"It has far more bytes than the {item.size} its manifest says."
+            )
+            return
+        except PermanentError as error:
+            context.findings.wrong("unreadable", item.key, str(error))
+            return
+        finally:
+            self._slots.release()
+        self._take(item, manifest, result)
+
+    def _take(self, item: ListedSegment, manifest: Manifest, result: SegmentResult) -> None:
+        context, seen = self._context, self._context.result
+        context.findings.add(*result.findings)
+        seen.objects += 1
+        if day_key_of(item.key) in seen.erased:
+            seen.erased_segments += 1
+        else:
+            seen.outside_only += item.key.endswith(".age") and not context.options.identities
+        seen.records += result.records
+        seen.bytes += item.size
+        seen.undecryptable.update(result.undecryptable)
+        for line, key, sha256 in result.media:
+            context.cited.setdefault(key, CitedFile(item.key, line, sha256))
+        context.graph.add(manifest.stream, result.graph)
+        context.options.progress(seen.objects, seen.records)
+
+    async def _check_media(self, file: ListedFile) -> None:
+        context = self._context
+        digest, size = hashlib.sha256(), 0
+        try:
+            async for piece in context.place.pieces(file.key, file.version_id):
+                await asyncio.to_thread(digest.update, piece)
+                size += len(piece)
+                if size > file.size:
+                    break
+        except MissingObjectError:
+            self._lost(file)
+            return
+        except PermanentError as error:
+            context.findings.wrong("unreadable", file.key, str(error))
+            return
+        finally:
+            self._slots.release()
+        context.result.media += 1
+        if size != file.size or digest.hexdigest() != file.sha256:
+            context.findings.wrong(
+                "media",
+                file.key,
+                "This attachment is not the one that its manifest lists: it was replaced.",
+            )
+
+    def _lost(self, item: ListedSegment | ListedFile) -> None:
+        context = self._context
+        if context.statements.stands_for(item, context.findings):
+            context.result.tombstones += 1
+        else:
+            context.findings.wrong("missing", item.key, _missing(item))
+
+
+def _missing(item: ListedSegment | ListedFile) -> str:
+    what = (
+        f"Records {item.first_seq} to {item.last_seq} are gone"
+        if isinstance(item, ListedSegment)
+        else "This attachment is gone"
+    )
+    return f"{what}: the object is missing, and no removal names it."
+
+
+def _sample(context: Context) -> frozenset[str] | None:
+    wanted = context.options.sample
+    if wanted is None:
+        return None
+    keys = [key for key in context.inventory.items if segment_key(key)]
+    # By chance that nobody can foresee, or somebody would know where to change something.
+    return frozenset(secrets.SystemRandom().sample(keys, min(wanted, len(keys))))

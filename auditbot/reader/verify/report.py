@@ -1,0 +1,150 @@
+"""What a verification found, for people and for programs."""
+
+from collections.abc import Iterator
+
+from auditbot.reader.show import visible
+from auditbot.reader.times import moment
+from auditbot.reader.verify.findings import Finding, Severity
+from auditbot.reader.verify.options import Verified
+
+_SHOWN = 50
+_GROUP = 4
+
+
+def grouped(fingerprint: str) -> str:
+    """Return a fingerprint in groups, as people read it out."""
+    return " ".join(
+        fingerprint[start : start + _GROUP] for start in range(0, len(fingerprint), _GROUP)
+    )
+
+
+def as_text(result: Verified, destination: str) -> str:
+    """Return one page: what was checked, what is wrong, what a person should know."""
+    return "".join(f"{line}\n" for line in _lines(result, destination))
+
+
+def verdict(result: Verified) -> str:
+    """Return the outcome in a sentence."""
+    wrong = result.findings.counted[Severity.WRONG]
+    if wrong:
+        return f"WRONG: this is not the archive that was written ({wrong} faults)."
+    if (
+        not result.whole
+        and result.streams
+        and all(seen.contents for seen in result.streams.values())
+    ):
+        return "RIGHT: nothing was changed, added or removed; older contents were right before."
+    if not result.whole:
+        return "RIGHT, as far as it was looked into: all signatures, not all contents."
+    if result.outside_only:
+        return "RIGHT from outside: nothing was changed; contents are encrypted (--identity)."
+    return "RIGHT: nothing was changed, added or removed."
+
+
+def _lines(result: Verified, destination: str) -> Iterator[str]:
+    name = visible(result.server_name or result.server)
+    yield f"Archive of {name} at {visible(destination)}"
+    for fingerprint in result.fingerprints:
+        yield f"    signing key   {grouped(fingerprint)}"
+    if result.first_use:
+        yield "                  Trusted because it was found here first: compare it with the"
+        yield "                  fingerprint that auditbot told, then give it with --key."
+    yield f"    covers        {moment(result.from_ms)} to {moment(result.until_ms)} UTC"
+    yield f"    manifests     {result.manifests:,}"
+    yield (
+        f"    segments      {result.objects:,} of {result.listed:,} looked into; "
+        f"{result.records:,} of {result.listed_records:,} records"
+    )
+    yield f"    attachments   {result.media:,}"
+    if result.stamps:
+        by = (
+            "a trusted authority"
+            if result.stamps_known
+            else "an authority NOT CHECKED (--tsa-roots)"
+        )
+        yield (
+            f"    time stamps   {result.stamps:,}, the last of {moment(result.stamped_ms)} UTC, by {by}"
+        )
+    if result.tombstones:
+        yield f"    removed       {result.tombstones:,} on purpose, as signed removals say"
+    if result.erased:
+        yield (
+            f"    erased        {len(result.erased):,} days on purpose: what they hold is proved, "
+            "and nobody can read it"
+        )
+    if result.parents:
+        yield f"    room graph    {result.parents:,} links between events followed"
+    yield from _open(result)
+    yield ""
+    yield verdict(result)
+    yield from _findings(result, Severity.WRONG, "The first of them:")
+    yield from _findings(result, Severity.NOTICE, "To know:")
+
+
+def _open(result: Verified) -> Iterator[str]:
+    waiting = [
+        f"{count:,} {what}"
+        for count, what in (
+            (result.undecryptable_open, "messages without a key"),
+            (result.gaps_open, "known gaps"),
+            (result.media_open, "attachments"),
+            (result.not_covered, "rooms not covered"),
+        )
+        if count
+    ]
+    if waiting:
+        yield f"    still open    {', '.join(waiting)}"
+
+
+def _findings(result: Verified, severity: Severity, title: str) -> Iterator[str]:
+    found = result.findings.of(severity)
+    if not found:
+        return
+    yield ""
+    yield title
+    for finding in found[:_SHOWN]:
+        yield f"    {visible(finding.place)}"
+        yield f"        {visible(finding.sentence)}"
+    more = result.findings.counted[severity] - len(found[:_SHOWN])
+    if more:
+        yield f"    … and {more:,} more."
+
+
+def as_json(result: Verified) -> dict[str, object]:
+    """Return everything for programs."""
+    findings: list[Finding] = result.findings.found
+    return {
+        "server_name": result.server_name or result.server,
+        "right": not result.findings.counted[Severity.WRONG],
+        "whole": result.whole,
+        "fingerprints": list(result.fingerprints),
+        "trusted_on_first_use": result.first_use,
+        "from_ms": result.from_ms,
+        "until_ms": result.until_ms,
+        "manifests": result.manifests,
+        "segments": result.objects,
+        "segments_listed": result.listed,
+        "segments_from_outside_only": result.outside_only,
+        "records": result.records,
+        "records_listed": result.listed_records,
+        "attachments": result.media,
+        "removed": result.tombstones,
+        "time_stamps": result.stamps,
+        "time_stamps_checked": result.stamps_known,
+        "stamped_ms": result.stamped_ms,
+        "erased": sorted(result.erased),
+        "graph_links": result.parents,
+        "open": {
+            "undecryptable": result.undecryptable_open,
+            "gaps": result.gaps_open,
+            "attachments": result.media_open,
+            "rooms_not_covered": result.not_covered,
+        },
+        "streams": {
+            stream: {"manifests": seen.number + 1, "records": seen.size, "root": seen.root}
+            for stream, seen in result.streams.items()
+        },
+        "wrong": result.findings.counted[Severity.WRONG],
+        "notices": result.findings.counted[Severity.NOTICE],
+        "findings": [finding.as_json() for finding in findings],
+    }

@@ -1,0 +1,107 @@
+"""Verify an archive: the steps of the format's last chapter, streaming.
+
+Memory holds the keys of the objects and a few segments, nothing that grows with the records.
+"""
+
+import asyncio
+
+from auditbot.reader.memory import Memory, Remembered
+from auditbot.reader.verify import ending
+from auditbot.reader.verify.context import Context
+from auditbot.reader.verify.fetching import Checkers
+from auditbot.reader.verify.findings import Findings, Severity
+from auditbot.reader.verify.graph import GraphCheck
+from auditbot.reader.verify.inventory import Inventory, take_inventory
+from auditbot.reader.verify.keyring import load_keyring
+from auditbot.reader.verify.objects import Objects
+from auditbot.reader.verify.options import Options, Verified
+from auditbot.reader.verify.statements import load_statements
+from auditbot.reader.verify.streams import check_stream
+from auditbot.storage.reading import Item, Place
+
+
+async def verify(place: Place, options: Options, memory: Memory | None = None) -> list[Verified]:
+    """Verify everything at a place; one result for each homeserver's archive.
+
+    Args:
+        place: where the archive is
+        options: what is to be verified, and how
+        memory: what was seen before; it is kept up to date, unless something is wrong
+
+    Raises:
+        TransientError: the place is away.
+        PermanentError: the place, or the memory, cannot be read.
+    """
+    found, strange = await take_inventory(place)
+    results = []
+    for server, inventory in sorted(found.items()):
+        name = f"{options.destination} {server}"
+        remembered = memory.recall(name) if memory else Remembered()
+        result = await _verify_server(place, inventory, options, remembered, strange)
+        strange = []
+        if memory is not None and not result.findings.counted[Severity.WRONG]:
+            known = {*remembered.fingerprints, *result.fingerprints}
+            memory.keep(name, Remembered(tuple(sorted(known)), result.streams))
+        results.append(result)
+    return results
+
+
+async def _verify_server(
+    place: Place,
+    inventory: Inventory,
+    options: Options,
+    remembered: Remembered,
+    strange: list[Item],
+) -> Verified:
+    result = Verified(inventory.server)
+    findings = result.findings
+    fingerprints = options.fingerprints or remembered.fingerprints
+    keyring = await load_keyring(place, inventory, fingerprints, findings)
+    result.fingerprints, result.first_use = keyring.anchors, keyring.first_use
+    statements = await load_statements(place, inventory, keyring.trust, findings)
+    result.days = tuple(day for _, day in sorted(statements.days.items()))
+    with GraphCheck() as graph, Checkers(keyring.server_name, options.identities) as checkers:
+        context = Context(
+            place, inventory, options, remembered, result, keyring, statements, graph
+        )
+        objects = Objects(context, checkers)
+        async with asyncio.TaskGroup() as group:
+            for stream in inventory.streams:
+                await check_stream(context, stream, objects, group)
+        await _finish(context, strange)
+        await asyncio.to_thread(graph.finish, findings)
+        result.parents = graph.parents
+    result.streams = ending.remembered_after(context, dict(remembered.streams))
+    _sort(findings)
+    return result
+
+
+async def _finish(context: Context, strange: list[Item]) -> None:
+    if not context.inventory.manifests:
+        context.findings.wrong(
+            "no_manifest",
+            f"v1/{context.inventory.server}/manifests/",
+            "There is no manifest: nothing here can be verified.",
+        )
+    ending.check_succession(context)
+    ending.check_statements(context)
+    ending.check_media(context)
+    ending.check_memory(context)
+    ending.check_notes(context)
+    ending.check_foreign(context)
+    ending.check_strange(context, strange)
+    ending.check_age(context)
+    await ending.check_head(context)
+
+
+def _sort(findings: Findings) -> None:
+    """Put what is wrong first, in the order of the archive."""
+    findings.found.sort(
+        key=lambda item: (item.severity is not Severity.WRONG, _order(item.key), item.line or 0)
+    )
+
+
+def _order(key: str) -> tuple[str, str]:
+    """Return what sorts objects by day, whatever folder they are in."""
+    day = next((part for part in key.split("/") if part.startswith("dt=")), "dt=0")
+    return day, key
