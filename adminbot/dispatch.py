@@ -4,79 +4,41 @@ Facts are asked of the homeserver at that moment, before a command is run and ag
 confirmed plan is carried out. Each step is written to the trail before it is sent and after.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import UTC, tzinfo
 
 from adminbot.audit_trail import AuditTrail, Phase, Subject
+from adminbot.choices import Choices
+from adminbot.choosing import Choosing
 from adminbot.commands.help import explain
-from adminbot.engine.actor import Actor, Caller, Place, PlaceKind, Role, Target
-from adminbot.engine.answer import Answer, Strong, answer, count, say
-from adminbot.engine.authorize import Refusal, authorize, may_list, unheard
-from adminbot.engine.bind import Bound, HelpAsked, UsageError, bind, without_secrets
+from adminbot.engine.actor import Caller
+from adminbot.engine.answer import Answer, Strong, answer, say
+from adminbot.engine.authorize import Refusal
+from adminbot.engine.bind import HelpAsked, UsageError, without_secrets
 from adminbot.engine.catalogue import Catalogue
-from adminbot.engine.command import Command
-from adminbot.engine.confirm import must_ask, question
-from adminbot.engine.intake import Request
-from adminbot.engine.line import LineError, parse_line
+from adminbot.engine.confirm import must_ask, question, to_approve
+from adminbot.engine.intake import Request, Source
+from adminbot.engine.line import LineError
+from adminbot.engine.outcome import Fate
 from adminbot.engine.plan import Plan
-from adminbot.engine.supply import Available, Health
-from adminbot.engine.trouble import explained, refused, steps, stopped, wrong
-from adminbot.engine.values import Setting
+from adminbot.engine.prepared import Mistyped, Ready, Refused
+from adminbot.engine.step import OwnReader
+from adminbot.engine.supply import Attached, Available, Reading
+from adminbot.engine.trouble import explained, refused, steps, wrong
 from adminbot.engine.waiting import Asked, Job
+from adminbot.execution import Execution
 from adminbot.facts import Facts
+from adminbot.jobs import Status
+from adminbot.preparing import AdminDoor, Preparing
+from adminbot.progress import Showing
 from adminbot.replies import Replies
-from adminbot.store import Store
+from adminbot.store import Begin, Store
 from common.clock import Clock
+from common.database.pool import Connection
 from common.errors import StartOverError, StewardError, TransientError, UserError
-from common.homeserver.errors import NotFoundError
-from common.homeserver.port import AdminReader, AdminWriter, ChangeRequest, Grant
-from common.homeserver.synapse.rooms import ResolveAlias
-from common.ids import RoomId
-
-_ROOM_ROLES = {Role.ROOM_MODERATOR, Role.ROOM_ADMIN}
-
-
-class AdminDoor(Protocol):
-    """The administration API, opened only as far as a grant."""
-
-    async def read(self, request: ResolveAlias) -> RoomId:
-        """Look a room's address up."""
-        ...
-
-    def on_behalf_of(self, grant: Grant) -> AdminReader:
-        """Return the reading half."""
-        ...
-
-    def executing_for(self, grant: Grant) -> AdminWriter:
-        """Return the changing half."""
-        ...
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A command that may be run, by whom, and with what."""
-
-    bound: Bound
-    caller: Caller
-    grant: Grant
-    available: Available
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A command that may not be run; ``command`` is its name and arguments without secrets."""
-
-    command: str
-    refusal: Refusal
-
-
-@dataclass(frozen=True)
-class Mistyped:
-    """A line that cannot be read as a command; ``private``: only who wrote it reads along."""
-
-    error: LineError
-    private: bool
+from common.homeserver.port import AdminReader, Grant
+from common.i18n import t
 
 
 @dataclass(frozen=True)
@@ -89,9 +51,20 @@ class Dispatcher:
     store: Store
     trail: AuditTrail
     replies: Replies
-    health: Health
     clock: Clock
     server_name: str
+    execution: Execution
+    showing: Showing
+    attach: Callable[[Request], Attached]
+    reading: Callable[[AdminReader], Reading]
+    supplies: Mapping[type, object]
+    two_person: Collection[str] = ()
+    zone: tzinfo = UTC
+
+    @property
+    def preparing(self) -> Preparing:
+        """What reads a line and says who may."""
+        return Preparing(self.catalogue, self.facts, self.admin, self.server_name, self.zone)
 
     async def obey(self, job: Job) -> None:
         """Carry one command out as far as it goes without a confirmation.
@@ -99,9 +72,15 @@ class Dispatcher:
         Raises:
             TransientError: something is away; the command can be tried again as a whole.
         """
+        async with self.showing.busy(job.request):
+            await self._obey(job)
+
+    async def _obey(self, job: Job) -> None:
         request = job.request
         try:
-            if not await self.facts.still_stands(request):
+            if request.source is not Source.SCHEDULE and not await self.facts.still_stands(
+                request
+            ):
                 await self.store.end(request.event)
                 return
             prepared = await self._prepare(job)
@@ -117,39 +96,63 @@ class Dispatcher:
             case Mistyped(error=line_error, private=private):
                 # Arguments that could not be read may hold a secret: only the name is kept.
                 name = line_error.command.name if isinstance(line_error, UsageError) else ""
-                said = explained(line_error, private=private)
+                said = await self._asked_back(job, line_error) or explained(
+                    line_error, private=private
+                )
                 await self._close(request, Phase.MISTYPED, name, said)
             case Ready():
                 await self._run(request, prepared)
 
+    async def _asked_back(self, job: Job, error: LineError) -> Answer | None:
+        """Ask for what is missing, where there are few things that it may be."""
+        choosing = Choosing(
+            self.preparing, self.execution.records, Choices(self.store.database, self.clock)
+        )
+        return await choosing.about(job, error)
+
     async def carry_out(self, asked: Asked) -> None:
         """Carry a confirmed plan out, if it is still the same plan and still allowed."""
         job = await self.store.job(asked.event)
-        if job is None or not await self.store.begin(asked.event):
+        if job is None or not await self.store.is_now(asked.event, "confirmed"):
             return
         request = job.request
         try:
             prepared = await self._prepare(job)
             if not isinstance(prepared, Ready):
-                refusal = prepared.refusal if isinstance(prepared, Refused) else Refusal("")
-                said = None if refusal.silent else answer(f"Not done. {refusal.sentence}")
-                await self._end(request, Phase.REFUSED, asked, said, refusal.sentence)
+                await self._not_any_more(request, asked, prepared)
                 return
             plan = await prepared.bound.command.run(
-                self._supplies(prepared), prepared.bound.arguments
+                self._supplies(prepared, request), prepared.bound.arguments
             )
         except UserError as error:
-            await self._end(request, Phase.CHANGED, asked, answer(f"Not done. {error}"))
+            said = answer(t("Not done. {why}", why=str(error)))
+            await self._end(request, Phase.CHANGED, asked, said)
             return
         except TransientError:
-            said = answer("Not done: the homeserver does not answer. Ask again in a while.")
+            said = answer(t("Not done: the homeserver does not answer. Ask again in a while."))
             await self._end(request, Phase.FAILED, asked, said)
             return
         if not isinstance(plan, Plan) or plan.fingerprint != asked.fingerprint:
-            said = answer("Not done: what this would do has changed since I asked. Ask again.")
+            said = answer(t("Not done: what this would do has changed since I asked. Ask again."))
             await self._end(request, Phase.CHANGED, asked, said)
             return
-        await self._execute(request, prepared, plan, Phase.CONFIRMED)
+        written = without_secrets(prepared.bound)
+        if await self.store.begin(asked.event, self._beginning(request, plan, written)):
+            await self._work(request, prepared.grant)
+
+    async def carry_on(self, asked: Asked) -> None:
+        """Go on with a plan that is being carried out: just begun, or cut short by a restart."""
+        job = await self.store.job(asked.event)
+        if job is None or not await self.store.is_now(asked.event, "executing"):
+            return
+        try:
+            prepared = await self._prepare(job)
+        except UserError as error:
+            prepared = Refused("", Refusal(str(error)))
+        if isinstance(prepared, Ready):
+            await self._work(job.request, prepared.grant)
+        else:
+            await self._not_any_more(job.request, asked, prepared)
 
     async def expire(self, asked: Asked) -> None:
         """Close a question that nobody answered in time."""
@@ -157,41 +160,32 @@ class Dispatcher:
         if job is None or not await self.store.expire(asked.event):
             return
         await self.trail.note(_subject(job.request, asked.summary), Phase.EXPIRED)
-        said = answer("Nobody confirmed in time, so nothing was done.")
+        said = answer(t("Nobody confirmed in time, so nothing was done."))
         await self.replies.send(job.request, said, "expired")
 
     async def report_interruption(self, asked: Asked, reference: str = "") -> None:
-        """Say how far a plan had come when it was cut short; nothing is repeated blindly.
-
-        Cut short by the end of the process, or by a fault of ours: then with what to look for
-        in the log.
-        """
+        """Say how far a plan had come when a fault of ours ended it, with what to look for."""
         job = await self.store.job(asked.event)
         if job is None:
             return
-        taken = await self.trail.steps_taken(asked.event)
-        if taken[Phase.DONE]:
-            # All that was missing is that it was said.
-            await self._finish(job.request, answer(f"Done: {asked.summary}."))
-            return
-        begun, did = taken[Phase.ABOUT_TO], taken[Phase.DID]
-        unsure = begun - did - taken[Phase.FAILED]
-        said = (
-            f"I was interrupted: {count(did, 'step')} done"
-            + (", and one that may or may not have happened" if unsure else "")
-            + ". Look at the result, and ask again for what is missing."
-        )
-        whole = answer(asked.summary, said)
-        if reference:
-            whole = whole.followed_by(wrong(reference))
+        counts = await self.execution.jobs.counts(asked.event)
+        done, failed = counts.get(Fate.DONE, 0), counts.get(Fate.FAILED, 0)
+        unsure = counts.get(Fate.BEGUN, 0) + counts.get(Fate.UNSURE, 0)
+        lines = [
+            t(
+                "I was interrupted: {done} steps done, {failed} failed, {unsure} may or may not "
+                "have happened.",
+                done=done,
+                failed=failed,
+                unsure=unsure,
+            ),
+            t("Look at the result, and ask again for what is missing."),
+        ]
+        whole = answer(asked.summary, *lines, wrong(reference))
         await self._end(job.request, Phase.INTERRUPTED, asked, whole, reference)
 
     async def failed(self, request: Request, reference: str) -> None:
         """Say that something is wrong with us, with what to look for in the log."""
-        asked = await self.store.executing(request.event)
-        if asked is not None:
-            await self.report_interruption(asked, reference)
-            return
         said = Answer((wrong(reference),))
         await self._close(request, Phase.BROKEN, "", said, reference)
 
@@ -200,72 +194,25 @@ class Dispatcher:
         await self._close(request, Phase.FAILED, "", answer(sentence), sentence)
 
     async def _prepare(self, job: Job) -> Ready | Refused | HelpAsked | Mistyped:
-        # Before a word is read: to a bridge's account even “there is no such command” is an
-        # answer.
-        actor = await self.facts.actor(job.request.sender)
-        refusal = unheard(actor, job.trust)
-        if refusal is not None:
-            return Refused("", refusal)
-        place = await self.facts.place(job.request.room, job.request.sender)
-        try:
-            return await self._read(job, actor, place)
-        except LineError as error:
-            return Mistyped(error, place.private)
+        return await self.preparing.prepare(job)
 
-    async def _read(self, job: Job, actor: Actor, place: Place) -> Ready | Refused | HelpAsked:
-        line = parse_line(job.request.text, job.request.formatted)
-        command, rest = self.catalogue.find(line)
-        if command.who not in _ROOM_ROLES:
-            early = authorize(command, actor, place, None, job.trust)
-            if isinstance(early, Refusal):
-                return Refused(command.name, early)
-        bound = bind(command, rest, self._setting(place))
-        if isinstance(bound, HelpAsked):
-            return bound
-        bound = await self._find_rooms(bound)
-        target = await self._target(bound, actor, place)
-        decision = authorize(command, actor, place, target, job.trust)
-        if isinstance(decision, Refusal):
-            return Refused(without_secrets(bound), decision)
-        caller = Caller(actor, place, target, job.trust, self.clock.now())
-        return Ready(bound, caller, decision, self._available(caller))
-
-    def _setting(self, place: Place) -> Setting:
-        current = None if place.kind is PlaceKind.DIRECT else place.room
-        return Setting(self.server_name, self.clock.now(), current)
-
-    async def _find_rooms(self, bound: Bound) -> Bound:
-        found: dict[str, RoomId] = {}
-        for name, address in bound.addresses.items():
-            try:
-                found[name] = await self.admin.read(ResolveAlias(address.alias))
-            except NotFoundError:
-                raise UserError(f"There is no room with the address {address.alias}.") from None
-        return bound.with_rooms(found)
-
-    async def _target(self, bound: Bound, actor: Actor, place: Place) -> Target | None:
-        current = None if place.kind is PlaceKind.DIRECT else place.room
-        room = bound.room or current
-        return None if room is None else await self.facts.target(room, actor.user)
-
-    def _available(self, caller: Caller) -> Available:
-        def listed(command: Command) -> bool:
-            return may_list(command, caller.actor, caller.place, caller.target, caller.trust)
-
-        return Available(here=self.catalogue.only(listed), all=self.catalogue)
-
-    def _supplies(self, ready: Ready) -> Mapping[type, object]:
+    def _supplies(self, ready: Ready, request: Request) -> Mapping[type, object]:
         return {
+            **self.supplies,
             AdminReader: self.admin.on_behalf_of(ready.grant),
+            OwnReader: self.execution.records.on_behalf_of(ready.grant),
             Caller: ready.caller,
             Available: ready.available,
-            Health: self.health,
+            Reading: self.reading(self.admin.on_behalf_of(ready.grant)),
+            Attached: self.attach(request),
         }
 
     async def _run(self, request: Request, ready: Ready) -> None:
         written = without_secrets(ready.bound)
         try:
-            outcome = await ready.bound.command.run(self._supplies(ready), ready.bound.arguments)
+            outcome = await ready.bound.command.run(
+                self._supplies(ready, request), ready.bound.arguments
+            )
         except UserError as error:
             await self._close(request, Phase.REFUSED, written, refused(error), str(error))
             return
@@ -273,44 +220,95 @@ class Dispatcher:
             case Answer():
                 await self._close(request, Phase.ANSWERED, written, outcome)
             case Plan() if ready.bound.dry_run:
-                said = Answer((say(Strong(f"Would do: {outcome.summary}")), steps(outcome)))
+                said = Answer(
+                    (
+                        say(Strong(t("Would do: {summary}", summary=outcome.summary))),
+                        steps(outcome),
+                        *outcome.details,
+                    ),
+                    outcome.files,
+                )
                 await self._close(request, Phase.ANSWERED, written, said)
             case Plan():
-                await self._ask(request, ready, outcome, written)
+                await self._ask(request, outcome, written, ready.bound.command.name)
 
-    async def _ask(self, request: Request, ready: Ready, plan: Plan, written: str) -> None:
-        asked = await self.store.ask(request, plan, at_once=not must_ask(plan))
+    async def _ask(self, request: Request, plan: Plan, written: str, name: str) -> None:
+        scheduled = request.source is Source.SCHEDULE
+        # Also of what was scheduled before the configuration said so.
+        second = name in self.two_person
+        at_once = not second and (scheduled or not must_ask(plan))
+        begin = self._beginning(request, plan, written) if at_once else None
+        asked = await self.store.ask(request, plan, begin=begin, second=second)
         if asked is None:
             return
         await self.trail.note(_subject(request, written), Phase.PLANNED, asked.fingerprint)
-        if not must_ask(plan):
-            await self._execute(request, ready, plan, Phase.CONFIRMED)
-            return
+        if at_once:
+            return  # whoever looks for plans that are being carried out finds it
         # Named after the plan: a question sent before a crash may show another one, and who
         # answers that one must not confirm this one.
         about = asked.fingerprint[:16]
-        said = question(plan, asked.code)
+        if second:
+            card = to_approve(plan, asked.code, request.sender)
+            await self.replies.telling.to_admins(
+                card, key=f"steward-approve-{about}-{request.event}", leave_out=request.sender
+            )
+        said = question(plan, asked.code, second=second)
         sent = await self.replies.send(request, said, "question", about=about)
         await self.store.question_sent(request.event, sent)
-        if plan.typed is None:
+        if plan.typed is None and not second:
             await self.replies.offer_yes(request, sent, about=about)
+        # After that, or who is quick would answer a question that we do not know by name yet.
+        await self.replies.send_files(request, plan.files, "question", about=about)
 
-    async def _execute(self, request: Request, ready: Ready, plan: Plan, phase: Phase) -> None:
-        subject = _subject(request, without_secrets(ready.bound))
-        await self.trail.note(subject, phase, plan.fingerprint)
-        writer = self.admin.executing_for(ready.grant)
-        for number, step in enumerate(plan.steps):
-            await self.trail.note(subject, Phase.ABOUT_TO, step.describe(), step=number)
-            trouble = await _attempt(writer, step)
-            if trouble is not None:
-                await self.trail.note(subject, Phase.FAILED, trouble, step=number)
-                await self._finish(request, stopped(plan, number, trouble))
-                return
-            await self.trail.note(subject, Phase.DID, step.describe(), step=number)
-        await self.trail.note(subject, Phase.DONE)
-        await self._finish(request, plan.result or answer(f"Done: {plan.summary}."))
+    def _beginning(self, request: Request, plan: Plan, written: str) -> Begin:
+        async def begin(connection: Connection) -> None:
+            await self.execution.jobs.begin(connection, request, plan, written)
+            subject = _subject(request, written)
+            await self.trail.note_in(connection, subject, Phase.CONFIRMED, plan.fingerprint)
 
-    async def _finish(self, request: Request, said: Answer | None) -> None:
+        return begin
+
+    async def _work(self, request: Request, grant: Grant) -> None:
+        """Do what is left of a plan, and say what became of it."""
+        running = await self.execution.jobs.running(request.event)
+        if running is None:
+            # All that is missing is that it was said; what was said is forgotten.
+            await self._finish(request, answer(t("This is done.")))
+            return
+
+        async def still_allowed() -> str | None:
+            job = await self.store.job(request.event)
+            try:
+                prepared = None if job is None else await self._prepare(job)
+            except TransientError:
+                return None  # nothing can be done meanwhile; it is asked again in a while
+            except UserError as error:
+                return str(error)
+            if isinstance(prepared, Ready):
+                return None
+            return prepared.refusal.sentence if isinstance(prepared, Refused) else ""
+
+        async with self.showing.of(request, running) as ticker:
+            ended = await self.execution.carry_on(request, running, grant, ticker, still_allowed)
+        if ended.stopped is not None:
+            await self._finish(request, ended.said, Status.CANCELLED, ended.stopped)
+        else:
+            # Asked for during the last step, or while it waited for the homeserver.
+            late = await self.execution.jobs.cancelled(request.event)
+            await self._finish(request, ended.said, Status.CANCELLED if late else Status.DONE)
+
+    async def _not_any_more(self, request: Request, asked: Asked, why: object) -> None:
+        refusal = why.refusal if isinstance(why, Refused) else Refusal("")
+        said = None if refusal.silent else answer(t("Not done. {why}", why=refusal.sentence))
+        await self._end(request, Phase.REFUSED, asked, said, refusal.sentence)
+
+    async def _finish(
+        self,
+        request: Request,
+        said: Answer | None,
+        ended: Status | None = None,
+        reason: str = "",
+    ) -> None:
         try:
             if said is not None:
                 await self.replies.send(request, said, "outcome")
@@ -319,15 +317,20 @@ class Dispatcher:
             raise
         except StewardError:
             # Done is done, even if it can never be said.
-            await self.store.end(request.event)
+            await self._over(request, ended, reason)
             raise
+        await self._over(request, ended, reason)
+
+    async def _over(self, request: Request, ended: Status | None, reason: str) -> None:
+        if ended is not None:
+            await self.execution.jobs.end(request.event, ended, reason)
         await self.store.end(request.event)
 
     async def _end(
         self, request: Request, phase: Phase, asked: Asked, said: Answer | None, detail: str = ""
     ) -> None:
         await self.trail.note(_subject(request, asked.summary), phase, detail)
-        await self._finish(request, said)
+        await self._finish(request, said, Status.CANCELLED, detail)
 
     async def _close(
         self, request: Request, phase: Phase, command: str, said: Answer | None, detail: str = ""
@@ -337,18 +340,6 @@ class Dispatcher:
             await self.replies.send(request, said, "answer")
         # With a plan that was never asked about, if there is one.
         await self.store.end(request.event)
-
-
-async def _attempt(writer: AdminWriter, step: ChangeRequest[object]) -> str | None:
-    try:
-        await writer.change(step)
-    except TransientError:
-        return "the homeserver does not answer; it may or may not have happened"
-    except StartOverError:
-        raise
-    except StewardError as error:
-        return str(error)
-    return None
 
 
 def _subject(request: Request, command: str) -> Subject:

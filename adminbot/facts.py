@@ -15,7 +15,7 @@ from common.homeserver.synapse.rooms import (
     ListRoomMembers,
     StateEvent,
 )
-from common.homeserver.synapse.users import GetUser, UserDetails
+from common.homeserver.synapse.users import GetUser, ListUsers, UserDetails, all_users
 from common.ids import RoomId, UserId, server_of
 from common.matrix.power import Power, power_of
 
@@ -58,7 +58,8 @@ class Facts:
             outsider = await self._outsider(room)
             return Place(room, PlaceKind.CONTROL, await self._open(room), outsider)
         if await self.direct_with(room) == user and not await self._open(room):
-            return Place(room, PlaceKind.DIRECT)
+            named = (await self.admin.read(GetRoom(room))).name is not None
+            return Place(room, PlaceKind.DIRECT, named=named)
         return Place(room, PlaceKind.SHARED)
 
     async def speaks_to_us(self, room: RoomId) -> UserId | None:
@@ -90,6 +91,42 @@ class Facts:
             return None
         return people[0] if members[people[0]] == "join" else None
 
+    async def people_in_charge(self) -> tuple[UserId, ...]:
+        """Return every server admin who is a person with an open account."""
+        found = [one.name async for one in all_users(self.admin, ListUsers(admins=True))]
+        named = [UserId(name) for name in self.server_admins]
+        people = [user for user in dict.fromkeys([*found, *named]) if user not in self.bots]
+        return tuple([user for user in people if await self._is_in_charge(user)])
+
+    async def _is_in_charge(self, user: UserId) -> bool:
+        actor = await self.actor(user)
+        return actor.server_admin and actor.closed is None and not actor.bridged
+
+    async def alone_with(self, room: RoomId, user: UserId) -> bool:
+        """Say whether nobody but one person, joined or invited, is in a room with the bots.
+
+        An admin room is none, even while there is one admin only: more of them will come.
+        """
+        if room in self.control_rooms:
+            return False
+        try:
+            members = {
+                UserId(event.state_key): event.content.get("membership")
+                for event in await self.admin.read(GetRoomState(room, "m.room.member"))
+                if event.content.get("membership") not in _OUT
+            }
+        except (NotFoundError, NotAllowedError):
+            return False
+        people = [member for member in members if member not in self.bots]
+        return people == [user] and members.get(self.me) == "join" and not await self._open(room)
+
+    async def is_for_admins(self, room: RoomId) -> bool:
+        """Say whether nobody but server admins reads an admin room at this moment."""
+        try:
+            return not await self._open(room) and await self._outsider(room) is None
+        except (NotFoundError, NotAllowedError):
+            return False
+
     async def target(self, room: RoomId, user: UserId) -> Target:
         """Return what somebody may do in a room; nothing where they are not joined."""
         try:
@@ -99,6 +136,16 @@ class Facts:
             return Target(room, await self._power(room, user))
         except NotFoundError:
             return Target(room, None)
+
+    async def power(self, room: RoomId, user: UserId) -> Power | None:
+        """Return what somebody may do in a room that they are known to be in.
+
+        Its members, who may be many, are not asked for.
+        """
+        try:
+            return await self._power(room, user)
+        except NotFoundError:
+            return None
 
     async def still_stands(self, request: Request) -> bool:
         """Say whether the homeserver has this event from this sender, not taken back.
@@ -137,7 +184,23 @@ class Facts:
         if rules is not None and rules.content.get("join_rule") not in _CLOSED_BY:
             return True
         history = await self._state(room, "m.room.history_visibility")
-        return history is not None and history.content.get("history_visibility") == _FOR_ALL
+        if history is not None and history.content.get("history_visibility") == _FOR_ALL:
+            return True
+        return await self._has_a_back_door(room)
+
+    async def _has_a_back_door(self, room: RoomId) -> bool:
+        """Say whether somebody who is gone has left an invitation behind that is no membership.
+
+        Whoever holds the key of an ``m.room.third_party_invite`` comes in by it at any time, in
+        the name of its sender, who need not be in the room any more (specification, room version
+        12, "Authorization rules", 5.4.1). One of a member says no more than that they may invite.
+        """
+        left = {
+            event.sender
+            for event in await self.admin.read(GetRoomState(room, "m.room.third_party_invite"))
+            if event.content
+        }
+        return bool(left) and not left <= set(await self.admin.read(ListRoomMembers(room)))
 
     async def _outsider(self, room: RoomId) -> UserId | None:
         """Return somebody in an admin room who is no server admin at this moment."""

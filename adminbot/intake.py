@@ -12,10 +12,14 @@ from typing import Any, Protocol
 
 import msgspec
 
+from adminbot.choices import Choices
 from adminbot.engine.intake import (
     Confirmation,
     Envelope,
     Ignored,
+    Meaning,
+    Pick,
+    Press,
     Request,
     Surroundings,
     needs_direct,
@@ -105,12 +109,25 @@ class Encrypted:
         return EncryptedEvent(one.event, one.room, one.sender, one.content)
 
 
+class Overhearing(Protocol):
+    """What is needed of ``adminbot.room_watch.RoomWatch``."""
+
+    def ignores(self, room: RoomId) -> bool:
+        """Say whether a room wants no answer to commands with the bare prefix."""
+        ...
+
+    async def heard(self, connection: Connection, envelope: Envelope) -> None:
+        """Take in a readable message that is no command."""
+        ...
+
+
 @dataclass(frozen=True)
 class Batch:
-    """What a batch of entries holds for us."""
+    """What a batch of entries holds for us; ``talk`` are messages that are no commands."""
 
-    found: Sequence[Request | Confirmation]
+    found: Sequence[Meaning]
     encrypted: Sequence[Encrypted]
+    talk: Sequence[Envelope] = ()
 
 
 @dataclass(frozen=True)
@@ -123,6 +140,12 @@ class Intake:
     clock: Clock
     around: Surroundings
     woken: asyncio.Event
+    overhearing: "Overhearing | None" = None
+
+    @property
+    def choices(self) -> Choices:
+        """The questions that a number may answer."""
+        return Choices(self.store.database, self.clock)
 
     def now(self) -> Surroundings:
         """Return the surroundings of this moment."""
@@ -136,8 +159,9 @@ class Intake:
             # In a tuple: the value of a hostile event need not be hashable.
             if event is not None and event.get("type") in ("m.room.member", "m.room.name"):
                 self.direct_chats.forget(event.get("room_id"))
-        found: list[Request | Confirmation] = []
+        found: list[Meaning] = []
         encrypted: list[Encrypted] = []
+        talk: list[Envelope] = []
         for body, event in events:
             envelope = open_envelope(event, around)
             if isinstance(envelope, Ignored):
@@ -147,14 +171,18 @@ class Intake:
                 encrypted.append(Encrypted(envelope, direct, body))
                 continue
             meaning = recognise(envelope, around, direct=direct)
-            if not isinstance(meaning, Ignored):
+            if isinstance(meaning, Ignored):
+                talk.append(envelope)
+            else:
                 found.append(meaning)
-        return Batch(found, encrypted)
+        return Batch(found, encrypted, talk)
 
     async def keep(self, connection: Connection, batch: Batch) -> None:
         """Write a batch down; called inside the transaction that moves the cursor."""
         for meaning in batch.found:
             await self._keep_one(connection, meaning, None)
+        for envelope in batch.talk:
+            await self._overhear(connection, envelope)
         readings = (
             await self.crypto.decrypt(connection, [one.event for one in batch.encrypted])
             if batch.encrypted
@@ -225,21 +253,49 @@ class Intake:
             case Decrypted():
                 envelope = _opened(one.envelope, reading.payload)
                 meaning = recognise(envelope, self.now(), direct=one.direct) if envelope else None
-                if isinstance(meaning, Request | Confirmation):
+                if envelope is not None and isinstance(meaning, Ignored):
+                    await self._overhear(connection, envelope)
+                elif meaning is not None and not isinstance(meaning, Ignored):
                     await self._keep_one(connection, meaning, reading.trust)
             case Undecryptable():
                 pass
 
+    def _ignores(self, room: RoomId) -> bool:
+        return self.overhearing is not None and self.overhearing.ignores(room)
+
+    async def _overhear(self, connection: Connection, envelope: Envelope) -> None:
+        if self.overhearing is not None and envelope.type == "m.room.message":
+            await self.overhearing.heard(connection, envelope)
+
     async def _keep_one(
-        self, connection: Connection, meaning: Request | Confirmation, trust: Trust | None
+        self, connection: Connection, meaning: Meaning, trust: Trust | None
     ) -> None:
         match meaning:
+            case Request(addressed=False) if self._ignores(meaning.room):
+                return
             case Request():
+                # Who gives a command wants no choice any more that was asked for before.
+                await self.choices.forget(connection, meaning.room, meaning.sender)
                 await self.store.take_in(connection, meaning, trust)
+            case Pick():
+                await self._keep_pick(connection, meaning, trust)
             case Confirmation():
-                await self.store.take_confirmation(connection, meaning)
+                answered = await self.store.take_confirmation(connection, meaning)
+                if not answered and meaning.press is not None:
+                    await self.store.take_press(connection, meaning.press)
+            case Press():
+                await self.store.take_press(connection, meaning)
         # Before the commit: the worker looks again and again for a while.
         self.woken.set()
+
+    async def _keep_pick(self, connection: Connection, pick: Pick, trust: Trust | None) -> None:
+        chosen = await self.choices.take(connection, pick)
+        if chosen is not None:
+            await self.store.take_in(connection, chosen, trust)
+        elif pick.request.addressed:
+            await self.store.take_in(connection, pick.request, trust)
+        else:
+            await self._overhear(connection, pick.envelope)
 
 
 def _event(entry: Entry) -> Mapping[str, Any] | None:

@@ -1,15 +1,61 @@
-"""The command reference, generated: ``python -m adminbot.reference > docs/reference/commands.md``."""
+"""The reference pages of the commands, generated: ``python -m adminbot.reference PAGE``."""
 
 import sys
 from collections.abc import Iterator
 
 from adminbot.commands import catalogue
 from adminbot.engine.command import Command
+from adminbot.engine.example import example
+from adminbot.engine.uses import changes_own_tables, danger, endpoints, guards
+from common.homeserver.port import Danger
 
 
 def render() -> str:
-    """Return the reference page as Markdown."""
+    """Return the command reference as Markdown."""
     return "\n".join(_page()) + "\n"
+
+
+def render_permissions() -> str:
+    """Return the table of who may do what as Markdown."""
+    return "\n".join(_permissions()) + "\n"
+
+
+def _permissions() -> Iterator[str]:
+    yield "# Who may do what"
+    yield ""
+    yield "Generated from the commands themselves by `make generate`; do not edit."
+    yield ""
+    yield "What counts is what the homeserver says of somebody at that moment, asked anew when a"
+    yield "question is answered. **anyone** is everybody with an open account on this server."
+    yield "**room moderator** and **room admin** are so by their power in the room a command is"
+    yield "about, creators of version 12 rooms included, and command in that room or by direct chat;"
+    yield "what their own power in it does not allow is refused, whatever this table says."
+    yield "**server admin** commands in a direct chat or an admin room. Accounts of other servers,"
+    yield "of bridges, bots, guests, and those that are deactivated, locked or suspended may nothing."
+    yield ""
+    yield "Asks: “no” is done at once; “yes” is asked about first; “for good” cannot be undone;"
+    yield "“typed” wants a word typed. Own: it keeps something in Steward's own tables."
+    yield ""
+    yield "| Command | For | Asks | Calls |"
+    yield "| --- | --- | --- | --- |"
+    for command in sorted(catalogue(), key=lambda one: one.name):
+        calls = [f"`{call}`" for call in endpoints(command)]
+        calls += ["own"] if changes_own_tables(command) else []
+        yield (
+            f"| `{command.name}` | {command.who.value} | {_asks(command)} "
+            f"| {'<br>'.join(calls) or '–'} |"
+        )
+
+
+def _asks(command: Command) -> str:
+    if not command.changes_things:
+        return "no"
+    guard = guards(command)
+    worst = danger(command)
+    asks = ["for good"] if worst is Danger.IRREVERSIBLE else []
+    asks += ["yes"] if worst is Danger.REVERSIBLE or "ask" in guard else []
+    asks += ["typed"] if "typed" in guard else []
+    return ", ".join(asks) or "no"
 
 
 def _page() -> Iterator[str]:
@@ -38,13 +84,14 @@ def _section(command: Command) -> Iterator[str]:
     yield f"!{command.usage}"
     yield "```"
     yield ""
-    confirmed = " It asks before it changes anything." if command.changes_things else ""
-    yield f"For: {command.who.value}.{confirmed}"
+    yield f"For: {command.who.value}. For example: `{example(command)}`."
     if command.parameters:
         yield ""
     for parameter in command.parameters:
         yield f"- `{parameter.usage}`: {parameter.help}"
 
 
+_PAGES = {"commands": render, "permissions": render_permissions}
+
 if __name__ == "__main__":
-    sys.stdout.write(render())
+    sys.stdout.write(_PAGES[sys.argv[1]]())

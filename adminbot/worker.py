@@ -13,12 +13,15 @@ from adminbot.engine.intake import Request
 from adminbot.engine.waiting import Asked, Job
 from adminbot.intake import Intake
 from adminbot.store import Store
+from adminbot.telling import Telling
 from common.clock import Clock
 from common.errors import StartOverError, StewardError, TransientError
+from common.i18n import t
 from common.ids import EventId
 from common.telemetry.log import Log
 
 AT_ONCE = 4
+JOBS_AT_ONCE = 8
 MOST_ATTEMPTS = 6
 SOON_SECONDS = 0.005
 IDLE_SECONDS = 2.0
@@ -27,7 +30,16 @@ LONGEST_WAIT_MS = 30_000
 TIDY_SECONDS = 600.0
 
 T = TypeVar("T")
-Work = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Something to do about one command; ``long``: a plan to be carried out."""
+
+    event: EventId
+    act: Callable[[], Awaitable[None]]
+    long: bool = False
+
 
 # Tried again, here or in the next life of the process; not for the person to hear of.
 _NOT_ITS_FAULT = (TransientError, StartOverError)
@@ -39,7 +51,8 @@ log = Log("adminbot")
 class Worker:
     """The standing work.
 
-    ``busy`` names the commands in hand, ``resting`` those that failed just now, with when to
+    ``busy`` names the commands in hand, ``long`` those of them that are plans being carried
+    out, ``resting`` those that failed just now, with when to
     try them again.
     """
 
@@ -48,7 +61,9 @@ class Worker:
     store: Store
     clock: Clock
     max_age_ms: int
+    telling: Telling
     busy: set[EventId] = field(default_factory=set)
+    long: set[EventId] = field(default_factory=set)
     resting: dict[EventId, float] = field(default_factory=dict)
     tidied: float = 0.0
 
@@ -88,24 +103,29 @@ class Worker:
         in_hand = self.busy | self.resting.keys()
         work = await _surviving("looking for work", self._waiting)
         started = False
-        for event, act in work or []:
-            if event not in in_hand and event not in self.busy and len(self.busy) < AT_ONCE:
-                self.busy.add(event)
-                group.create_task(self._do(event, act))
-                started = True
+        for each in work or []:
+            if each.event in in_hand or each.event in self.busy or not self._has_room_for(each):
+                continue
+            self.busy.add(each.event)
+            if each.long:
+                self.long.add(each.event)
+            group.create_task(self._do(each))
+            started = True
         return started
 
-    async def _waiting(self) -> list[tuple[EventId, Work]]:
-        # Being carried out, and by nobody here: cut short by the end of the process or a fault.
-        interrupted = await self.store.interrupted()
-        confirmed = await self.store.confirmed()
-        jobs = await self.store.jobs(AT_ONCE + len(self.busy) + len(self.resting))
-        overdue = await self.store.overdue()
+    async def _waiting(self) -> list[Work]:
+        """Return what may be begun: few commands at once, and beside them some long jobs."""
+        quick = len(self.busy - self.long) < AT_ONCE
+        roomy = len(self.long) < JOBS_AT_ONCE
+        executing = await self.store.executing() if roomy else []
+        confirmed = await self.store.confirmed() if roomy else []
+        jobs = await self.store.jobs(AT_ONCE + len(self.busy) + len(self.resting)) if quick else []
+        overdue = await self.store.overdue() if quick else []
         return [
-            *((one.event, partial(self._report, one)) for one in interrupted),
-            *((one.event, partial(self._carry_out, one)) for one in confirmed),
-            *((one.request.event, partial(self._obey, one)) for one in jobs),
-            *((one.event, partial(self.dispatcher.expire, one)) for one in overdue),
+            *(Work(one.event, partial(self._carry_on, one), long=True) for one in executing),
+            *(Work(one.event, partial(self._carry_out, one), long=True) for one in confirmed),
+            *(Work(one.request.event, partial(self._obey, one)) for one in jobs),
+            *(Work(one.event, partial(self.dispatcher.expire, one)) for one in overdue),
         ]
 
     async def _tidy(self) -> None:
@@ -114,13 +134,22 @@ class Worker:
             # A key may have come in the moment between our looking for it and our writing
             # down that it is missing.
             await self.intake.read_again(None)
+        await self.telling.take_back_secrets()
+        await self.intake.choices.forget_old()
         if self.clock.monotonic() - self.tidied > TIDY_SECONDS:
             self.tidied = self.clock.monotonic()
             await self.store.forget_old()
+            await self.dispatcher.execution.jobs.forget_old()
 
-    async def _do(self, event: EventId, act: Work) -> None:
+    def _has_room_for(self, work: Work) -> bool:
+        if work.long:
+            return len(self.long) < JOBS_AT_ONCE
+        return len(self.busy - self.long) < AT_ONCE
+
+    async def _do(self, work: Work) -> None:
+        event = work.event
         try:
-            await act()
+            await work.act()
         except StartOverError:
             raise
         except Exception as error:  # noqa: BLE001  # the outer edge of one command
@@ -128,11 +157,18 @@ class Worker:
             _tell("a command was not brought to its end", error, event)
         finally:
             self.busy.discard(event)
+            self.long.discard(event)
             self.intake.woken.set()
 
     async def _carry_out(self, asked: Asked) -> None:
+        await self._reported(asked, self.dispatcher.carry_out)
+
+    async def _carry_on(self, asked: Asked) -> None:
+        await self._reported(asked, self.dispatcher.carry_on)
+
+    async def _reported(self, asked: Asked, act: Callable[[Asked], Awaitable[None]]) -> None:
         try:
-            await self.dispatcher.carry_out(asked)
+            await act(asked)
         except _NOT_ITS_FAULT:
             raise
         except Exception as error:  # noqa: BLE001  # the outer edge of one command
@@ -161,10 +197,10 @@ class Worker:
         try:
             # It was recent when it was taken in; as much again for waiting in here.
             if self.clock.now_ms() - request.origin_ms > 2 * self.max_age_ms:
-                sentence = "I was away when you asked this. Ask again if you still want it."
+                sentence = t("I was away when you asked this. Ask again if you still want it.")
                 await self.dispatcher.give_up(request, sentence)
             elif job.attempts >= MOST_ATTEMPTS:
-                sentence = "The homeserver does not answer me. Ask again in a while."
+                sentence = t("The homeserver does not answer me. Ask again in a while.")
                 await self.dispatcher.give_up(request, sentence)
             else:
                 await self.dispatcher.obey(job)

@@ -1,7 +1,6 @@
-"""Rooms this homeserver is in."""
+"""One room: its settings and its members."""
 
-from typing import Literal
-
+from adminbot.commands.lists import page_of, paged
 from adminbot.engine.actor import Caller, Role
 from adminbot.engine.answer import (
     Answer,
@@ -9,10 +8,8 @@ from adminbot.engine.answer import (
     Mono,
     Pill,
     Span,
-    Table,
     answer,
-    count,
-    csv_block,
+    csv_file,
     facts,
     yes_no,
 )
@@ -24,62 +21,11 @@ from common.homeserver.port import AdminReader, Permission
 from common.homeserver.synapse.rooms import (
     GetRoom,
     ListRoomMembers,
-    ListRooms,
     RoomDetails,
-    RoomOrder,
     RoomSummary,
 )
+from common.i18n import n, t
 from common.ids import RoomId, UserId, server_of
-
-PAGE_SIZE = 50
-_ORDERS: dict[str, RoomOrder] = {
-    "name": "name",
-    "members": "joined_members",
-    "local": "joined_local_members",
-    "state": "state_events",
-    "version": "version",
-}
-
-
-@command("room list", who=Role.SERVER_ADMIN, needs=Permission.VIEW)
-async def room_list(
-    admin: AdminReader,
-    *,
-    name: str | None = None,
-    public: bool | None = None,
-    empty: bool | None = None,
-    sort: Literal["name", "members", "local", "state", "version"] = "name",
-    reverse: bool = False,
-    page: Page = FIRST_PAGE,
-    csv: Csv = NO_CSV,
-) -> Answer:
-    """List the rooms this server is in.
-
-    Args:
-        name: only those whose name, address or ID contains this
-        public: only those in the room directory; --no-public for the others
-        empty: only those without any member; --no-empty for the others
-        sort: by name, by members (most first), local members, amount of state, or version
-        reverse: the other way round
-    """
-    found = await admin.read(
-        ListRooms(
-            search=name,
-            public=public,
-            empty=empty,
-            order_by=_ORDERS[sort],
-            direction="b" if reverse else "f",
-            start=(page - 1) * PAGE_SIZE,
-            limit=PAGE_SIZE,
-        )
-    )
-    if csv:
-        return answer(csv_block(_COLUMNS, (_csv_row(one) for one in found.rooms)))
-    said = _told(found.total_rooms, page, "room")
-    if not found.rooms:
-        return answer(said)
-    rows = tuple(_row(one) for one in found.rooms)
-    return answer(Table(("Room", "Name", "Members", "Local", "Encrypted", "Version"), rows), said)
 
 
 @command("room show", who=Role.ROOM_ADMIN, needs=Permission.VIEW)
@@ -89,26 +35,29 @@ async def room_show(admin: AdminReader, room: RoomId) -> Answer:
     Args:
         room: an address, a room ID or a link; the current room if left out
     """
-    found = await _room(admin, room)
+    found = await room_or_error(admin, room)
     return answer(
         facts(
             [
-                ("Room", Pill(found.room_id)),
-                ("Address", Pill(found.canonical_alias) if found.canonical_alias else None),
-                ("Name", Mono(found.name) if found.name else None),
-                ("Topic", Mono(found.topic) if found.topic else None),
-                ("Kind", "space" if found.room_type == "m.space" else found.room_type),
-                ("Members", _members(found)),
-                ("Version", found.version),
-                ("Created by", Pill(found.creator) if found.creator else None),
-                ("Encrypted", yes_no(found.encryption)),
-                ("Who may join", found.join_rules),
-                ("Who may read back", found.history_visibility),
-                ("Guests", found.guest_access),
-                ("In the directory", yes_no(found.public)),
-                ("Other servers", "may take part" if found.federatable else "are shut out"),
-                ("State events", str(found.state_events)),
-                ("Replaced by", _replacement(found)),
+                (t("Room"), Pill(found.room_id)),
+                (t("Address"), Pill(found.canonical_alias) if found.canonical_alias else None),
+                (t("Name"), Mono(found.name) if found.name else None),
+                (t("Topic"), Mono(found.topic) if found.topic else None),
+                (t("Kind"), t("space") if found.room_type == "m.space" else found.room_type),
+                (t("Members"), _members(found)),
+                (t("Version"), found.version),
+                (t("Created by"), Pill(found.creator) if found.creator else None),
+                (t("Encrypted"), yes_no(found.encryption)),
+                (t("Who may join"), found.join_rules),
+                (t("Who may read back"), found.history_visibility),
+                (t("Guests"), found.guest_access),
+                (t("In the directory"), yes_no(found.public)),
+                (
+                    t("Other servers"),
+                    t("may take part") if found.federatable else t("are shut out"),
+                ),
+                (t("State events"), str(found.state_events)),
+                (t("Replaced by"), _replacement(found)),
             ]
         )
     )
@@ -128,69 +77,48 @@ async def room_members(
     Args:
         room: an address, a room ID or a link; the current room if left out
     """
-    await _room(admin, room)
+    await room_or_error(admin, room)
     home = server_of(caller.actor.user)
     members = sorted(
         await admin.read(ListRoomMembers(room)), key=lambda one: (server_of(one) != home, one)
     )
-    shown = members[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
+    shown = page_of(members, page)
     if csv:
-        return answer(csv_block(("user", "server"), ((one, server_of(one)) for one in members)))
-    said = _told(len(members), page, "member")
+        file = csv_file(
+            "members.csv", ("user", "server"), ((one, server_of(one)) for one in members)
+        )
+        return answer(_members_told(len(members), page)).with_file(file)
+    said = _members_told(len(members), page)
     return (
         answer(Bullets(tuple((_person(one),) for one in shown)), said) if shown else answer(said)
     )
 
 
-async def _room(admin: AdminReader, room: RoomId) -> RoomDetails:
+async def room_or_error(admin: AdminReader, room: RoomId) -> RoomDetails:
+    """Return a room, or say that this server is not in it."""
     try:
         return await admin.read(GetRoom(room))
     except NotFoundError:
-        raise UserError(f"This server is in no room {room}.") from None
+        raise UserError(t("This server is in no room {room}.", room=room)) from None
 
 
 def _members(found: RoomSummary) -> str:
-    return f"{found.joined_members}, {found.joined_local_members} of them of this server"
+    return t(
+        "{members}, {local} of them of this server",
+        members=found.joined_members,
+        local=found.joined_local_members,
+    )
 
 
 def _replacement(found: RoomDetails) -> Span | None:
     if not found.tombstoned:
         return None
-    return Pill(found.replacement_room) if found.replacement_room else "nothing; it is closed"
-
-
-_COLUMNS = ("room", "name", "address", "members", "local", "encryption", "version", "public")
-
-
-def _csv_row(one: RoomSummary) -> tuple[object, ...]:
-    return (
-        one.room_id,
-        one.name,
-        one.canonical_alias,
-        one.joined_members,
-        one.joined_local_members,
-        one.encryption,
-        one.version,
-        yes_no(one.public),
-    )
-
-
-def _row(one: RoomSummary) -> tuple[Span, ...]:
-    return (
-        Pill(one.room_id),
-        Mono(one.name or one.canonical_alias or ""),
-        str(one.joined_members),
-        str(one.joined_local_members),
-        yes_no(one.encryption),
-        one.version or "?",
-    )
+    return Pill(found.replacement_room) if found.replacement_room else t("nothing; it is closed")
 
 
 def _person(user: UserId) -> Span:
     return Pill(user)
 
 
-def _told(total: int, page: int, noun: str) -> str:
-    pages = max(1, -(-total // PAGE_SIZE))
-    more = f" Go on with --page {page + 1}." if page < pages else ""
-    return f"Page {page} of {pages}, {count(total, noun)} in all.{more}"
+def _members_told(total: int, page: int) -> str:
+    return paged(n("{count} member in all.", "{count} members in all.", total), total, page)

@@ -5,8 +5,10 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 
 from common.crypto.port import Trust
-from common.ids import RoomId, UserId
+from common.ids import EventId, RoomId, UserId
 from common.matrix.power import Power
+
+_NONE = EventId("")
 
 
 class Role(StrEnum):
@@ -56,13 +58,20 @@ class Place:
     """The room a command was given in.
 
     ``open``: anybody may walk in or read along. ``outsider``: of an admin room, somebody in it
-    who is no server admin.
+    who is no server admin. ``named``: of a direct chat, that it has a name, so that it is a room
+    made for more people which only one is in.
     """
 
     room: RoomId
     kind: PlaceKind
     open: bool = False
     outsider: UserId | None = None
+    named: bool = False
+
+    @property
+    def current(self) -> RoomId | None:
+        """The room that is meant where none is named."""
+        return None if self.kind is PlaceKind.DIRECT and not self.named else self.room
 
     @property
     def private(self) -> bool:
@@ -89,6 +98,10 @@ class Caller:
     target: Target | None
     trust: Trust | None
     now: datetime
+    command: EventId = _NONE
+    """The command's name for us: the same whenever its plan is made again."""
+    formatted: str | None = None
+    """The command as HTML, where its links to people and rooms are."""
 
     @property
     def acts_as_server_admin(self) -> bool:

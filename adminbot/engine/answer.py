@@ -3,12 +3,13 @@
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from adminbot.engine.text import cut, visible
+from common.i18n import Msg, n, t
 
-LONGEST_CSV_CELL = 255
+LONGEST_CSV_CELL = 4_000
 # OWASP, "CSV Injection": what a spreadsheet takes for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -19,12 +20,18 @@ class Pill:
 
     target: str
 
+    def __str__(self) -> str:
+        return self.target
+
 
 @dataclass(frozen=True)
 class Mono:
     """Words somebody else chose, or a value to copy; shown in a typewriter face."""
 
     text: str
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True)
@@ -33,8 +40,12 @@ class Strong:
 
     text: str
 
+    def __str__(self) -> str:
+        return self.text
+
 
 Span = str | Pill | Mono | Strong
+"""A piece of text. A ``Msg`` is translated; a value of it may be one of the others."""
 Spans = tuple[Span, ...]
 
 
@@ -78,14 +89,46 @@ Block = Paragraph | Code | Bullets | Table | Facts
 
 
 @dataclass(frozen=True)
+class File:
+    """Something to download, or a picture; sent after the words."""
+
+    name: str
+    content_type: str
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"File({self.name!r}, {len(self.data)} bytes)"  # it may hold passwords
+
+
+@dataclass(frozen=True)
+class Button:
+    """A reaction under an answer; who may, and reacts with it, has given the command."""
+
+    key: str
+    label: str
+    command: str
+
+
+@dataclass(frozen=True)
 class Answer:
-    """What is said in reply. A command that returns one has changed nothing."""
+    """What is said in reply. A command that returns one has changed nothing.
+
+    ``private`` is for the eyes of who asked alone (passwords, tokens): it goes into their direct
+    chat, and is taken back after a while.
+    """
 
     blocks: tuple[Block, ...]
+    files: tuple[File, ...] = ()
+    buttons: tuple[Button, ...] = ()
+    private: "Answer | None" = None
 
     def followed_by(self, *blocks: Block) -> "Answer":
         """Return the answer with more blocks at its end."""
-        return Answer((*self.blocks, *blocks))
+        return replace(self, blocks=(*self.blocks, *blocks))
+
+    def with_file(self, *files: File) -> "Answer":
+        """Return the answer with more files."""
+        return replace(self, files=(*self.files, *files))
 
 
 def say(*spans: Span) -> Paragraph:
@@ -109,13 +152,13 @@ def facts(rows: Iterable[tuple[str, Span | Spans | None]]) -> Facts:
     )
 
 
-def csv_block(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Code:
-    """Return rows as comma-separated values."""
+def csv_file(name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> File:
+    """Return rows as comma-separated values (RFC 4180, UTF-8), safe to open in a spreadsheet."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(out)
     writer.writerow(columns)
     writer.writerows([_cell(value) for value in row] for row in rows)
-    return Code(out.getvalue().rstrip("\n"))
+    return File(name, "text/csv", out.getvalue().encode("utf-8", "replace"))
 
 
 def _cell(value: object) -> str:
@@ -132,29 +175,91 @@ def when(ms: int | None, now: datetime) -> str | None:
     """Return a moment as people read it, with how long ago it was; ``None`` if unknown."""
     if ms is None or ms <= 0:
         return None
-    try:
-        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
-    except OverflowError:
+    moment = moment_of(ms)
+    if moment is None:
         return f"{ms} ms"
-    return f"{moment:%Y-%m-%d %H:%M} UTC ({ago(now - moment)})"
+    return t("{moment} ({ago})", moment=written(moment), ago=ago(now - moment))
 
 
-def ago(span: timedelta) -> str:
-    """Return a span of time in its largest unit, as “3 days ago”."""
+def lately(ms: int | None, now: datetime) -> str | None:
+    """Return a moment as short as a column wants it: how long ago or, after a month, its day."""
+    moment = None if ms is None or ms <= 0 else moment_of(ms)
+    if moment is None:
+        return when(ms, now)
+    near = abs(now - moment) < timedelta(days=30)
+    return ago(now - moment) if near else f"{moment.astimezone(UTC):%Y-%m-%d}"
+
+
+def moment_of(ms: int) -> datetime | None:
+    """Return a moment from milliseconds since 1970; ``None`` for what no calendar has."""
+    try:
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+    except OverflowError:
+        return None
+
+
+def written(moment: datetime) -> str:
+    """Return a moment as it is written: to the minute, in UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def ago(span: timedelta) -> Msg:
+    """Return how long ago, or until when, in its largest unit, as “3 days ago”."""
     seconds = int(span.total_seconds())
-    if seconds < 60:  # noqa: PLR2004  # a minute
-        return "just now"
-    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+    if -60 < seconds < 60:  # noqa: PLR2004  # a minute
+        return t("just now")
+    # Whole sentences: in other languages the days in one look different from the days alone.
+    return _ahead(-seconds) if seconds < 0 else _past(seconds)
+
+
+def _ahead(seconds: int) -> Msg:
+    if days := seconds // 86_400:
+        return n("in {count} day", "in {count} days", days)
+    if hours := seconds // 3_600:
+        return n("in {count} hour", "in {count} hours", hours)
+    return n("in {count} minute", "in {count} minutes", seconds // 60)
+
+
+def _past(seconds: int) -> Msg:
+    if days := seconds // 86_400:
+        return n("{count} day ago", "{count} days ago", days)
+    if hours := seconds // 3_600:
+        return n("{count} hour ago", "{count} hours ago", hours)
+    return n("{count} minute ago", "{count} minutes ago", seconds // 60)
+
+
+def lasting(span: timedelta) -> Msg:
+    """Return a span of time in its largest unit, as “3 days”."""
+    seconds = int(span.total_seconds())
+    for size, unit in ((86_400, _days), (3_600, _hours), (60, _minutes)):
         if seconds >= size:
-            return f"{count(seconds // size, unit)} ago"
-    return "just now"
+            return unit(seconds // size)
+    return n("{count} second", "{count} seconds", seconds)
 
 
-def count(number: int, noun: str, plural: str | None = None) -> str:
-    """Return “1 room” or “3 rooms”."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+def _days(number: int) -> Msg:
+    return n("{count} day", "{count} days", number)
 
 
-def yes_no(claim: object) -> str:
+def _hours(number: int) -> Msg:
+    return n("{count} hour", "{count} hours", number)
+
+
+def _minutes(number: int) -> Msg:
+    return n("{count} minute", "{count} minutes", number)
+
+
+_SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def size(number: int) -> str:
+    """Return a number of bytes as people read it, as “1.5 MiB”."""
+    value, power = float(number), 0
+    while abs(value) >= 1024 and power < len(_SIZES) - 1:  # noqa: PLR2004  # IEC 80000-13
+        value, power = value / 1024, power + 1
+    return f"{value:.0f} {_SIZES[power]}" if power == 0 else f"{value:.1f} {_SIZES[power]}"
+
+
+def yes_no(claim: object) -> Msg:
     """Return “yes” or “no”."""
-    return "yes" if claim else "no"
+    return t("yes") if claim else t("no")

@@ -11,9 +11,12 @@ from adminbot.engine.actor import Actor, Place, PlaceKind, Role, Standing, Targe
 from adminbot.engine.command import Command
 from common.crypto.port import Trust
 from common.homeserver.port import Grant, Permission
+from common.i18n import t
 from common.ids import RoomId
 
 _PUBLIC = frozenset({Permission.PUBLIC})
+_OF_SELF = frozenset({Permission.VIEW})
+"""Everybody may look at their own account."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,15 @@ def authorize(
 def unheard(actor: Actor, trust: Trust | None) -> Refusal | None:
     """Return why nothing at all of somebody is answered; decided before it is even read."""
     if actor.bridged:
-        return Refusal("Accounts of bridges and bots are not obeyed.", silent=True)
+        return Refusal(t("Accounts of bridges and bots are not obeyed."), silent=True)
     if trust is Trust.MISMATCH:
-        return Refusal("The message was not encrypted by who it claims to be from.", silent=True)
+        return Refusal(
+            t("The message was not encrypted by who it claims to be from."), silent=True
+        )
     if actor.closed is not None:
-        return Refusal(f"The account is {actor.closed}, so it may not command.", silent=True)
+        return Refusal(
+            t("The account is {state}, so it may not command.", state=actor.closed), silent=True
+        )
     return None
 
 
@@ -52,8 +59,8 @@ def _by_role(
     match command.who:
         case Role.ANYONE:
             if actor.server_admin and place.private:
-                return Grant(_rights(command))
-            return Grant(_PUBLIC)
+                return Grant(_rights(command), of_self=_OF_SELF, user=actor.user)
+            return Grant(_PUBLIC, of_self=_OF_SELF, user=actor.user)
         case Role.SERVER_ADMIN:
             return _server_admin(command, actor, place)
         case Role.COMPLIANCE:
@@ -91,38 +98,43 @@ def _rights(command: Command) -> frozenset[Permission]:
     """Return what a command needs: its own right, and looking before it."""
     if command.needs is Permission.PUBLIC:
         return _PUBLIC
-    return _PUBLIC | {Permission.VIEW, command.needs}
+    return _PUBLIC | {Permission.VIEW, command.needs} | command.also
 
 
 def _server_admin(command: Command, actor: Actor, place: Place) -> Grant | Refusal:
     if not actor.server_admin:
-        return Refusal(f"“{command.name}” is for server admins.")
+        return Refusal(t("“{command}” is for server admins.", command=command.name))
     if not place.private:
-        return Refusal(_elsewhere(command, place, "admin room"))
+        return Refusal(_elsewhere(command, place, t("admin room")))
     return Grant(_rights(command))
 
 
 def _compliance(command: Command, actor: Actor, place: Place) -> Grant | Refusal:
     if not actor.compliance:
-        return Refusal(f"“{command.name}” is for compliance officers.")
+        return Refusal(t("“{command}” is for compliance officers.", command=command.name))
     if place.kind not in {PlaceKind.DIRECT, PlaceKind.AUDIT} or place.open:
-        return Refusal(_elsewhere(command, place, "audit room"))
+        return Refusal(_elsewhere(command, place, t("audit room")))
     return Grant(_rights(command))
 
 
 def _elsewhere(command: Command, place: Place, room: str) -> str:
     if place.open and place.kind is not PlaceKind.SHARED:
-        return (
-            f"Others may join this {place.kind.value} or read along, so “{command.name}” is "
-            "refused here."
+        return t(
+            "Others may join this {kind} or read along, so “{command}” is refused here.",
+            kind=t(place.kind.value),
+            command=command.name,
         )
     if place.outsider is not None:
-        return (
-            f"{place.outsider} is in this {place.kind.value} and no server admin, so "
-            f"“{command.name}” is refused here."
+        return t(
+            "{outsider} is in this {kind} and no server admin, so “{command}” is refused here.",
+            outsider=place.outsider,
+            kind=t(place.kind.value),
+            command=command.name,
         )
-    return (
-        f"Ask “{command.name}” in a direct chat with me or in an {room}: others read along here."
+    return t(
+        "Ask “{command}” in a direct chat with me or in an {room}: others read along here.",
+        command=command.name,
+        room=room,
     )
 
 
@@ -132,17 +144,21 @@ def _in_room(
     if actor.server_admin and place.private:
         return Grant(_rights(command))
     if target is None:
-        return Refusal(f"“{command.name}” is about a room; say which.")
+        return Refusal(t("“{command}” is about a room; say which.", command=command.name))
     if place.kind is not PlaceKind.DIRECT and place.room != target.room:
-        return Refusal("Ask in that room or in a direct chat with me.")
+        return Refusal(t("Ask in that room or in a direct chat with me."))
     if standing(target) >= needed:
         return _granted_in(command, target.room)
-    role = command.who.value
+    role = t(command.who.value)
     if actor.server_admin:
         return Refusal(
-            f"You are no {role} there. As a server admin ask in a direct chat or in an admin room."
+            t(
+                "You are no {role} there. As a server admin ask in a direct chat or in an admin "
+                "room.",
+                role=role,
+            )
         )
-    return Refusal(f"“{command.name}” is for a {role} of that room.")
+    return Refusal(t("“{command}” is for a {role} of that room.", command=command.name, role=role))
 
 
 def _granted_in(command: Command, room: RoomId) -> Grant:

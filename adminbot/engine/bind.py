@@ -3,17 +3,21 @@
 The promise: any words give arguments, the wish for help, or a ``UsageError``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from types import MappingProxyType
 
 from adminbot.engine.command import Command, Parameter
 from adminbot.engine.line import Line, LineError, Word, quote
 from adminbot.engine.text import nearest
-from adminbot.engine.values import RoomAddress, Setting, looks_like_room
+from adminbot.engine.values import RoomAddress, Setting, looks_like_room, typed_span
 from common.errors import UserError
+from common.i18n import t
 from common.ids import RoomId
 
 FALSE = {"no", "false", "off"}
+_ROOMS = {"room", "address"}
 
 
 @dataclass(frozen=True)
@@ -26,10 +30,14 @@ class Bound:
 
     @property
     def addresses(self) -> dict[str, RoomAddress]:
-        """Arguments that are rooms' addresses."""
-        return {
-            name: value for name, value in self.arguments.items() if isinstance(value, RoomAddress)
-        }
+        """Arguments that are rooms' addresses; those among several are named by the address."""
+        found: dict[str, RoomAddress] = {}
+        for name, value in self.arguments.items():
+            if isinstance(value, RoomAddress):
+                found[name] = value
+            elif isinstance(value, tuple):
+                found |= {each.alias: each for each in value if isinstance(each, RoomAddress)}
+        return found
 
     @property
     def room(self) -> RoomId | None:
@@ -40,7 +48,16 @@ class Bound:
 
     def with_rooms(self, found: Mapping[str, RoomId]) -> "Bound":
         """Return the same with addresses replaced by the rooms they name."""
-        return replace(self, arguments={**self.arguments, **found})
+        arguments: dict[str, object] = {}
+        for name, value in self.arguments.items():
+            if isinstance(value, tuple):
+                arguments[name] = tuple(
+                    found.get(each.alias, each) if isinstance(each, RoomAddress) else each
+                    for each in value
+                )
+            else:
+                arguments[name] = found.get(name, value)
+        return replace(self, arguments=arguments)
 
 
 @dataclass(frozen=True)
@@ -51,7 +68,14 @@ class HelpAsked:
 
 
 class UsageError(LineError):
-    """The command is known, its words are not right."""
+    """The command is known, its words are not right.
+
+    ``missing`` is the argument that is not there where that is all that is wrong, ``found``
+    those that are.
+    """
+
+    missing: Parameter | None = None
+    found: Mapping[str, object] = MappingProxyType({})
 
     def __init__(
         self, sentence: str, command: Command, text: str = "", start: int = 0, end: int = 0
@@ -92,6 +116,8 @@ def _written(parameter: Parameter, value: object) -> list[str]:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, timedelta):
+        return typed_span(value)
     return value.alias if isinstance(value, RoomAddress) else str(value)
 
 
@@ -135,7 +161,7 @@ class _Reading:
             elif parameter.room and not parameter.option and self.setting.room is not None:
                 arguments[parameter.name] = self.setting.room
             elif parameter.required:
-                raise self._error(f"The {parameter.spelling} is missing.", None)
+                raise self._missing(parameter)
             else:
                 arguments[parameter.name] = parameter.default
         return arguments
@@ -147,7 +173,7 @@ class _Reading:
         name, equals, value = word.text[2:].partition("=")
         parameter, negated = self._named(name, word)
         if parameter.name in self.found:
-            raise self._error(f"{parameter.spelling} is given twice.", word)
+            raise self._error(t("{option} is given twice.", option=parameter.spelling), word)
         if parameter.flag:
             wanted = not equals or value.lower() not in FALSE
             text = "yes" if wanted != negated else "no"
@@ -157,15 +183,24 @@ class _Reading:
             return
         if not equals:
             if self.at >= len(self.line.words):
-                raise self._error(f"--{name} needs a value after it.", word)
+                raise self._error(t("--{name} needs a value after it.", name=name), word)
             word = self.line.words[self.at]
             value = word.text
             self.at += 1
+        if parameter.kind.rooms:
+            value = " ".join((value, *self._rooms_that_follow()))
         self.found[parameter.name] = self._read(parameter, value, word)
+
+    def _rooms_that_follow(self) -> Iterator[str]:
+        while self.at < len(self.line.words) and looks_like_room(self.line.words[self.at].text):
+            yield self.line.words[self.at].text
+            self.at += 1
 
     def _named(self, name: str, word: Word) -> tuple[Parameter, bool]:
         options = {
-            one.name.replace("_", "-"): one for one in self.command.parameters if one.option
+            one.name.removesuffix("_").replace("_", "-"): one
+            for one in self.command.parameters
+            if one.option
         }
         typed = name.lower()
         if typed in options:
@@ -174,8 +209,18 @@ class _Reading:
         if typed.startswith("no-") and positive is not None and positive.flag:
             return positive, True
         likely = nearest(typed, [*options, "help"], limit=1)
-        hint = f" Did you mean --{likely[0]}?" if likely else ""
-        raise self._error(f"There is no option --{name}.{hint}", word)
+        if likely:
+            sentence = t(
+                "There is no option --{name}. Did you mean --{likely}?",
+                name=name,
+                likely=likely[0],
+            )
+        else:
+            sentence = t(
+                "There is no option --{name}. A word that begins like one is put into quotes.",
+                name=name,
+            )
+        raise self._error(sentence, word)
 
     def _positional(self, word: Word) -> None:
         waiting = [
@@ -184,20 +229,20 @@ class _Reading:
             if not one.option and (one.many or one.name not in self.found)
         ]
         if not waiting:
-            raise self._error(f"“{word.text}” is one word too many.", word)
+            raise self._error(t("“{word}” is one word too many.", word=word.text), word)
         parameter = waiting[0]
         if (
             parameter.room
             and self.setting.room is not None
             and len(waiting) > 1
-            and not looks_like_room(word.text)
+            and (not looks_like_room(word.text) or self._is_for_the_next(waiting[1]))
         ):
             # The room is the current one; the word belongs to what comes next.
             self.found[parameter.name] = self.setting.room
             parameter = waiting[1]
         if parameter.kind.rest:
-            text = self.line.rest(self.at - 1)
-            self.at = len(self.line.words)
+            first, self.at = self.at - 1, self._end_of_text()
+            text = self.line.rest(first, self.at)
             self.found[parameter.name] = self._read(parameter, text, word)
             return
         value = self._read(parameter, word.text, word)
@@ -207,11 +252,44 @@ class _Reading:
         else:
             self.found[parameter.name] = value
 
+    def _end_of_text(self) -> int:
+        """Return where the rest of the line ends: before the first option that there is.
+
+        What looks like one and is none belongs to the text, and so does one in quotes.
+        """
+        options = {
+            f"--{prefix}{one.name.removesuffix('_').replace('_', '-')}"
+            for one in self.command.parameters
+            if one.option
+            for prefix in (("", "no-") if one.flag else ("",))
+        }
+        if self.command.changes_things:
+            options.add("--dry-run")
+        for index in range(self.at, len(self.line.words)):
+            word = self.line.words[index]
+            if self._is_option(word) and word.text.partition("=")[0] in options:
+                return index
+        return len(self.line.words)
+
+    def _is_for_the_next(self, following: Parameter) -> bool:
+        """Say whether a word that means a room or an address is not the room it is about.
+
+        Where another one is needed and none follows, the one that is there is that.
+        """
+        if following.kind.name not in _ROOMS or not following.required:
+            return False
+        return not any(looks_like_room(word.text) for word in self.line.words[self.at :])
+
     def _read(self, parameter: Parameter, text: str, word: Word) -> object:
         try:
             return parameter.kind.read(text, self.setting)
         except UserError as error:
             raise self._error(str(error), word) from None
+
+    def _missing(self, parameter: Parameter) -> UsageError:
+        error = self._error(t("“{argument}” is missing.", argument=parameter.spelling), None)
+        error.missing, error.found = parameter, MappingProxyType(dict(self.found))
+        return error
 
     def _error(self, sentence: str, word: Word | None) -> UsageError:
         if word is None:

@@ -7,6 +7,7 @@ from types import ModuleType
 from adminbot.engine.command import Command
 from adminbot.engine.line import Line, LineError
 from adminbot.engine.text import listed, nearest
+from common.i18n import t
 
 HELP = "help"
 
@@ -60,17 +61,24 @@ class Catalogue:
         if group:
             seconds = listed(sorted({one.words[1] for one in group if len(one.words) > 1}))
             if len(typed) == 1:
-                sentence = f"“{typed[0]}” needs a second word: {seconds}."
+                sentence = t(
+                    "“{word}” needs a second word: {seconds}.", word=typed[0], seconds=seconds
+                )
                 return UnknownCommandError(sentence, line.text, word.end, word.end, group)
             second = line.words[1]
             likely = self.nearest(" ".join(typed[:2])) or group
-            sentence = f"“{typed[0]}” goes on with {seconds}, not with “{second.text}”."
+            sentence = t(
+                "“{word}” goes on with {seconds}, not with “{other}”.",
+                word=typed[0],
+                seconds=seconds,
+                other=second.text,
+            )
             return UnknownCommandError(sentence, line.text, second.start, second.end, likely)
         likely = self.nearest(" ".join(typed[:2])) or self.nearest(typed[0])
         if not likely:
             firsts = nearest(typed[0], self.first_words, limit=1)
             likely = self.group(firsts[0]) if firsts else ()
-        sentence = f"There is no command “{word.text}”."
+        sentence = t("There is no command “{word}”.", word=word.text)
         return UnknownCommandError(sentence, line.text, word.start, word.end, likely)
 
 

@@ -9,7 +9,7 @@ what it returns is asked about and then carried out by somebody else.
 import inspect
 import re
 import types
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -56,7 +56,8 @@ class Parameter:
     @property
     def spelling(self) -> str:
         """As it is typed: ``name``, ``--name`` or, where the default is yes, ``--no-name``."""
-        dashed = self.name.replace("_", "-")
+        # “for_” is typed as “for”, which Python keeps for itself.
+        dashed = self.name.removesuffix("_").replace("_", "-")
         if not self.option:
             return dashed
         return f"--no-{dashed}" if self.flag and self.default is True else f"--{dashed}"
@@ -78,6 +79,7 @@ class Command:
     name: str
     who: Role
     needs: Permission
+    also: frozenset[Permission]
     summary: str
     description: str
     parameters: tuple[Parameter, ...]
@@ -126,12 +128,19 @@ class Command:
 
 
 def command(
-    name: str, *, who: Role, needs: Permission = Permission.PUBLIC
+    name: str,
+    *,
+    who: Role,
+    needs: Permission = Permission.PUBLIC,
+    also: Iterable[Permission] = (),
 ) -> Callable[[Run], Command]:
-    """Make a command of a function. It registers nothing: ``collect`` finds it."""
+    """Make a command of a function. It registers nothing: ``collect`` finds it.
+
+    ``needs`` is the right for what it does, ``also`` are others that it takes.
+    """
 
     def make(function: Run) -> Command:
-        return _read_signature(name, who, needs, function)
+        return _read_signature(name, who, needs, frozenset(also), function)
 
     return make
 
@@ -140,7 +149,9 @@ def _spread(parameter: Parameter, value: object) -> tuple[object, ...]:
     return tuple(value) if parameter.many and isinstance(value, tuple) else (value,)
 
 
-def _read_signature(name: str, who: Role, needs: Permission, function: Run) -> Command:
+def _read_signature(
+    name: str, who: Role, needs: Permission, also: frozenset[Permission], function: Run
+) -> Command:
     if not re.fullmatch(r"[a-z][a-z0-9-]*( [a-z][a-z0-9-]*)*", name):
         raise TypeError(f"“{name}” cannot be the name of a command")
     hints = get_type_hints(function)
@@ -165,6 +176,7 @@ def _read_signature(name: str, who: Role, needs: Permission, function: Run) -> C
         name=name,
         who=who,
         needs=needs,
+        also=also,
         summary=summary,
         description=description,
         parameters=tuple(parameters),
@@ -177,8 +189,12 @@ def _read_signature(name: str, who: Role, needs: Permission, function: Run) -> C
 def _parameter(
     one: inspect.Parameter, annotation: object, helps: Mapping[str, str]
 ) -> Parameter | None:
+    default = MISSING if one.default is inspect.Parameter.empty else one.default
+    many = one.kind is inspect.Parameter.VAR_POSITIONAL
     if get_origin(annotation) in {Union, types.UnionType}:
         inner = [each for each in get_args(annotation) if each is not types.NoneType]
+        if many and types.NoneType in get_args(annotation):
+            default = ()  # ``*users: UserId | None``: there may be none
         annotation = inner[0] if len(inner) == 1 else annotation
     kind = kind_of(annotation)
     if kind is None:
@@ -188,9 +204,9 @@ def _parameter(
         kind=kind,
         help=helps.get(one.name, kind.implied_help),
         option=one.kind is inspect.Parameter.KEYWORD_ONLY,
-        many=one.kind is inspect.Parameter.VAR_POSITIONAL,
-        room=annotation is RoomId and one.kind is not inspect.Parameter.VAR_POSITIONAL,
-        default=MISSING if one.default is inspect.Parameter.empty else one.default,
+        many=many,
+        room=annotation is RoomId and not many,
+        default=default,
     )
 
 

@@ -6,12 +6,26 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from adminbot.engine.answer import Answer, Bullets, Code, Paragraph, Strong, count, say
+from adminbot.engine.answer import (
+    Answer,
+    Bullets,
+    Button,
+    Code,
+    Mono,
+    Paragraph,
+    Pill,
+    Spans,
+    Strong,
+    say,
+)
 from adminbot.engine.plan import Plan
 from common.homeserver.port import Danger
+from common.i18n import n, t
 from common.ids import EventId, UserId
 
 LIFETIME_MS = 60_000
+SECOND_LIFETIME_MS = 15 * 60_000
+"""How long another server admin has to approve."""
 YES = "✅"
 _VARIATION_SELECTOR = "\ufe0f"
 _MOST_STEPS = 20
@@ -74,25 +88,47 @@ def spoken(text: str) -> Spoken | None:
 
 def must_ask(plan: Plan) -> bool:
     """Say whether a plan needs a confirmation at all."""
-    return plan.danger is not Danger.NONE or plan.typed is not None
+    return plan.ask or plan.danger is not Danger.NONE or plan.typed is not None
 
 
-def question(plan: Plan, code: str) -> Answer:
-    """Return what is asked before anything happens."""
-    steps = [(step.describe(),) for step in plan.steps[:_MOST_STEPS]]
+def question(plan: Plan, code: str, *, second: bool = False) -> Answer:
+    """Return what is asked before anything happens; ``second``: of another server admin."""
+    steps: list[Spans] = [(step.describe(),) for step in plan.steps[:_MOST_STEPS]]
     if len(plan.steps) > _MOST_STEPS:
-        steps.append((f"… and {count(len(plan.steps) - _MOST_STEPS, 'more step')}",))
+        more = len(plan.steps) - _MOST_STEPS
+        steps.append((n("… and {count} more step", "… and {count} more steps", more),))
     blocks = [
-        say(Strong(f"{plan.summary}?")),
+        say(Strong(t("{summary}?", summary=plan.summary))),
         Bullets(tuple(steps)),
         *plan.details,
-        Paragraph((_how(plan, code),)),
+        Paragraph((_how_second(code) if second else _how(plan, code),)),
     ]
     if plan.danger is Danger.IRREVERSIBLE:
-        blocks.insert(1, say(Strong("This cannot be undone.")))
-    if plan.typed is not None:
+        blocks.insert(1, say(Strong(t("This cannot be undone."))))
+    if plan.typed is not None and not second:
         blocks.append(Code(f"confirm {plan.typed}"))
     return Answer(tuple(blocks))
+
+
+def to_approve(plan: Plan, code: str, requester: UserId) -> Answer:
+    """Return what the other server admins are told."""
+    asked = question(plan, code, second=True)
+    return Answer(
+        (say(t("{user} asks for your approval:", user=Pill(requester))), *asked.blocks),
+        buttons=(
+            Button("✅", t("approve"), f"approve {code}"),
+            Button("❌", t("deny"), f"deny {code}"),
+        ),
+    )
+
+
+def _how_second(code: str) -> str:
+    return t(
+        "Another server admin has to approve it within {minutes} minutes: {approve}, or {deny}.",
+        minutes=SECOND_LIFETIME_MS // 60_000,
+        approve=Mono(f"approve {code}"),
+        deny=Mono(f"deny {code}"),
+    )
 
 
 def judge(pending: Pending, sender: UserId, reply: Reply, now_ms: int) -> Verdict:
@@ -115,5 +151,10 @@ def _meant(pending: Pending, reply: Reply) -> bool:
 def _how(plan: Plan, code: str) -> str:
     seconds = LIFETIME_MS // 1000
     if plan.typed is not None:
-        return f"To go on, write within {seconds} seconds:"
-    return f"React with {YES} or write “confirm {code}” within {seconds} seconds to go on."
+        return t("To go on, write within {seconds} seconds:", seconds=seconds)
+    return t(
+        "React with {sign} or write “confirm {code}” within {seconds} seconds to go on.",
+        sign=YES,
+        code=code,
+        seconds=seconds,
+    )

@@ -7,10 +7,13 @@ before use, and the display name is never read.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from adminbot.engine.confirm import Reaction, Reply, is_yes, spoken
+from adminbot.engine.answer import moment_of
+from adminbot.engine.choice import number_in
+from adminbot.engine.confirm import YES, Reaction, Reply, is_yes, spoken
 from adminbot.engine.line import without_reply_fallback
 from adminbot.engine.text import storable
 from common.errors import UserError
@@ -24,6 +27,7 @@ from common.ids import (
     server_of,
 )
 
+LONGEST_KEY = 64
 LATEST_MS = 2**53 - 1
 """The largest integer of canonical JSON; the databases hold no much larger ones."""
 
@@ -67,9 +71,22 @@ class Envelope:
     content: Mapping[str, Any]
 
 
+class Source(StrEnum):
+    """How a command came to be."""
+
+    MESSAGE = "message"
+    BUTTON = "button"
+    """Somebody reacted to a message of ours that offers it."""
+    SCHEDULE = "schedule"
+    """It was confirmed when it was scheduled; its event is no event of the room."""
+
+
 @dataclass(frozen=True)
 class Request:
-    """A message that is a command. ``text`` has no prefix; ``addressed``: surely meant for us."""
+    """A message that is a command. ``text`` has no prefix; ``addressed``: surely meant for us.
+
+    ``replies_to`` is the message it answers, ``captions`` whether it is a file's caption.
+    """
 
     event: EventId
     room: RoomId
@@ -79,6 +96,14 @@ class Request:
     formatted: str | None
     thread: EventId | None
     addressed: bool
+    replies_to: EventId | None = None
+    captions: bool = False
+    source: Source = Source.MESSAGE
+
+    @property
+    def asked_at(self) -> datetime:
+        """The moment that “in 2h” counts from: the same when a plan is made once more."""
+        return moment_of(self.origin_ms) or datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -89,6 +114,41 @@ class Confirmation:
     room: RoomId
     sender: UserId
     reply: Reply
+    origin_ms: int = 0
+
+    @property
+    def press(self) -> "Press | None":
+        """What it is if it answers no question: “yes” may be a button, too."""
+        if not isinstance(self.reply, Reaction):
+            return None
+        return Press(self.event, self.room, self.sender, self.origin_ms, self.reply.event, YES)
+
+
+@dataclass(frozen=True)
+class Press:
+    """A reaction that may be one of the buttons under a message of ours."""
+
+    event: EventId
+    room: RoomId
+    sender: UserId
+    origin_ms: int
+    card: EventId
+    key: str
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A message that is a bare number: a choice, where a question of ours waits for one.
+
+    ``request`` is the message as a command, which it is where it is surely meant for us.
+    """
+
+    number: int
+    request: Request
+    envelope: Envelope
+
+
+Meaning = Request | Confirmation | Press | Pick
 
 
 def open_envelope(event: object, around: Surroundings) -> Envelope | Ignored:
@@ -117,9 +177,7 @@ def open_envelope(event: object, around: Surroundings) -> Envelope | Ignored:
     return _unwanted(event, envelope, around) or envelope
 
 
-def recognise(
-    envelope: Envelope, around: Surroundings, *, direct: bool
-) -> Request | Confirmation | Ignored:
+def recognise(envelope: Envelope, around: Surroundings, *, direct: bool) -> Meaning | Ignored:
     """Say what a readable event is; ``direct``: in a direct chat with its sender."""
     if envelope.type == "m.reaction":
         return _reaction(envelope)
@@ -127,7 +185,7 @@ def recognise(
         return Ignored.NOT_A_MESSAGE
     content = envelope.content
     body, relation = content.get("body"), _relation(content)
-    if content.get("msgtype") != "m.text" or not isinstance(body, str):
+    if not isinstance(body, str) or not _says_something(content, body):
         return Ignored.NOT_TEXT
     if relation.get("rel_type") == "m.replace" or "m.new_content" in content:
         return Ignored.EDIT
@@ -144,10 +202,10 @@ def needs_direct(envelope: Envelope, around: Surroundings) -> bool:
     """Say whether it matters for an event if its room is a direct chat."""
     if envelope.type == "m.room.encrypted":
         return True
-    return (
-        envelope.type == "m.room.message"
-        and recognise(envelope, around, direct=False) is Ignored.NOT_FOR_US
-    )
+    if envelope.type != "m.room.message":
+        return False
+    meaning = recognise(envelope, around, direct=False)
+    return meaning is Ignored.NOT_FOR_US or isinstance(meaning, Pick)
 
 
 def _unwanted(
@@ -165,40 +223,68 @@ def _unwanted(
     return None
 
 
-def _reaction(envelope: Envelope) -> Confirmation | Ignored:
+def _says_something(content: Mapping[str, Any], body: str) -> bool:
+    """Say whether a message's body is words: a text, or a file's caption (MSC2530)."""
+    if content.get("msgtype") == "m.text":
+        return True
+    return _is_file(content) and content.get("filename") not in {None, body}
+
+
+def _is_file(content: Mapping[str, Any]) -> bool:
+    return content.get("msgtype") in ("m.file", "m.image")
+
+
+def _reaction(envelope: Envelope) -> Confirmation | Press | Ignored:
     relation = _relation(envelope.content)
-    if relation.get("rel_type") != "m.annotation" or not is_yes(relation.get("key")):
+    key = relation.get("key")
+    if relation.get("rel_type") != "m.annotation" or not isinstance(key, str):
         return Ignored.NOT_FOR_US
     try:
-        question = parse_event_id(_text(relation.get("event_id")))
+        about = parse_event_id(_text(relation.get("event_id")))
     except UserError:
         return Ignored.MALFORMED
-    return Confirmation(envelope.event, envelope.room, envelope.sender, Reaction(question))
+    if is_yes(key):
+        return Confirmation(
+            envelope.event, envelope.room, envelope.sender, Reaction(about), envelope.origin_ms
+        )
+    if len(key) > LONGEST_KEY or key != storable(key):
+        return Ignored.NOT_FOR_US
+    return Press(envelope.event, envelope.room, envelope.sender, envelope.origin_ms, about, key)
 
 
 def _command(
     envelope: Envelope, body: str, around: Surroundings, *, direct: bool
-) -> Request | Confirmation | Ignored:
+) -> Request | Confirmation | Pick | Ignored:
     prefix = _prefix(body, around.prefixes)
     text = body[len(prefix or "") :].strip()
     if answer := spoken(text):
         return Confirmation(envelope.event, envelope.room, envelope.sender, answer)
+    number = None if _is_file(envelope.content) else number_in(text)
+    if number is not None:
+        request = _request(envelope, text, addressed=direct or _named(prefix or ""))
+        return Pick(number, request, envelope)
     if prefix is None and not direct:
         return Ignored.NOT_FOR_US
     if not direct and not _named(prefix or "") and _first(text) not in around.first_words:
         return Ignored.NOT_FOR_US
     if not text and not _named(prefix or ""):
         return Ignored.NOT_FOR_US
+    return _request(envelope, text or "help", addressed=direct or _named(prefix or ""))
+
+
+def _request(envelope: Envelope, text: str, *, addressed: bool) -> Request:
     formatted = envelope.content.get("formatted_body")
     return Request(
         event=envelope.event,
         room=envelope.room,
         sender=envelope.sender,
         origin_ms=envelope.origin_ms,
-        text=text or "help",
+        text=text,
         formatted=storable(formatted) if isinstance(formatted, str) else None,
         thread=_thread(envelope.content),
-        addressed=direct or _named(prefix or ""),
+        addressed=addressed,
+        replies_to=_replied(envelope.content),
+        captions=_is_file(envelope.content),
     )
 
 
@@ -233,6 +319,18 @@ def _thread(content: Mapping[str, Any]) -> EventId | None:
         return None
     try:
         return parse_event_id(_text(relation.get("event_id")))
+    except UserError:
+        return None
+
+
+def _replied(content: Mapping[str, Any]) -> EventId | None:
+    """Return what a message answers; in a thread that may be there for old clients only."""
+    relation = _relation(content)
+    answered = relation.get("m.in_reply_to")
+    if not isinstance(answered, Mapping) or relation.get("is_falling_back") is True:
+        return None
+    try:
+        return parse_event_id(_text(answered.get("event_id")))
     except UserError:
         return None
 

@@ -13,6 +13,7 @@ from itertools import islice
 from adminbot.engine.link import parse_link
 from adminbot.engine.text import REPLACEMENT, is_control
 from common.errors import UserError
+from common.i18n import t
 
 LONGEST = 4000
 MOST_PILLS = 50
@@ -53,9 +54,9 @@ class Line:
         """Return the line without its first words."""
         return Line(self.text, self.words[count:])
 
-    def rest(self, first: int) -> str:
-        """Return what was typed from one word on, or that word alone if it is the last."""
-        words = self.words[first:]
+    def rest(self, first: int, end: int | None = None) -> str:
+        """Return what was typed from one word up to another, or a single word without quotes."""
+        words = self.words[first:end]
         return words[0].text if len(words) == 1 else self.text[words[0].start : words[-1].end]
 
 
@@ -85,13 +86,13 @@ def parse_line(body: str, formatted_body: str | None = None) -> Line:
     """Split a message into words, or raise ``LineError``."""
     text = body.strip()
     if len(text) > LONGEST:
-        raise LineError(f"A command may have at most {LONGEST} characters.")
+        raise LineError(t("A command may have at most {most} characters.", most=LONGEST))
     if "\n" in text or "\r" in text:
-        raise LineError("One message is one command: write it on one line.")
+        raise LineError(t("One message is one command: write it on one line."))
     if any(is_control(character) and character != "\t" for character in text):
-        raise LineError("The command holds invisible control characters; type it anew.")
+        raise LineError(t("The command holds invisible control characters; type it anew."))
     if REPLACEMENT in text:
-        raise LineError("The command holds a character that cannot be read; type it anew.")
+        raise LineError(t("The command holds a character that cannot be read; type it anew."))
     text = text.replace("\t", " ")
     spans = _mentions(text, formatted_body)
     return Line(text, tuple(_words(text, spans)))
@@ -212,7 +213,7 @@ def _quoted(text: str, start: int) -> tuple[str, int]:
             character = text[position]
         inside.append(character)
         position += 1
-    raise LineError("A quotation is opened here and never closed.", text, start, start + 1)
+    raise LineError(t("A quotation is opened here and never closed."), text, start, start + 1)
 
 
 def _dashed(word: str, *, quoted: bool) -> str:

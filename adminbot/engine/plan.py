@@ -1,13 +1,25 @@
 """A plan: what a command wants to change, as a value that can be shown, stored and compared."""
 
 import hashlib
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from adminbot.engine.answer import Answer, Block
-from common.config.secret import Secret
-from common.homeserver.port import ChangeRequest, Danger
+from adminbot.engine.answer import Answer, Block, File
+from adminbot.engine.step import Step, canonical
+from common.homeserver.port import Danger
+
+
+@dataclass(frozen=True)
+class Bulk:
+    """Many like steps that do not depend on each other: one that fails does not stop the rest.
+
+    ``at_once`` are under way together, at most ``per_second`` begin in a second. ``chain`` steps
+    at a time belong together: they are taken one after the other, and when one fails the rest of
+    its chain is not done.
+    """
+
+    at_once: int = 8
+    per_second: float | None = None
+    chain: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,14 +27,21 @@ class Plan:
     """Steps that are decided but not taken.
 
     ``details`` is shown with the question, ``result`` when all is done. Where ``typed`` is set,
-    only that word confirms (say, the name of what is destroyed), no reaction.
+    only that word confirms (say, the name of what is destroyed), no reaction. ``report`` names
+    the function that says what became of each step (``adminbot.engine.outcome``). ``ask``:
+    whether to ask although no step by itself is dangerous. ``files`` go with the question and
+    with a dry run.
     """
 
     summary: str
-    steps: tuple[ChangeRequest[object], ...]
+    steps: tuple[Step, ...]
     details: tuple[Block, ...] = ()
     result: Answer | None = None
     typed: str | None = None
+    bulk: Bulk | None = None
+    report: str | None = None
+    ask: bool = False
+    files: tuple[File, ...] = ()
 
     @property
     def danger(self) -> Danger:
@@ -32,35 +51,8 @@ class Plan:
     @property
     def fingerprint(self) -> str:
         """A digest of exactly the calls that will be made; a changed world gives another."""
-        calls = [canonical_call(step) for step in self.steps]
+        calls = [canonical(step) for step in self.steps]
         return hashlib.sha256("\n".join(calls).encode()).hexdigest()
 
 
 Outcome = Answer | Plan
-
-
-def canonical_call(step: ChangeRequest[object]) -> str:
-    """Return a step's HTTP call in one canonical spelling.
-
-    A generated secret is different every time a plan is made, so only its place counts; it is
-    never written down either.
-    """
-    call = step.to_http()
-    return json.dumps(
-        [call.method, call.path, _masked(call.body)],
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=True,
-    )
-
-
-def _masked(value: object) -> object:
-    match value:
-        case Secret():
-            return {"secret": True}
-        case Mapping():
-            return {str(name): _masked(inner) for name, inner in value.items()}
-        case list() | tuple():
-            return [_masked(inner) for inner in value]
-        case _:
-            return value

@@ -5,7 +5,8 @@ stays small enough to be sent, encrypted too.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
@@ -27,15 +28,26 @@ from adminbot.engine.answer import (
     say,
 )
 from adminbot.engine.text import cut, visible
+from common.i18n import SOURCE, Language, parts, t, translated
 
 # An event may have 65,536 bytes (specification, "Size limits"), the homeserver's part of it
 # (signatures, what came before) included. Encryption makes the content a third larger.
 MOST_BYTES = 40_000
 LONGEST_SPAN = 2_000
 LONGEST_CELL = 64
+NOTHING = "–"
 LONGEST_IDENTIFIER = 255
 
-_CUT = say("There is more than fits into one message; ask for less at a time, with --page.")
+_CUT = say(
+    t(
+        "There is more than fits into one message; ask for less at a time, with --page, or with --csv."
+    )
+)
+
+# As in common.ids; of rooms also those of version 12, which are 43 letters and digits.
+_IDENTIFIER = re.compile(
+    r"[@#][!-9;-~]+:[A-Za-z0-9.\-\[\]:]+|![!-9;-~]+:[!-~]+|![A-Za-z0-9_-]{43}"
+)
 
 
 @dataclass(frozen=True)
@@ -63,32 +75,44 @@ class Rendered:
         return len(json.dumps(self.content, ensure_ascii=False).encode())
 
 
-def render(answer: Answer, *, most_bytes: int = MOST_BYTES) -> Rendered:
-    """Return both forms.
+def render(
+    answer: Answer, *, language: Language = SOURCE, most_bytes: int = MOST_BYTES
+) -> Rendered:
+    """Return both forms, in a language.
 
     What does not fit is shortened, names before rows: a row left out is on no page. What does
     not fit even then is left out, and that is said.
     """
-    for writer in (_GENEROUS, _STRICT):
+    generous = _Writer(cell=LONGEST_CELL, link=LONGEST_IDENTIFIER, language=language)
+    strict = _Writer(cell=24, link=24, language=language)
+    for writer in (generous, strict):
         rendered = writer.write(answer.blocks)
         if rendered.size <= most_bytes:
             return rendered
-    left = most_bytes - _STRICT.write((_CUT,)).size
-    return _STRICT.write([*_fitting(answer.blocks, left), _CUT])
+    left = most_bytes - strict.write((_CUT,)).size
+    return strict.write([*_fitting(strict, answer.blocks, left), _CUT])
 
 
-def notice(answer: Answer, relation: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the content of an ``m.room.message`` that says it."""
-    content = render(answer).content
+def notice(
+    answer: Answer,
+    relation: Mapping[str, Any] | None = None,
+    *,
+    language: Language = SOURCE,
+    plain: bool = False,
+) -> dict[str, Any]:
+    """Return the content of an ``m.room.message`` that says it; ``plain``: without formatting."""
+    content = render(answer, language=language).content
+    if plain:
+        del content["format"], content["formatted_body"]
     if relation is not None:
         content["m.relates_to"] = dict(relation)
     return content
 
 
-def _fitting(blocks: Sequence[Block], most_bytes: int) -> list[Block]:
+def _fitting(strict: "_Writer", blocks: Sequence[Block], most_bytes: int) -> list[Block]:
     """Return the blocks, the largest of them shortened until all fit."""
     kept = list(blocks)
-    sizes = [_STRICT.write((block,)).size for block in kept]
+    sizes = [strict.write((block,)).size for block in kept]
     # Between two blocks stands an empty line.
     while kept and (excess := sum(sizes) + 4 * len(kept) - most_bytes) > 0:
         at = max(range(len(kept)), key=sizes.__getitem__)
@@ -97,7 +121,7 @@ def _fitting(blocks: Sequence[Block], most_bytes: int) -> list[Block]:
         if shorter is None:
             del kept[at], sizes[at]
         else:
-            kept[at], sizes[at] = shorter, _STRICT.write((shorter,)).size
+            kept[at], sizes[at] = shorter, strict.write((shorter,)).size
     return kept
 
 
@@ -128,6 +152,7 @@ class _Writer:
 
     cell: int
     link: int
+    language: Language
 
     def write(self, blocks: Sequence[Block]) -> Rendered:
         """Return both forms of some blocks."""
@@ -139,16 +164,16 @@ class _Writer:
     def _plain(self, block: Block) -> str:
         match block:
             case Paragraph(spans=spans):
-                return _plain_spans(spans)
+                return self._plain_spans(spans)
             case Code(text=text):
                 return _visible_lines(text)
             case Bullets(items=items):
-                return "\n".join(f"• {_plain_spans(item)}" for item in items)
+                return "\n".join(f"• {self._plain_spans(item)}" for item in items)
             case Facts(rows=rows):
-                names = [visible(name) + ":" for name, _ in rows]
+                names = [self._words(name) + ":" for name, _ in rows]
                 width = max(map(len, names), default=0)
                 return "\n".join(
-                    f"{name:<{width}} {_plain_spans(spans)}"
+                    f"{name:<{width}} {self._plain_spans(spans)}"
                     for name, (_, spans) in zip(names, rows, strict=True)
                 )
             case Table():
@@ -156,7 +181,7 @@ class _Writer:
 
     def _plain_table(self, table: Table) -> str:
         lines = [
-            [visible(name) for name in table.columns],
+            [self._words(name) for name in table.columns],
             *([self._cell(span) for span in row] for row in table.rows),
         ]
         # A long identifier sticks out instead of making every other row as wide.
@@ -171,13 +196,16 @@ class _Writer:
             for line in lines
         )
 
+    def _words(self, text: str) -> str:
+        return visible(translated(text, self.language))
+
     def _cell(self, span: Span) -> str:
-        text = _plain_span(span)
+        text = self._plain_spans((span,))
         match span:
             case Pill():
                 return text
             case Mono():
-                return cut(text, self.cell)
+                return cut(text, self.cell) or NOTHING
             case _:
                 return cut(text, LONGEST_CELL)
 
@@ -192,13 +220,13 @@ class _Writer:
                 return f"<ul>{lines}</ul>"
             case Facts(rows=rows):
                 lines = "".join(
-                    f"<tr><td><strong>{escape(visible(name))}</strong></td>"
+                    f"<tr><td><strong>{escape(self._words(name))}</strong></td>"
                     f"<td>{self._html_spans(spans)}</td></tr>"
                     for name, spans in rows
                 )
                 return f"<table><tbody>{lines}</tbody></table>"
             case Table(columns=columns, rows=table):
-                heading = "".join(f"<th>{escape(visible(name))}</th>" for name in columns)
+                heading = "".join(f"<th>{escape(self._words(name))}</th>" for name in columns)
                 lines = "".join(
                     f"<tr>{''.join(f'<td>{self._html_cell(span)}</td>' for span in row)}</tr>"
                     for row in table
@@ -206,10 +234,28 @@ class _Writer:
                 return f"<table><thead><tr>{heading}</tr></thead><tbody>{lines}</tbody></table>"
 
     def _html_cell(self, span: Span) -> str:
-        return self._marked(span, self._cell(span))
+        text = self._cell(span)
+        return NOTHING if text == NOTHING else self._marked(span, text)
 
     def _html_spans(self, spans: Spans) -> str:
-        return "".join(self._marked(span, _plain_span(span)) for span in spans)
+        return "".join(self._marked(span, _plain_span(span)) for span in self._said(spans))
+
+    def _plain_spans(self, spans: Spans) -> str:
+        return "".join(_plain_span(span) for span in self._said(spans))
+
+    def _said(self, spans: Spans) -> Iterator[Span]:
+        """Yield the pieces in the reader's language."""
+        for span in spans:
+            match span:
+                case str():
+                    for part in parts(span, self.language):
+                        yield _as_span(part)
+                case Mono(text=text):
+                    yield Mono(translated(text, self.language))
+                case Strong(text=text):
+                    yield Strong(translated(text, self.language))
+                case Pill():
+                    yield span
 
     def _marked(self, span: Span, text: str) -> str:
         match span:
@@ -225,12 +271,12 @@ class _Writer:
                 return f"<strong>{escape(text)}</strong>"
 
 
-_GENEROUS = _Writer(cell=LONGEST_CELL, link=LONGEST_IDENTIFIER)
-_STRICT = _Writer(cell=24, link=24)
-
-
-def _plain_spans(spans: Spans) -> str:
-    return "".join(_plain_span(span) for span in spans)
+def _as_span(part: object) -> Span:
+    """Return a piece of a sentence; one that is nothing but a person or a room is their link."""
+    if isinstance(part, Pill | Mono | Strong):
+        return part
+    text = str(part)
+    return Pill(text) if _IDENTIFIER.fullmatch(text) else text
 
 
 def _plain_span(span: Span) -> str:

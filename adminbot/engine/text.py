@@ -5,6 +5,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from common.i18n import Msg, t
+
 # Control, format (bidi overrides among them), surrogate, private use, line and paragraph
 # separators: what can make a text look like another one, or break out of its line.
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
@@ -45,9 +47,15 @@ def cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def listed(items: Iterable[str], last: str = "or") -> str:
+def listed(items: Iterable[str]) -> str:
     """Return “a, b or c”."""
     words = list(items)
     if len(words) < 2:  # noqa: PLR2004  # one item needs no conjunction
         return "".join(words)
-    return f"{', '.join(words[:-1])} {last} {words[-1]}"
+    return t("{most} or {last}", most=", ".join(words[:-1]), last=words[-1])
+
+
+def joined(pieces: Iterable[str], between: str = ", ") -> Msg:
+    """Return texts one after the other, each still to be translated."""
+    named = {f"piece{number}": piece for number, piece in enumerate(pieces)}
+    return Msg(between.join(f"{{{name}}}" for name in named), named)

@@ -8,7 +8,6 @@ from adminbot.engine.answer import (
     Paragraph,
     Strong,
     answer,
-    count,
     say,
 )
 from adminbot.engine.bind import UsageError
@@ -17,33 +16,24 @@ from adminbot.engine.line import LineError
 from adminbot.engine.plan import Plan
 from common.errors import UserError
 from common.homeserver.errors import NotAllowedError
+from common.i18n import n, t
 
-
-def stopped(plan: Plan, number: int, trouble: str) -> Answer:
-    """Return how far a plan came, and which step stopped it."""
-    rest = len(plan.steps) - number - 1
-    return answer(
-        say(Strong(f"Stopped: {plan.summary}")),
-        Bullets(
-            (
-                (f"{count(number, 'step')} done",),
-                (f"failed: {plan.steps[number].describe()} – {trouble}",),
-                (f"{count(rest, 'step')} not begun",),
-            )
-        ),
-    )
+MOST_STEPS = 50
 
 
 def steps(plan: Plan) -> Bullets:
     """Return what a plan would do."""
-    return Bullets(tuple((step.describe(),) for step in plan.steps))
+    shown = tuple((step.describe(),) for step in plan.steps[:MOST_STEPS])
+    more = len(plan.steps) - len(shown)
+    rest = ((n("… and {count} more step", "… and {count} more steps", more),),) if more else ()
+    return Bullets((*shown, *rest))
 
 
 def refused(error: UserError) -> Answer:
     """Return a refusal, with a hint where the fault may be ours."""
     if isinstance(error, NotAllowedError):
         return answer(
-            str(error), "I may lack the server admin right myself; “steward doctor” tells."
+            str(error), t("I may lack the server admin right myself; “steward doctor” tells.")
         )
     return answer(str(error))
 
@@ -51,9 +41,11 @@ def refused(error: UserError) -> Answer:
 def wrong(reference: str) -> Paragraph:
     """Return that we have a fault, and what to look for in the log."""
     return say(
-        "Something is wrong on my side. An admin of this server finds it in the log as ",
-        Strong(reference),
-        ".",
+        t(
+            "Something is wrong on my side. An admin of this server finds it in the log as "
+            "{reference}.",
+            reference=Strong(reference),
+        )
     )
 
 
@@ -66,11 +58,11 @@ def explained(error: LineError, *, private: bool) -> Answer:
     if shown:
         said = said.followed_by(Code(shown))
     if isinstance(error, UsageError):
-        said = said.followed_by(say("It goes: ", Mono(error.command.usage)))
+        said = said.followed_by(say(t("It goes: {usage}", usage=Mono(error.command.usage))))
     if isinstance(error, UnknownCommandError):
         if error.likely:
-            nearest = tuple((Mono(one.outline), f" – {one.summary}") for one in error.likely)
-            said = said.followed_by(say("The nearest:"), Bullets(nearest))
+            nearest = tuple((Mono(one.outline), " – ", t(one.summary)) for one in error.likely)
+            said = said.followed_by(say(t("The nearest:")), Bullets(nearest))
         else:
-            said = said.followed_by(say("Ask ", Mono("help"), " for what there is."))
+            said = said.followed_by(say(t("Ask {help} for what there is.", help=Mono("help"))))
     return said

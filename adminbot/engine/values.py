@@ -11,6 +11,7 @@ from adminbot.engine.link import parse_link
 from adminbot.engine.text import listed, nearest
 from common.config.secret import Secret
 from common.errors import UserError
+from common.i18n import t
 from common.ids import (
     EventId,
     RoomAlias,
@@ -31,7 +32,11 @@ Page = NewType("Page", int)
 Csv = NewType("Csv", int)
 """Truthy where the list is wanted as comma-separated values."""
 
+Rooms = NewType("Rooms", tuple[RoomId, ...])
+"""Several rooms as an option: every word after it that can only mean a room."""
+
 FIRST_PAGE = Page(1)
+NO_ROOMS = Rooms(())
 NO_CSV = Csv(0)
 
 
@@ -62,8 +67,12 @@ class Kind:
     """Takes the rest of the line."""
     secret: bool = False
     """Never written down."""
+    rooms: bool = False
+    """As an option, takes each word that follows and can only mean a room."""
     implied_help: str = ""
     """The help text where the command gives none."""
+    choices: tuple[str, ...] = ()
+    """All the words there are for it, where they are few."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +92,10 @@ def kind_of(annotation: object) -> Kind | None:
 
 
 def looks_like_room(word: str) -> bool:
-    """Say whether a word can only mean a room."""
+    """Say whether a word can only mean a room, or a room's address."""
     link = parse_link(word)
+    if link and link.event:
+        return False
     return (link.target if link else word)[:1] in {"!", "#"}
 
 
@@ -104,9 +115,26 @@ def _read_room(word: str, setting: Setting) -> RoomId | RoomAddress:
         return RoomAddress(parse_room_alias(full))
     if not name.startswith("!"):
         raise UserError(
-            f"“{name}” is not a room; one looks like #lobby:{setting.server_name} or !id."
+            t(
+                "“{name}” is not a room; one looks like #lobby:{server} or !id.",
+                name=name,
+                server=setting.server_name,
+            )
         )
     return parse_room_id(name)
+
+
+def _read_rooms(words: str, setting: Setting) -> tuple[RoomId | RoomAddress, ...]:
+    named = words.replace(",", " ").split()
+    if not named:
+        raise UserError(t("No room is named."))
+    return tuple(dict.fromkeys(_read_room(word, setting) for word in named))
+
+
+def _read_alias(word: str, setting: Setting) -> RoomAlias:
+    link = parse_link(word)
+    name = (link.target if link else word).removeprefix("#")
+    return parse_room_alias(f"#{name}" if ":" in name else f"#{name}:{setting.server_name}")
 
 
 def _read_event(word: str, setting: Setting) -> EventId:
@@ -118,14 +146,14 @@ def _read_event(word: str, setting: Setting) -> EventId:
 def _read_int(word: str, setting: Setting) -> int:
     del setting
     if not re.fullmatch(r"[+-]?[0-9]{1,15}", word):
-        raise UserError(f"“{word}” is not a whole number.")
+        raise UserError(t("“{word}” is not a whole number.", word=word))
     return int(word)
 
 
 def _read_page(word: str, setting: Setting) -> Page:
     number = _read_int(word, setting)
     if not 1 <= number <= 10**9:
-        raise UserError(f"“{word}” is not a page; the first is 1.")
+        raise UserError(t("“{word}” is not a page; the first is 1.", word=word))
     return Page(number)
 
 
@@ -137,7 +165,7 @@ def _read_yes_no(word: str, setting: Setting) -> bool:
         case "no" | "false" | "off":
             return False
         case _:
-            raise UserError(f"“{word}” is neither yes nor no.")
+            raise UserError(t("“{word}” is neither yes nor no.", word=word))
 
 
 def _read_csv(word: str, setting: Setting) -> Csv:
@@ -145,6 +173,7 @@ def _read_csv(word: str, setting: Setting) -> Csv:
 
 
 _UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "min": 60, "s": 1}
+LONGEST_DURATION = timedelta(days=36_500)
 _DURATION_PART = re.compile(r"([0-9]{1,6})(w|d|h|min|m|s)")
 
 
@@ -152,8 +181,14 @@ def _read_duration(word: str, setting: Setting) -> timedelta:
     del setting
     parts = _DURATION_PART.findall(word.lower())
     if not parts or "".join(number + unit for number, unit in parts) != word.lower():
-        raise UserError(f"“{word}” is not a duration; one looks like 7d, 12h or 1h30m.")
-    return timedelta(seconds=sum(int(number) * _UNITS[unit] for number, unit in parts))
+        raise UserError(
+            t("“{word}” is not a duration; one looks like 7d, 12h or 1h30m.", word=word)
+        )
+    span = timedelta(seconds=sum(int(number) * _UNITS[unit] for number, unit in parts))
+    if span > LONGEST_DURATION:
+        # No calendar has what lies so far ahead or behind.
+        raise UserError(t("“{word}” is too long; a duration is at most 36500d.", word=word))
+    return span
 
 
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -164,7 +199,9 @@ def _read_size(word: str, setting: Setting) -> ByteSize:
     del setting
     match = _SIZE.fullmatch(word.lower())
     if match is None:
-        raise UserError(f"“{word}” is not a size; one looks like 500k, 20M or 1.5GiB.")
+        raise UserError(
+            t("“{word}” is not a size; one looks like 500k, 20M or 1.5GiB.", word=word)
+        )
     base = 1000 if match[3] == "b" else 1024
     return ByteSize(int(float(match[1]) * base ** _POWERS[match[2]]))
 
@@ -175,8 +212,11 @@ def _read_date(word: str, setting: Setting) -> datetime:
         return _relative_date(text, setting) or _absolute_date(word.strip(), setting)
     except (ValueError, OverflowError):
         raise UserError(
-            f"“{word}” is not a date; one looks like 2026-12-01, “2026-12-01 09:00”, “in 2h” or "
-            "“tomorrow 9:00”."
+            t(
+                "“{word}” is not a date; one looks like 2026-12-01, “2026-12-01 09:00”, “in 2h” "
+                "or “tomorrow 9:00”.",
+                word=word,
+            )
         ) from None
 
 
@@ -228,14 +268,23 @@ def _choice(values: tuple[str, ...], make: Callable[[str], object]) -> Kind:
         del setting
         if word.lower() not in values:
             likely = nearest(word, values, limit=1)
-            hint = f"; did you mean {likely[0]}?" if likely else "."
-            raise UserError(f"“{word}” is none of {listed(values)}{hint}")
+            if likely:
+                raise UserError(
+                    t(
+                        "“{word}” is none of {values}; did you mean {likely}?",
+                        word=word,
+                        values=listed(values),
+                        likely=likely[0],
+                    )
+                )
+            raise UserError(t("“{word}” is none of {values}.", word=word, values=listed(values)))
         return make(word.lower())
 
     variants = [
         {"schema_type": "literal", "literal_type": "string", "value": value} for value in values
     ]
-    return Kind("|".join(values), read, {"schema_type": "union", "variants": variants})
+    schema = {"schema_type": "union", "variants": variants}
+    return Kind("|".join(values), read, schema, choices=values)
 
 
 def _primitive(name: str) -> dict[str, Any]:
@@ -251,6 +300,16 @@ _ROOM_SCHEMA = {
 _KINDS: tuple[tuple[object, Kind], ...] = (
     (UserId, Kind("user", _read_user, _primitive("user_id"))),
     (RoomId, Kind("room", _read_room, _ROOM_SCHEMA)),
+    (
+        Rooms,
+        Kind(
+            "rooms",
+            _read_rooms,
+            {"schema_type": "array", "items": _ROOM_SCHEMA},
+            rooms=True,
+        ),
+    ),
+    (RoomAlias, Kind("address", _read_alias, _primitive("room_alias"))),
     (EventId, Kind("event", _read_event, _primitive("event_id"))),
     (bool, Kind("yes|no", _read_yes_no, _primitive("boolean"), flag=True)),
     (int, Kind("number", _read_int, _primitive("integer"))),
@@ -266,7 +325,7 @@ _KINDS: tuple[tuple[object, Kind], ...] = (
             "number",
             _read_page,
             _primitive("integer"),
-            implied_help="which page of the list, from 1",
+            implied_help=t("which page of the list, from 1"),
         ),
     ),
     (
@@ -276,7 +335,18 @@ _KINDS: tuple[tuple[object, Kind], ...] = (
             _read_csv,
             _primitive("boolean"),
             flag=True,
-            implied_help="as comma-separated values",
+            implied_help=t("all of it, as a file of comma-separated values"),
         ),
     ),
 )
+
+
+def typed_span(span: timedelta) -> str:
+    """Return a span as it is typed, e.g. “1d12h”."""
+    left = int(span.total_seconds())
+    parts: list[str] = []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        number, left = divmod(left, size)
+        if number:
+            parts.append(f"{number}{unit}")
+    return "".join(parts) or "0s"

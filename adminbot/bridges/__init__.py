@@ -1,0 +1,1 @@
+"""Bridges and integrations: kinds as data, discovery, conversations with their bots, limits."""

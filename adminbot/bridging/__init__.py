@@ -1,0 +1,1 @@
+"""What is done with bridges: finding, watching, asking, speaking, limiting."""

@@ -1,0 +1,269 @@
+"""Reports about messages, people and rooms, and what is done about them."""
+
+from typing import Literal
+
+from adminbot.commands.protect import refuse, target, why_never
+from adminbot.engine.actor import Caller, Role
+from adminbot.engine.answer import Answer, Mono, Pill, Span, Table, answer, facts, lately
+from adminbot.engine.command import command
+from adminbot.engine.plan import Plan
+from adminbot.engine.report import Report, ReportRef, card, parse_report
+from adminbot.engine.report_reading import of_event, of_room, of_user, read_report
+from adminbot.engine.step import OwnReader, Step
+from adminbot.engine.supply import Reading, Settings
+from adminbot.engine.values import FIRST_PAGE, Page
+from adminbot.own.reports import HandleReport, Handling, HandlingOf
+from common.errors import UserError
+from common.homeserver.client_server.membership import BanUser
+from common.homeserver.client_server.messages import RedactEvent
+from common.homeserver.errors import UnsupportedError
+from common.homeserver.port import AdminReader, Permission
+from common.homeserver.synapse.account_state import SuspendUser
+from common.homeserver.synapse.reports import (
+    DeleteEventReport,
+    DeleteUserReport,
+    ListEventReports,
+    ListUserReports,
+)
+from common.homeserver.synapse.room_reports import ListRoomReports
+from common.i18n import t
+
+PAGE_SIZE = 25
+Kinds = Literal["all", "event", "user", "room"]
+
+
+@command("reports list", who=Role.SERVER_ADMIN, needs=Permission.VIEW)
+async def reports_list(
+    admin: AdminReader,
+    own: OwnReader,
+    caller: Caller,
+    kind: Kinds = "all",
+    *,
+    closed: bool = False,
+    page: Page = FIRST_PAGE,
+) -> Answer:
+    """List reports about messages, people and rooms, the newest first.
+
+    Args:
+        kind: only reports about messages (event), people (user) or rooms
+        closed: with those that were dealt with
+    """
+    start = (page - 1) * PAGE_SIZE
+    found: list[Report] = []
+    if kind in {"all", "event"}:
+        events = await admin.read(ListEventReports(start=start, limit=PAGE_SIZE))
+        found += [of_event(each) for each in events.event_reports]
+    if kind in {"all", "user"}:
+        users = await admin.read(ListUserReports(start=start, limit=PAGE_SIZE))
+        found += [of_user(each) for each in users.user_reports]
+    if kind in {"all", "room"}:
+        found += (await _room_reports(admin))[start : start + PAGE_SIZE]
+    handled = {each: await own.read(HandlingOf(each)) for each in ("event", "user", "room")}
+    rows = [
+        _row(each, handled[each.ref.kind].get(each.ref.number, Handling()), caller)
+        for each in sorted(found, key=lambda one: -one.received_ms)
+        if closed or handled[each.ref.kind].get(each.ref.number, Handling()).closed_by is None
+    ]
+    if not rows:
+        return answer(t("There is none."))
+    heading = (t("Report"), t("When"), t("About"), t("Room"), t("By"), t("Why"), t("State"))
+    return answer(Table(heading, tuple(rows)), t("Go on with --page {page}.", page=page + 1))
+
+
+async def _room_reports(admin: AdminReader) -> list[Report]:
+    """Return reports on rooms, newest first; none where the module does not tell."""
+    found: list[Report] = []
+    try:
+        while portion := await admin.read(ListRoomReports(found[-1].ref.number if found else 0)):
+            found += [of_room(each) for each in portion]
+    except UnsupportedError:
+        return []
+    return found[::-1]
+
+
+def _row(report: Report, handling: Handling, caller: Caller) -> tuple[Span, ...]:
+    return (
+        Mono(report.ref.name),
+        lately(report.received_ms, caller.now) or "",
+        Pill(report.user) if report.user else "",
+        Pill(report.room) if report.room else "",
+        Pill(report.reporter),
+        Mono(report.reason or ""),
+        _state(handling),
+    )
+
+
+def _state(handling: Handling) -> str:
+    if handling.closed_by is not None:
+        return t("closed by {user}", user=handling.closed_by)
+    if handling.claimed_by is not None:
+        return t("{user} cares for it", user=handling.claimed_by)
+    return t("open")
+
+
+@command("reports show", who=Role.SERVER_ADMIN, needs=Permission.READ_CONTENT)
+async def reports_show(
+    admin: AdminReader, reading: Reading, own: OwnReader, caller: Caller, report: str
+) -> Answer:
+    """Show a report with the message and what was said around it.
+
+    Args:
+        report: its name, e.g. e12
+    """
+    found = await read_report(admin, reading, parse_report(report))
+    handling = (await own.read(HandlingOf(found.ref.kind))).get(found.ref.number, Handling())
+    return card(found, caller.now).followed_by(facts([(t("State"), _state(handling))]))
+
+
+@command("reports claim", who=Role.SERVER_ADMIN, needs=Permission.MODERATE)
+async def reports_claim(caller: Caller, report: str) -> Plan:
+    """Say that you care for a report, so that nobody else does it too.
+
+    Args:
+        report: its name, e.g. e12
+    """
+    ref = parse_report(report)
+    return _handled(caller, ref, t("Care for report {name}", name=ref.name), claimed=True)
+
+
+@command("reports close", who=Role.SERVER_ADMIN, needs=Permission.MODERATE)
+async def reports_close(caller: Caller, report: str) -> Plan:
+    """Close a report as dealt with.
+
+    Args:
+        report: its name, e.g. e12
+    """
+    ref = parse_report(report)
+    return _handled(caller, ref, t("Close report {name}", name=ref.name), closed=True)
+
+
+@command("reports dismiss", who=Role.SERVER_ADMIN, needs=Permission.MODERATE)
+async def reports_dismiss(caller: Caller, report: str) -> Plan:
+    """Close a report without doing anything about it; asks first.
+
+    Args:
+        report: its name, e.g. e12
+    """
+    ref = parse_report(report)
+    summary = t("Dismiss report {name}: nothing is done about it", name=ref.name)
+    return _handled(caller, ref, summary, closed=True, ask=True)
+
+
+@command("reports reopen", who=Role.SERVER_ADMIN, needs=Permission.MODERATE)
+async def reports_reopen(caller: Caller, report: str) -> Plan:
+    """Open a report again.
+
+    Args:
+        report: its name, e.g. e12
+    """
+    ref = parse_report(report)
+    return _handled(caller, ref, t("Open report {name} again", name=ref.name))
+
+
+def _handled(
+    caller: Caller,
+    ref: ReportRef,
+    summary: str,
+    *,
+    claimed: bool = False,
+    closed: bool = False,
+    ask: bool = False,
+) -> Plan:
+    me = caller.actor.user
+    step = HandleReport(
+        kind=ref.kind,
+        report=ref.number,
+        claimed_by=me if claimed or closed else None,
+        closed_by=me if closed else None,
+        at_ms=int(caller.now.timestamp() * 1000),
+    )
+    return Plan(summary=summary, steps=(step,), ask=ask)
+
+
+@command("reports delete", who=Role.SERVER_ADMIN, needs=Permission.MODERATE)
+async def reports_delete(admin: AdminReader, reading: Reading, report: str) -> Plan:
+    """Delete a report on a message or a person from the homeserver.
+
+    Args:
+        report: its name, e.g. e12
+    """
+    ref = parse_report(report)
+    if ref.kind == "room":
+        raise UserError(t("The homeserver keeps reports on rooms; close it instead."))
+    found = await read_report(admin, reading, ref)
+    step: Step = (
+        DeleteEventReport(ref.number)
+        if found.ref.kind == "event"
+        else DeleteUserReport(ref.number)
+    )
+    return Plan(summary=t("Delete report {name}", name=ref.name), steps=(step,))
+
+
+_ACTING = (Permission.READ_CONTENT,)
+"""Finding what was reported shows it."""
+
+
+@command("reports redact", who=Role.SERVER_ADMIN, needs=Permission.MODERATE, also=_ACTING)
+async def reports_redact(
+    admin: AdminReader, reading: Reading, caller: Caller, report: str
+) -> Plan:
+    """Redact the reported message, and close the report.
+
+    Args:
+        report: its name, e.g. e12
+    """
+    found = await read_report(admin, reading, parse_report(report))
+    if found.room is None or found.event is None:
+        raise UserError(t("Report {name} is about no message.", name=found.ref.name))
+    step = RedactEvent(
+        room=found.room, event=found.event, txn_id=f"steward-report-{found.ref.name}"
+    )
+    return _acted(caller, found, t("Redact the reported message"), step)
+
+
+@command("reports ban", who=Role.SERVER_ADMIN, needs=Permission.MODERATE, also=_ACTING)
+async def reports_ban(
+    admin: AdminReader, reading: Reading, settings: Settings, caller: Caller, report: str
+) -> Plan:
+    """Ban the author of a reported message from its room, and close the report.
+
+    Args:
+        report: its name, e.g. e12
+    """
+    found = await read_report(admin, reading, parse_report(report))
+    if found.room is None or found.user is None:
+        raise UserError(t("Report {name} is about no message.", name=found.ref.name))
+    refuse(why_never(settings.config, found.user))
+    if found.user == caller.actor.user:
+        raise UserError(t("That is your own account; have another server admin do it."))
+    step = BanUser(found.room, found.user, found.reason)
+    summary = t("Ban {user} from {room}", user=found.user, room=found.room)
+    return _acted(caller, found, summary, step)
+
+
+@command("reports suspend", who=Role.SERVER_ADMIN, needs=Permission.MODERATE, also=_ACTING)
+async def reports_suspend(
+    admin: AdminReader, reading: Reading, settings: Settings, caller: Caller, report: str
+) -> Plan:
+    """Suspend a reported person of this server, and close the report.
+
+    Args:
+        report: its name, e.g. e12
+    """
+    found = await read_report(admin, reading, parse_report(report))
+    if found.user is None:
+        raise UserError(t("Report {name} is about no person.", name=found.ref.name))
+    await target(admin, settings, caller, found.user)
+    summary = t("Suspend {user}", user=found.user)
+    return _acted(caller, found, summary, SuspendUser(found.user))
+
+
+def _acted(caller: Caller, report: Report, summary: str, step: Step) -> Plan:
+    close = HandleReport(
+        kind=report.ref.kind,
+        report=report.ref.number,
+        claimed_by=caller.actor.user,
+        closed_by=caller.actor.user,
+        at_ms=int(caller.now.timestamp() * 1000),
+    )
+    return Plan(summary=summary, steps=(step, close), ask=True)

@@ -1,0 +1,239 @@
+"""Server admins, rate limits, tokens to act as somebody, encryption resets, validity."""
+
+from datetime import datetime, timedelta
+
+from adminbot.commands.protect import account, keep_an_admin, own_accounts, target
+from adminbot.commands.user_show import limit_told
+from adminbot.engine.actor import Caller, Role
+from adminbot.engine.answer import (
+    Answer,
+    Mono,
+    Pill,
+    Span,
+    Table,
+    answer,
+    facts,
+    lasting,
+    say,
+    when,
+)
+from adminbot.engine.command import command
+from adminbot.engine.people import ms_of, state
+from adminbot.engine.plan import Plan
+from adminbot.engine.step import HandOverToken
+from adminbot.engine.supply import Settings
+from common.errors import UserError
+from common.homeserver.port import AdminReader, Permission
+from common.homeserver.synapse.user_rights import (
+    AllowCrossSigningReset,
+    ClearRateLimit,
+    GetRateLimit,
+    SetAccountValidity,
+    SetRateLimit,
+)
+from common.homeserver.synapse.users import ListUsers, SetUserAdmin, all_users
+from common.i18n import t
+from common.ids import UserId
+
+LONGEST_TOKEN = timedelta(hours=24)
+_HOUR = timedelta(hours=1)
+
+
+@command("user admin list", who=Role.SERVER_ADMIN, needs=Permission.VIEW)
+async def user_admin_list(admin: AdminReader, caller: Caller, settings: Settings) -> Answer:
+    """List the server admins."""
+    own = own_accounts(settings.config)
+    rows: list[tuple[Span, ...]] = []
+    async for one in all_users(admin, ListUsers(admins=True)):
+        if one.name not in own:
+            seen = when(one.last_seen_ts, caller.now) or t("never")
+            rows.append((Pill(one.name), Mono(one.displayname or ""), state(one), seen))
+    said = answer(Table((t("User"), t("Name"), t("State"), t("Last seen")), tuple(rows)))
+    if settings.config.adminbot.server_admins:
+        listed = ", ".join(settings.config.adminbot.server_admins)
+        said = said.followed_by(
+            say(t("By the configuration I obey as server admins too: {users}", users=listed))
+        )
+    return said
+
+
+@command("user admin grant", who=Role.SERVER_ADMIN, needs=Permission.OWN)
+async def user_admin_grant(
+    admin: AdminReader, caller: Caller, settings: Settings, user: UserId
+) -> Plan:
+    """Make somebody a server admin.
+
+    Args:
+        user: whom
+    """
+    found = await target(admin, settings, caller, user)
+    if found.admin:
+        raise UserError(t("{user} is a server admin already.", user=user))
+    if found.deactivated or found.is_guest:
+        raise UserError(t("{user} is {state}.", user=user, state=state(found)))
+    step = SetUserAdmin(user, admin=True)
+    return Plan(summary=t("Make {user} a server admin", user=user), steps=(step,), typed=user)
+
+
+@command("user admin revoke", who=Role.SERVER_ADMIN, needs=Permission.OWN)
+async def user_admin_revoke(
+    admin: AdminReader, caller: Caller, settings: Settings, user: UserId
+) -> Plan:
+    """Take the server admin right away; the last one cannot lose it.
+
+    Args:
+        user: from whom
+    """
+    found = await target(admin, settings, caller, user)
+    if not found.admin:
+        raise UserError(t("{user} is no server admin.", user=user))
+    await keep_an_admin(admin, settings, [found])
+    return Plan(
+        summary=t("Take the server admin right away from {user}", user=user),
+        steps=(SetUserAdmin(user, admin=False),),
+        typed=user,
+    )
+
+
+@command("user ratelimit show", who=Role.SERVER_ADMIN, needs=Permission.VIEW)
+async def user_ratelimit_show(admin: AdminReader, settings: Settings, user: UserId) -> Answer:
+    """Show how fast somebody may send messages.
+
+    Args:
+        user: who
+    """
+    await account(admin, settings, user)
+    limit = await admin.read(GetRateLimit(user))
+    return answer(facts([(t("User"), Pill(user)), (t("Rate limit"), limit_told(limit))]))
+
+
+@command("user ratelimit set", who=Role.SERVER_ADMIN, needs=Permission.SUPPORT)
+async def user_ratelimit_set(
+    admin: AdminReader,
+    caller: Caller,
+    settings: Settings,
+    user: UserId,
+    per_second: int,
+    burst: int | None = None,
+) -> Plan:
+    """Give somebody a rate limit of their own.
+
+    Args:
+        user: whom
+        per_second: messages a second; 0 means no limit at all
+        burst: how many at once; as many as ten seconds' if left out
+    """
+    await target(admin, settings, caller, user, oneself=True)
+    at_once = per_second * 10 if burst is None else burst
+    if per_second < 0 or at_once < 0:
+        raise UserError(t("A rate limit cannot be negative."))
+    step = SetRateLimit(user, per_second, at_once if per_second else 0)
+    return Plan(summary=step.describe(), steps=(step,))
+
+
+@command("user ratelimit clear", who=Role.SERVER_ADMIN, needs=Permission.SUPPORT)
+async def user_ratelimit_clear(
+    admin: AdminReader, caller: Caller, settings: Settings, user: UserId
+) -> Plan:
+    """Let everybody's rate limit apply to somebody again.
+
+    Args:
+        user: to whom
+    """
+    await target(admin, settings, caller, user, oneself=True)
+    step = ClearRateLimit(user)
+    return Plan(summary=step.describe(), steps=(step,))
+
+
+@command("user token", who=Role.SERVER_ADMIN, needs=Permission.OWN)
+async def user_token(
+    admin: AdminReader,
+    caller: Caller,
+    settings: Settings,
+    user: UserId,
+    *,
+    for_: timedelta = _HOUR,
+) -> Plan:
+    """Make an access token with which to act as somebody, for support; only you are told.
+
+    It expires by itself, reads nothing that is encrypted, and shows in no list of sessions. That
+    you asked for it stays in the log.
+
+    Args:
+        user: as whom
+        for_: how long it is valid, at most 24h
+    """
+    if not timedelta(minutes=1) <= for_ <= LONGEST_TOKEN:
+        raise UserError(
+            t("It can be valid from one minute to {longest}.", longest=lasting(LONGEST_TOKEN))
+        )
+    found = await target(admin, settings, caller, user)
+    if found.admin:
+        # Or a helper's right would become an owner's.
+        raise UserError(t("{user} is a server admin; there is no acting as one.", user=user))
+    if found.deactivated or found.locked:
+        raise UserError(t("{user} is {state}.", user=user, state=state(found)))
+    step = HandOverToken(user=user, to=caller.actor.user, minutes=int(for_.total_seconds() // 60))
+    return Plan(summary=t("Make a token to act as {user}", user=user), steps=(step,), typed=user)
+
+
+@command("user crypto-reset", who=Role.SERVER_ADMIN, needs=Permission.SUPPORT)
+async def user_crypto_reset(
+    admin: AdminReader, caller: Caller, settings: Settings, user: UserId
+) -> Plan:
+    """Let somebody who lost every key set up a new encryption identity, for ten minutes.
+
+    Args:
+        user: whom
+    """
+    await target(admin, settings, caller, user, oneself=True)
+    return Plan(
+        summary=t("Let {user} replace their encryption identity", user=user),
+        steps=(AllowCrossSigningReset(user),),
+        typed=user,
+        result=answer(
+            t(
+                "For ten minutes {user} can reset their encryption in the client's settings "
+                "without being asked for a password.",
+                user=Pill(user),
+            )
+        ),
+    )
+
+
+@command("user validity renew", who=Role.SERVER_ADMIN, needs=Permission.SUPPORT)
+async def user_validity_renew(
+    admin: AdminReader, caller: Caller, settings: Settings, user: UserId
+) -> Plan:
+    """Renew an account for the configured period, where the homeserver lets accounts expire.
+
+    Args:
+        user: whose
+    """
+    await target(admin, settings, caller, user, oneself=True)
+    step = SetAccountValidity(user=user)
+    return Plan(summary=t("Renew the account of {user}", user=user), steps=(step,))
+
+
+@command("user validity set", who=Role.SERVER_ADMIN, needs=Permission.SUPPORT)
+async def user_validity_set(
+    admin: AdminReader,
+    caller: Caller,
+    settings: Settings,
+    user: UserId,
+    until: datetime,
+    *,
+    mails: bool = True,
+) -> Plan:
+    """Set until when an account is valid, where the homeserver lets accounts expire.
+
+    Args:
+        user: whose
+        until: the moment, e.g. 2026-12-31
+        mails: send no renewal mails before
+    """
+    await target(admin, settings, caller, user)
+    if until <= caller.now:
+        raise UserError(t("That moment has passed; “user deactivate” closes an account."))
+    step = SetAccountValidity(user=user, expires_ms=ms_of(until), renewal_emails=mails)
+    return Plan(summary=t("Set how long {user} is valid", user=user), steps=(step,))

@@ -1,0 +1,149 @@
+"""Steps about rooms that have to look before they change, at the moment they are taken."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from common.homeserver.port import Danger, Permission
+from common.i18n import Msg, t
+from common.ids import RoomId, UserId
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdjustPower:
+    """Change single numbers of the power levels and leave all others as they are then.
+
+    ``users``, ``events`` and ``levels`` hold what is to be; ``None`` takes a number away.
+    ``only_if`` holds what single people must have at that moment, ``only_if_levels`` what other
+    numbers must be; otherwise nothing happens, since somebody else has changed it meanwhile.
+    ``lender``: whose power the people's numbers are given by, if they have as much at that moment:
+    what was promised for later is not given any more by who has lost it meanwhile.
+    """
+
+    permission: ClassVar = Permission.MANAGE
+    danger: ClassVar = Danger.NONE
+    idempotent: ClassVar = True
+
+    room: RoomId
+    sentence: Msg
+    users: Mapping[UserId, int | None] = field(default_factory=dict)
+    events: Mapping[str, int | None] = field(default_factory=dict)
+    levels: Mapping[str, int | None] = field(default_factory=dict)
+    only_if: Mapping[UserId, int] = field(default_factory=dict)
+    only_if_levels: Mapping[str, int] = field(default_factory=dict)
+    lender: UserId | None = None
+
+    def describe(self) -> Msg:
+        """Return what it does."""
+        return self.sentence
+
+    def applied_to(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the power levels with the changes."""
+        changed = _patched(content, self.levels)
+        for part, changes in (("users", self.users), ("events", self.events)):
+            if changes:
+                held = content.get(part)
+                changed[part] = _patched(held if isinstance(held, Mapping) else {}, changes)
+        return changed
+
+
+def _patched(held: Mapping[str, Any], changes: Mapping[Any, int | None]) -> dict[str, Any]:
+    patched = {**held, **changes}
+    return {name: value for name, value in patched.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndBan:
+    """Lift a ban that we set, as was promised; one that somebody else has set since then stays."""
+
+    permission: ClassVar = Permission.MODERATE
+    danger: ClassVar = Danger.NONE
+    idempotent: ClassVar = True
+
+    room: RoomId
+    user: UserId
+
+    def describe(self) -> Msg:
+        """Return what it does."""
+        return t("Lift the ban of {user} from {room}", user=self.user, room=self.room)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InviteFrom:
+    """Invite everybody who is in another room, or was, and is not in this one yet.
+
+    ``requester`` must be a moderator of the other room: they answer for its members, who would
+    otherwise be invited by us to whatever somebody among them makes, faster than anybody could.
+    """
+
+    permission: ClassVar = Permission.MANAGE
+    danger: ClassVar = Danger.REVERSIBLE
+    idempotent: ClassVar = True
+
+    room: RoomId
+    source: RoomId
+    requester: UserId | None
+    sentence: Msg
+
+    def describe(self) -> Msg:
+        """Return what it does."""
+        return self.sentence
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoveIn:
+    """After an upgrade: into the new room with what the homeserver has not carried over.
+
+    ``state`` are types of state events; ``members``: invite who was in the old room; ``join``:
+    have those of this server join at once. ``since_ms``: the new room is younger than this; whoever
+    rules the old one can have its tombstone name any other room at any moment.
+    """
+
+    permission: ClassVar = Permission.MANAGE
+    danger: ClassVar = Danger.NONE
+    idempotent: ClassVar = True
+
+    room: RoomId
+    state: tuple[str, ...]
+    since_ms: int
+    members: bool = True
+    join: bool = False
+    sentence: Msg
+
+    def describe(self) -> Msg:
+        """Return what it does."""
+        return self.sentence
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetPicture:
+    """Give a room a picture that is not on the homeserver yet."""
+
+    permission: ClassVar = Permission.MANAGE
+    danger: ClassVar = Danger.NONE
+    idempotent: ClassVar = True
+
+    room: RoomId
+    data: bytes
+    content_type: str
+    sentence: Msg
+
+    def describe(self) -> Msg:
+        """Return what it does."""
+        return self.sentence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dismiss:
+    """Have adminbot leave a room and stay out of it until it is invited."""
+
+    permission: ClassVar = Permission.MANAGE
+    danger: ClassVar = Danger.REVERSIBLE
+    idempotent: ClassVar = True
+
+    room: RoomId
+    asked_by: UserId
+
+    def describe(self) -> Msg:
+        """Return what it does."""
+        return t("Leave {room}", room=self.room)

@@ -1,0 +1,153 @@
+"""Acts on the whole server that are no single call: memberships, notices, the bots' own rooms."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from common.config.secret import Secret
+from common.homeserver.port import Danger, Permission
+from common.i18n import t
+from common.ids import RoomId, UserId
+
+
+@dataclass(frozen=True)
+class EnsureJoined:
+    """Have a local account in a room; who is in there already stays, who is banned stays out."""
+
+    permission: ClassVar = Permission.MANAGE
+    danger: ClassVar = Danger.REVERSIBLE
+    idempotent: ClassVar = True
+    server_admins_only: ClassVar = True
+
+    user: UserId
+    room: RoomId
+
+    def describe(self) -> str:
+        """Return what it does."""
+        return t("Make {user} join {room}", user=self.user, room=self.room)
+
+
+@dataclass(frozen=True)
+class SendNotice:
+    """Send the notice of this name to one person, once whatever happens in between."""
+
+    permission: ClassVar = Permission.MANAGE
+    danger: ClassVar = Danger.NONE
+    idempotent: ClassVar = True
+
+    notice: str
+    user: UserId
+
+    def describe(self) -> str:
+        """Return what it does."""
+        return t("Send {user} a notice from the server", user=self.user)
+
+
+@dataclass(frozen=True)
+class EditNotice:
+    """Replace what one person was told, by a revision of the notice."""
+
+    permission: ClassVar = Permission.MANAGE
+    danger: ClassVar = Danger.REVERSIBLE
+    idempotent: ClassVar = True
+
+    notice: str
+    user: UserId
+    revision: int
+
+    def describe(self) -> str:
+        """Return what it does."""
+        return t("Change the notice to {user}", user=self.user)
+
+
+@dataclass(frozen=True)
+class RecallNotice:
+    """Take a notice back from one person."""
+
+    permission: ClassVar = Permission.MANAGE
+    danger: ClassVar = Danger.IRREVERSIBLE
+    idempotent: ClassVar = True
+
+    notice: str
+    user: UserId
+
+    def describe(self) -> str:
+        """Return what it does."""
+        return t("Take the notice to {user} back", user=self.user)
+
+
+@dataclass(frozen=True)
+class ExpireToken:
+    """Let a registration token expire now; what it allows stays.
+
+    That closes it whatever it allows: Synapse 1.163 takes “0 uses” for “any number”. ``off``: mark
+    it by 0 uses all the same, so that it can be told from one that expired by itself.
+    """
+
+    permission: ClassVar = Permission.SUPPORT
+    danger: ClassVar = Danger.NONE
+    idempotent: ClassVar = True
+    server_admins_only: ClassVar = True
+
+    token: Secret
+    shown: str
+    off: bool = False
+
+    def describe(self) -> str:
+        """Return what it does."""
+        return t("Let the registration token {token} expire", token=self.shown)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRoom:
+    """Send somebody what the homeserver has of a room, in their direct chat; milliseconds."""
+
+    permission: ClassVar = Permission.READ_CONTENT
+    danger: ClassVar = Danger.REVERSIBLE
+    idempotent: ClassVar = True
+    server_admins_only: ClassVar = True
+
+    room: RoomId
+    by: UserId
+    reason: str
+    from_ms: int | None = None
+    until_ms: int | None = None
+
+    def describe(self) -> str:
+        """Return what it does."""
+        return t("Send {user} the history of {room}", user=self.by, room=self.room)
+
+
+@dataclass(frozen=True)
+class MendRoom:
+    """Bring the bots into a room, with power, as far as that can be had."""
+
+    permission: ClassVar = Permission.MANAGE
+    danger: ClassVar = Danger.NONE
+    idempotent: ClassVar = True
+    server_admins_only: ClassVar = True
+
+    room: RoomId
+    rejoin: bool = False
+    """Whether the bots are to enter rooms again, having been told to leave all."""
+    readmit: bool = False
+    """Whether adminbot comes, too, if the room's admins had it leave."""
+
+    def describe(self) -> str:
+        """Return what it does."""
+        return t("Bring the bots into {room}", room=self.room)
+
+
+@dataclass(frozen=True)
+class BotsLeave:
+    """Have the bots leave a room, and enter none by themselves until they are told to rejoin."""
+
+    permission: ClassVar = Permission.OWN
+    danger: ClassVar = Danger.REVERSIBLE
+    idempotent: ClassVar = True
+    server_admins_only: ClassVar = True
+
+    room: RoomId
+
+    def describe(self) -> str:
+        """Return what it does."""
+        return t("Leave {room} with the bots", room=self.room)
