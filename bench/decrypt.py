@@ -1,6 +1,5 @@
 """Decrypting, with everything that Steward does in its database, beside others."""
 
-import importlib.util
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -121,11 +120,6 @@ def nio_path(workload: Workload) -> Speed:
         for event in events:
             olm.decrypt_megolm_event(event)
         return _speed(len(workload.events), started, cpu)
-
-
-def mautrix_is_there() -> bool:
-    """Whether mautrix's own decryption can be imported: it needs libolm, which Steward has not."""
-    return importlib.util.find_spec("olm") is not None
 
 
 @asynccontextmanager

@@ -37,15 +37,18 @@ class Workload:
         return found
 
 
-def make_workload(*, sessions: int, messages: int, payload_bytes: int = 1000) -> Workload:
-    """Make so many sessions with so many messages each, in bursts of ten."""
+def make_workload(
+    *, sessions: int, messages: int, payload_bytes: int = 1000, burst: int = 10
+) -> Workload:
+    """Make so many sessions with so many messages each, in bursts."""
     groups = [vodozemac.GroupSession() for _ in range(sessions)]
     keys = [_key(group, number) for number, group in enumerate(groups)]
     events: list[EncryptedEvent] = []
-    for burst in range(messages // 10):
+    for turn in range(messages // burst):
         for number, group in enumerate(groups):
             events.extend(
-                _event(group, number, burst * 10 + place, payload_bytes) for place in range(10)
+                _event(group, number, turn * burst + place, payload_bytes)
+                for place in range(burst)
             )
     return Workload(keys, events)
 

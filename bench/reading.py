@@ -1,0 +1,94 @@
+"""``python -m bench.reading 1000000``: how fast an archive is verified, indexed and searched."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.synthetic_archive import NEEDLE, write_archive
+
+_PROGRAM = """
+import resource, sys
+from auditbot.cli import main
+status = main(sys.argv[1:])
+own = resource.getrusage(resource.RUSAGE_SELF)
+inner = resource.getrusage(resource.RUSAGE_CHILDREN)
+sys.stderr.write(f"\\nUSED {own.ru_utime + own.ru_stime + inner.ru_utime + inner.ru_stime} "
+                 f"{own.ru_maxrss} {inner.ru_maxrss}\\n")
+sys.exit(status)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a command took: seconds, seconds of CPU, MiB at most of it and of its largest worker."""
+
+    wall: float
+    cpu: float
+    own_mib: float
+    worker_mib: float
+
+
+def main(words: Sequence[str]) -> None:
+    """Measure for each number of records, and print a table; “10000000v” only verifies."""
+    print("| records | what | seconds | records/s | CPU s | largest memory (+ a worker's), MiB |")
+    print("|---|---|---|---|---|---|")
+    for word in words:
+        _measure(int(word.removesuffix("v")), is_searched=not word.endswith("v"))
+
+
+def _measure(records: int, *, is_searched: bool) -> None:
+    with tempfile.TemporaryDirectory(prefix="steward-bench-") as name:
+        folder = Path(name)
+        begun = time.monotonic()
+        write_archive(folder / "archive", records)
+        size = sum(path.stat().st_size for path in folder.rglob("*.zst")) / 2**20
+        print(
+            f"| {records:,} | made, {size:,.0f} MiB | {time.monotonic() - begun:,.0f} | | | |",
+            flush=True,
+        )
+        where = [f"--destination=file:{folder / 'archive'}", f"--home={folder / 'home'}"]
+        _row(records, "verify, everything", _run("verify", *where))
+        _row(records, "verify, all signatures, 10 segments", _run("verify", "--sample=10", *where))
+        if not is_searched:
+            return
+        _row(records, "sync (index everything)", _run("sync", *where))
+        search = ["search", *where, "--no-sync", "--limit=50"]
+        _row(None, f"search “{NEEDLE}” (1 in 100,000)", _run(*search, NEEDLE))
+        _row(None, "search two frequent words", _run(*search, "ban", "bara"))
+        _row(None, "search a person's day", _run(
+            *search, "--person=@person7:example.org", "--from=2026-01-05", "--to=2026-01-05"
+        ))  # fmt: skip
+        index = sum(path.stat().st_size for path in (folder / "home").rglob("index.sqlite*"))
+        print(f"| {records:,} | the index takes {index / 2**20:,.0f} MiB | | | | |", flush=True)
+        shutil.rmtree(folder / "archive")
+
+
+def _run(*words: str) -> Used:
+    begun = time.monotonic()
+    done = subprocess.run(  # noqa: S603  # our own program
+        [sys.executable, "-c", _PROGRAM, *words], capture_output=True, text=True, check=False
+    )
+    wall = time.monotonic() - begun
+    if done.returncode:
+        sys.exit(f"{words}: {done.stdout}{done.stderr}")
+    cpu, own, inner = done.stderr.rpartition("USED ")[2].split()
+    return Used(wall, float(cpu), int(own) / 1024, int(inner) / 1024)
+
+
+def _row(records: int | None, what: str, used: Used) -> None:
+    speed = f"{records / used.wall:,.0f}" if records else ""
+    count = f"{records:,}" if records else ""
+    print(
+        f"| {count} | {what} | {used.wall:,.1f} | {speed} | {used.cpu:,.1f} | "
+        f"{used.own_mib:,.0f} (+ {used.worker_mib:,.0f}) |",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or ["1000000"])
