@@ -18,6 +18,12 @@ from tests.support.world import MakeWorld, Wish, World, prepare_world
 _WORLDS = pytest.StashKey[list[World]]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the switches by which files are written instead of compared."""
+    parser.addoption("--write-golden", action="store_true", help="write tests/golden anew")
+    parser.addoption("--write-pictures", action="store_true", help="take pictures for the docs")
+
+
 @pytest.fixture(scope="session")
 async def postgres() -> AsyncIterator[Postgres]:
     """A PostgreSQL cluster; make a database of your own in it."""

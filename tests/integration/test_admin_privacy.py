@@ -10,7 +10,8 @@ from adminbot.engine.actor import Place, PlaceKind
 from adminbot.facts import Facts
 from common.crypto.port import SessionRef, Undecryptable, Why
 from common.ids import RoomId
-from tests.integration.test_admin_commands import People, admin_api, direct_chat, people_of
+from tests.integration.test_admin_commands import People, direct_chat, people_of
+from tests.support.admin_api import admin_api
 from tests.support.clients import RawClient
 from tests.support.databases import open_database
 from tests.support.postgres import Postgres

@@ -3,16 +3,18 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from auditbot.reader.read import read
 from auditbot.storage.directory import DirectoryStore
+from auditbot.writing import seen
 from common.clock import SystemClock
 from common.crypto.port import SessionRef
+from common.database.migrations import upgrade_table
 from common.database.pool import Database
 from common.demo.waiting import wait_for
 from common.inbox.port import Source
@@ -181,7 +183,7 @@ async def test_without_a_destination_nothing_is_written(world: World) -> None:
     await world.give(bot, entries([*new_room(), encrypted("$1")]))
     await bot.keys_arrived([KEY])
 
-    for table in ("record", "seen", "pending", "room", "stream"):
+    for table in ("lines", "seen", "pending", "room", "stream"):
         assert await world.database.fetchval(f"SELECT count(*) FROM audit_{table}") == 0
     assert world.crypto.asked == []
 
@@ -361,7 +363,7 @@ async def test_what_runs_stores_an_event_soon_after_its_segments_age(world: Worl
         task.cancel()
 
     assert sorted(waits)[2] < 0.6, waits
-    assert await world.database.fetchval("SELECT count(*) FROM audit_record") == 0
+    assert await world.database.fetchval("SELECT count(*) FROM audit_lines") == 0
 
 
 async def test_a_stop_stores_what_is_there_and_a_start_goes_on_counting(world: World) -> None:
@@ -387,3 +389,43 @@ async def archived(store: DirectoryStore) -> list[str]:
     return [
         item.record["event_id"] async for item in read(store) if item.record["kind"] == "event"
     ]
+
+
+async def test_a_table_that_fills_is_not_read_from_end_to_end(postgres: Postgres) -> None:
+    """A plan that was made while it was empty would be kept until autovacuum looks at it."""
+    url = (await postgres.create_database()).url
+    names = [f"${number}" for number in range(400)]
+    database = Database(url, upgrade_table(), max_connections=1)
+    await database.start()
+    try:
+        async with database.transaction() as connection:
+            await connection.execute("ALTER TABLE audit_seen SET (autovacuum_enabled = false)")
+        for _ in range(10):
+            async with database.transaction() as connection:
+                assert await seen(connection, "event", names) == {}
+        async with database.transaction() as connection:
+            await connection.execute(
+                "INSERT INTO audit_seen (kind, event_id, sub_key, stream, seq)"
+                " SELECT 'event', '$' || n, '', 's', n FROM generate_series(0, 19999) AS n"
+            )
+        before = await _rows_read(database)
+        for _ in range(10):
+            async with database.transaction() as connection:
+                assert set(await seen(connection, "event", names)) == set(names)
+
+        assert await _rows_read(database) - before < 20_000  # 10 × 400, and not 10 × 20,000
+    finally:
+        await database.stop()
+
+
+async def _rows_read(database: Database) -> int:
+    """Return how many rows of the table were looked at, in sequence or by an index."""
+    async with database.transaction() as connection:
+        await connection.execute("SELECT pg_stat_force_next_flush()")
+    return int(
+        await database.fetchval(
+            "SELECT t.seq_tup_read + sum(i.idx_tup_read) FROM pg_stat_user_tables t"
+            " JOIN pg_stat_user_indexes i USING (relid) WHERE t.relname = 'audit_seen'"
+            " GROUP BY t.seq_tup_read"
+        )
+    )

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 import vodozemac
 
@@ -33,7 +32,7 @@ from common.database.pool import Database
 from common.demo.servers import Synapse, SynapseSpec
 from common.ids import DeviceId, EventId, RoomId, UserId
 from common.inbox.port import Entry, EntryKind, Source
-from common.matrix.client import CLIENT, MatrixClient, connect, segment
+from common.matrix.client import CLIENT, MatrixClient, connect, open_session, segment
 from tests.support.clients import NioClient, RawClient
 from tests.support.databases import open_database, sqlite_url
 from tests.support.postgres import Postgres
@@ -169,7 +168,7 @@ class Bot:
 @pytest.fixture
 async def bot(homeserver: Synapse, database: Database) -> AsyncIterator[Bot]:
     """A new bot account with a new device, set up."""
-    async with aiohttp.ClientSession() as session:
+    async with open_session() as session:
         sender = UserId(f"@_silent:{homeserver.server_name}")
         api = connect(
             homeserver_url=homeserver.url, as_token=AS_TOKEN, sender=sender, session=session

@@ -63,7 +63,8 @@ async def test_a_file_in_an_encrypted_room_is_read_by_a_real_client(
     room = await together(bot, alice, encrypted=True)
     file = OutgoingFile("report.pdf", portions(), len(FILE), "application/pdf")
 
-    await Messenger(bot.client, bot.machine).send_file(room, file, txn_id="1")
+    messenger = Messenger(bot.client, bot.machine)
+    await messenger.send(room, await messenger.upload_file(room, file), txn_id="1")
 
     seen = await alice.wait_for_message(room, "report.pdf", sender=bot.client.user_id)
     assert seen.encrypted
@@ -83,7 +84,8 @@ async def test_a_picture_in_a_plain_room_is_sent_as_it_is(bot: Bot, alice: NioCl
     room = await together(bot, alice, encrypted=False)
     file = OutgoingFile("chart.png", portions(), len(FILE), "image/png")
 
-    await Messenger(bot.client, bot.machine).send_file(room, file, txn_id="1")
+    messenger = Messenger(bot.client, bot.machine)
+    await messenger.send(room, await messenger.upload_file(room, file), txn_id="1")
 
     seen = await alice.wait_for_message(room, "chart.png", sender=bot.client.user_id)
     assert (seen.content["msgtype"], "file" in seen.content) == ("m.image", False)

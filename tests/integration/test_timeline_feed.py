@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from common.clock import SystemClock
@@ -18,7 +17,7 @@ from common.ids import RoomId, UserId
 from common.inbox.port import EntryKind
 from common.inbox.signal import Signal
 from common.inbox.store import StoredInbox
-from common.matrix.client import MatrixClient, connect
+from common.matrix.client import MatrixClient, connect, open_session
 from tests.support.clients import RawClient
 from tests.support.databases import open_database, sqlite_url
 from tests.support.world import MakeWorld, Wish, World
@@ -67,7 +66,7 @@ async def reader(make_world: MakeWorld, tmp_path: Path) -> AsyncIterator[Reader]
     await world.synapse.start()
     (tmp_path / "feed").mkdir()
     async with (
-        aiohttp.ClientSession() as session,
+        open_session() as session,
         open_database(sqlite_url(tmp_path / "feed")) as database,
     ):
         api = connect(

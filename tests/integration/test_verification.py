@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from common.ids import RoomId, UserId
+from tests.support.backup import steward_command, steward_running
 from tests.support.js_client import JsClient
 from tests.support.world import World
 
@@ -80,3 +81,34 @@ async def test_other_emoji_end_it_and_a_second_try_succeeds(world: World, alice:
     await alice.call("verify", user=user, roomId=room)
     end = await alice.call("decideVerification", user=user)
     assert end["verified"]
+
+
+@pytest.mark.parametrize("match", [True, False], ids=["the same", "other emoji"])
+async def test_an_operator_sees_at_the_terminal_what_the_person_has_to_see(
+    world: World, alice: JsClient, *, match: bool
+) -> None:
+    user = world.steward.adminbot
+    room = await direct_chat(alice, world, encrypted=True)
+    async with steward_running(
+        world.steward, "verify", "adminbot", "--seconds", "50", until="Waiting for somebody"
+    ) as terminal:
+        shown = await alice.call("verify", user=user, roomId=room)
+        await alice.call("decideVerification", user=user, match=match)
+        out, _ = await terminal.communicate()
+
+    assert terminal.returncode == 0
+    begun, _, ended = out.decode().partition("Have them read")
+    assert f"{alice.user_id} verifies with the device" in begun
+    place = 0
+    for sign, name in shown["emoji"]:  # in this order; one may come twice
+        place = begun.index(f"{sign} {name}", place) + 1
+    assert " ".join(map(str, shown["decimal"])) in begun
+    outcome = "verified" if match else "cancelled, "
+    assert f"{alice.user_id}: {outcome}" in ended
+
+
+async def test_nobody_came_to_verify(world: World) -> None:
+    said = await steward_command(world.steward, "verify", "auditbot", "--seconds", "0.1")
+
+    assert said.status == 1
+    assert "Nobody has finished verifying" in said.err

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-import aiohttp
 import vodozemac
 
 from common.clock import SystemClock
@@ -20,7 +19,7 @@ from common.crypto.sealing import Sealer
 from common.database.pool import Database
 from common.demo.steward import StewardProcess
 from common.ids import UserId
-from common.matrix.client import MatrixClient, connect
+from common.matrix.client import MatrixClient, connect, open_session
 from tests.support.databases import open_database
 
 SECRETS = (
@@ -54,6 +53,29 @@ async def steward_command(steward: StewardProcess, *words: str, given: str = "")
     return Said(process.returncode or 0, out.decode(), err.decode())
 
 
+@asynccontextmanager
+async def steward_running(
+    steward: StewardProcess, *words: str, until: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Give a subcommand that has printed a line with this text."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "common.cli", *words, "--config", str(steward.config_path)),
+        cwd=steward.directory,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(30):
+            while until not in (line := (await process.stdout.readline()).decode()):
+                assert line, "it ended"
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
 async def passphrase_of(steward: StewardProcess, bot: str) -> tuple[str, str]:
     """Return passphrase and recovery key of a bot, as the command shows them."""
     said = await steward_command(steward, "passphrase", bot, "--force")
@@ -71,7 +93,7 @@ async def passphrase_of(steward: StewardProcess, bot: str) -> tuple[str, str]:
 async def acting_as(steward: StewardProcess, user: UserId) -> AsyncIterator[MatrixClient]:
     """Give a client that acts as a bot beside Steward."""
     config = config_of(steward)
-    async with aiohttp.ClientSession() as session:
+    async with open_session() as session:
         api = connect(
             homeserver_url=config.homeserver.url,
             as_token=config.appservice.as_token,

@@ -144,6 +144,22 @@ class RawClient:
         path = f"/rooms/{_quoted(room_id)}/redact/{_quoted(event_id)}/{secrets.token_hex(8)}"
         return EventId(str((await self.client("PUT", path, {"reason": reason}))["event_id"]))
 
+    async def upload(self, data: bytes, name: str) -> str:
+        """Upload a file; return its address."""
+        async with self._session.post(
+            f"{self.url}/_matrix/media/v3/upload", data=data, params={"filename": name}
+        ) as response:
+            return str((await response.json())["content_uri"])
+
+    async def download(self, uri: str) -> bytes:
+        """Return the file at an ``mxc://`` address."""
+        path = uri.removeprefix("mxc://")
+        async with self._session.get(
+            f"{self.url}/_matrix/client/v1/media/download/{path}"
+        ) as response:
+            response.raise_for_status()
+            return await response.read()
+
     async def state(self, room_id: RoomId, event_type: str, *, state_key: str = "") -> Any:
         """Return the content of one piece of state."""
         path = f"/rooms/{_quoted(room_id)}/state/{_quoted(event_type)}/{_quoted(state_key)}"
@@ -189,7 +205,7 @@ class RawClient:
 
         async def found() -> dict[str, Any] | None:
             passed = after is None
-            for event in await self.messages(room_id):
+            for event in await self.messages(room_id, limit=1000):
                 text = event.get("content", {}).get("body", "")
                 wanted = sender in {None, event["sender"]} and event["type"] == "m.room.message"
                 if passed and wanted and containing in text:

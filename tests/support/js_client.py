@@ -11,7 +11,7 @@ import json
 import secrets
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -149,10 +149,16 @@ class JsClient:
         invite: Sequence[UserId] = (),
         name: str = "",
         direct: bool = False,
+        settings: Mapping[str, object] | None = None,
     ) -> RoomId:
-        """Create a private room."""
+        """Create a private room; ``settings`` join the content of ``m.room.encryption``."""
         answer = await self.call(
-            "createRoom", encrypted=encrypted, invite=list(invite), name=name, direct=direct
+            "createRoom",
+            encrypted=encrypted,
+            invite=list(invite),
+            name=name,
+            direct=direct,
+            settings=dict(settings or {}),
         )
         return RoomId(answer["room_id"])
 

@@ -29,6 +29,9 @@ _SETTINGS = {
 }
 
 
+_DURABLE = {"fsync": "on", "full_page_writes": "on"}
+
+
 @dataclass(frozen=True)
 class PostgresDatabase:
     """One database of the cluster and how its users reach it."""
@@ -55,7 +58,9 @@ class PostgresDatabase:
 class Postgres:
     """A cluster in a directory of its own; use it with ``async with``."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        # Only a benchmark needs what a power cut would need.
+        self._settings = {**_SETTINGS, **(_DURABLE if durable else {})}
         # Not below pytest's own directory: that one is closed to other users, postgres included.
         self.directory = Path(tempfile.mkdtemp(prefix="steward-postgres-"))
         self.port = free_port()
@@ -119,6 +124,17 @@ class Postgres:
         finally:
             await connection.close()
 
+    async def cut_connections(self, database: PostgresDatabase) -> None:
+        """End every session of a database, as a restart of the server would."""
+        connection = await self._connect()
+        try:
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1",
+                database.name,
+            )
+        finally:
+            await connection.close()
+
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         return await asyncpg.connect(
             host=LOOPBACK, port=self.port, user=_SYSTEM_USER, database="postgres", timeout=5
@@ -158,7 +174,7 @@ class Postgres:
             "-k",
             str(self.directory),
         ]
-        for name, value in _SETTINGS.items():
+        for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
         return command
 

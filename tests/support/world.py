@@ -1,12 +1,12 @@
 """A homeserver and a Steward that belong together, for one test or for many."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from common.demo.servers import SeaweedFS, Synapse, SynapseSpec
+from common.demo.servers import SeaweedFS, Synapse, SynapseSpec, free_port
 from common.demo.steward import Record, StewardProcess, read_records, s3_settings
 from common.ids import RoomId
 from tests.support.clients import RawClient
@@ -58,6 +58,10 @@ class Wish:
         module_options: options of the module that join the usual ones
         settings: options of Steward that replace or join the usual ones
         extra: settings of Synapse that replace the usual ones
+        port: where Synapse listens, if others have to know it beforehand
+        registrations: of other application services
+        server_name: of the homeserver
+        log_level: of the homeserver's own log
     """
 
     postgres: Postgres | None = None
@@ -66,6 +70,10 @@ class Wish:
     module_options: Mapping[str, object] | None = None
     settings: Mapping[str, Mapping[str, object]] | None = None
     extra: Mapping[str, object] | None = None
+    port: int | None = None
+    registrations: Sequence[Path] = ()
+    server_name: str = SERVER_NAME
+    log_level: str = "WARNING"
 
 
 class MakeWorld(Protocol):
@@ -87,7 +95,7 @@ async def prepare_world(directory: Path, wish: Wish) -> World:
     module = {
         "module": "common.synapse_module.StewardModule",
         "config": {
-            "bots": [f"@adminbot:{SERVER_NAME}", f"@auditbot:{SERVER_NAME}"],
+            "bots": [f"@{bot}:{wish.server_name}" for bot in ("adminbot", "auditbot")],
             "direct_chats": True,
             **(wish.module_options or {}),
         },
@@ -95,11 +103,13 @@ async def prepare_world(directory: Path, wish: Wish) -> World:
     synapse = Synapse(
         SynapseSpec(
             directory=directory / "synapse",
-            server_name=SERVER_NAME,
-            registrations=[home / "registration.yaml"],
+            server_name=wish.server_name,
+            registrations=[home / "registration.yaml", *wish.registrations],
+            port=wish.port or free_port(),
             postgres=for_synapse.psycopg2 if for_synapse else None,
             modules=[module] if wish.module else [],
             extra=wish.extra or {},
+            log_level=wish.log_level,
         )
     )
     steward = StewardProcess(

@@ -39,6 +39,14 @@ async def lose_device(admin: RawClient, world: World, way: str) -> None:
     if way == "password reset":
         body = {"new_password": secrets.token_urlsafe(12), "logout_devices": True}
         await admin.request("POST", f"/_synapse/admin/v1/reset_password/{bot}", body)
+    elif way == "a person's own “sign out everywhere”":
+        # Somebody who is logged in as the bot, e.g. after `steward login-as`.
+        password = secrets.token_urlsafe(12)
+        body = {"new_password": password, "logout_devices": False}
+        await admin.request("POST", f"/_synapse/admin/v1/reset_password/{bot}", body)
+        account = await world.synapse.log_in(bot, password)
+        async with RawClient(world.synapse.url, account) as person:
+            await person.client("POST", "/logout/all", {})
     else:
         devices = (await admin.request("GET", f"/_synapse/admin/v2/users/{bot}/devices"))[
             "devices"
@@ -47,7 +55,11 @@ async def lose_device(admin: RawClient, world: World, way: str) -> None:
         await admin.request("POST", f"/_synapse/admin/v2/users/{bot}/delete_devices", body)
 
 
-@pytest.mark.parametrize("way", ["password reset", "signed out everywhere"])
+@pytest.mark.parametrize(
+    "way",
+    ["password reset", "devices deleted", "a person's own “sign out everywhere”"],
+    ids=["reset", "deleted", "logout-all"],
+)
 async def test_a_deleted_device_is_replaced_and_reading_goes_on(
     make_world: MakeWorld, way: str
 ) -> None:
@@ -116,3 +128,36 @@ async def test_a_client_that_trusts_signed_devices_only_goes_on_sharing_keys(
 
         # The client learns of the new device through its own /sync, a moment later.
         assert await wait_for(read, 20, "a message that can be read") == "after"
+
+
+async def test_without_a_control_room_the_server_admins_are_told_in_their_direct_chats(
+    make_world: MakeWorld,
+) -> None:
+    world = await make_world()
+    adminbot, auditbot = world.steward.adminbot, world.steward.auditbot
+    async with (
+        await world.person("chief", admin=True) as chief,
+        await world.person("second", admin=True) as second,
+        await world.person("alice") as alice,
+    ):
+        chats = {
+            person: await person.create_room(invite=[adminbot], direct=True)
+            for person in (chief, second, alice)
+        }
+        shared = await chief.create_room(invite=[second.user_id])
+        for person, chat in chats.items():
+            await person.wait_for_members(chat, adminbot)
+        # Only one of them has ever said something to it.
+        asked = await chief.send_text(chats[chief], "!whoami")
+        await chief.wait_for_message(chats[chief], "You are", sender=adminbot)
+        before = await keys_of(chief, auditbot)
+
+        await lose_device(chief, world, "password reset")
+
+        for person in (chief, second):
+            told = await person.wait_for_message(chats[person], "was deleted", sender=adminbot)
+            assert next(iter(before["signed"])) in told["content"]["body"]
+        for person, room in ((alice, chats[alice]), (chief, shared)):
+            texts = [event["content"].get("body", "") for event in await person.messages(room)]
+            assert not [text for text in texts if "was deleted" in text]
+        assert asked

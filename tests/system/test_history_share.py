@@ -28,7 +28,11 @@ async def test_what_was_said_before_the_bot_was_invited_becomes_readable(
             count=len(said),
             deadline_seconds=30,
         )
+        await js.wait_for_members(room, bot)
+        after = await world.steward.wait_for_event(await js.send_text(room, "after the bot"))
 
     assert {record["body"] for record in records} == {f"before the bot, {n}" for n in range(3)}
     assert {record["enc_key_source"] for record in records} == {"history_share"}
     assert {record["enc_trust"] for record in records} == {"unknown_device"}
+    assert (after["body"], after["enc_status"]) == ("after the bot", "decrypted")
+    assert (after["enc_key_source"], after["enc_trust"]) == ("direct", "cross_signed")

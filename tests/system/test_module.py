@@ -120,3 +120,24 @@ async def is_powerful(person: RawClient, room: RoomId, bot: UserId) -> bool:
     if bot in create.get("additional_creators", []):
         return True
     return bool((await person.state(room, "m.room.power_levels"))["users"].get(bot) == 100)
+
+
+@pytest.mark.parametrize("version", ["11", "12"])
+async def test_no_public_room_is_refused_because_a_bot_was_there_first(
+    world: World, version: str
+) -> None:
+    """The homeserver invites after it has made the room; who is in there already breaks that."""
+    async with await world.person() as person:
+        rooms: list[RoomId] = []
+
+        async def make() -> None:
+            extra = {"preset": "public_chat", "room_version": version}
+            rooms.append(await person.create_room(name="Square", extra=extra))
+
+        for _ in range(5):
+            async with asyncio.TaskGroup() as group:
+                for _ in range(4):
+                    group.create_task(make())
+
+        for room in rooms:
+            await person.wait_for_members(room, world.steward.adminbot, world.steward.auditbot)

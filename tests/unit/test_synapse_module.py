@@ -9,6 +9,7 @@ import pytest
 from synapse.module_api.errors import ConfigError
 
 from common.synapse_module import StewardModule
+from common.synapse_registrations import name_of_token
 
 BOTS = ["@adminbot:x", "@auditbot:x"]
 ALICE = "@alice:x"
@@ -97,6 +98,20 @@ async def test_direct_chats_can_be_left_out() -> None:
     request = {"is_direct": True, "invite": ["@bob:x"]}
 
     assert await created(dict(request), direct_chats=False) == request
+
+
+async def test_chats_with_a_bridges_bot_are_left_alone() -> None:
+    bridges = ["@whatsappbot:x"]
+    chat = {"is_direct": True, "invite": ["@whatsappbot:x"]}
+    portal = {"invite": ["@alice:x", "@whatsapp_1:x"]}
+
+    assert await created(dict(chat), bridge_bots=bridges) == chat
+    alone = await created({"invite": ["@alice:x"]}, creator="@whatsappbot:x", bridge_bots=bridges)
+    assert alone == {"invite": ["@alice:x"]}
+    joined = await created(dict(portal), creator="@whatsappbot:x", bridge_bots=bridges)
+    assert set(BOTS) <= set(joined["invite"])
+    mixed = await created({"invite": ["@whatsappbot:x", "@bob:x"]}, bridge_bots=bridges)
+    assert set(BOTS) <= set(mixed["invite"])
 
 
 async def test_a_bot_that_makes_a_room_does_not_invite_itself() -> None:
@@ -233,3 +248,20 @@ async def test_a_direct_chat_s_own_functional_members_stay() -> None:
 def test_a_wrong_configuration_says_what_to_write(config: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(sentence)):
         StewardModule.parse_config(config)
+
+
+@pytest.mark.parametrize(
+    ("results", "name"),
+    [
+        ({"m.login.registration_token": "abcdefghijklmnop~for~ann.b"}, "ann.b"),
+        ({"m.login.registration_token": "abcdefghijklmnop"}, None),
+        ({"m.login.registration_token": "short~for~ann"}, None),
+        ({"m.login.registration_token": "abcdefghijklmnop~for~"}, None),
+        ({"m.login.registration_token": True}, None),
+        ({"m.login.dummy": True}, None),
+    ],
+)
+async def test_a_token_that_is_for_a_name_makes_that_account(
+    results: dict[str, Any], name: str | None
+) -> None:
+    assert await name_of_token(results, {"username": "mallory"}) == name

@@ -157,11 +157,19 @@ const commands = {
         return {};
     },
 
-    async createRoom({ encrypted = true, invite = [], name, direct = false, timeoutMs = 15_000 }) {
+    // `settings` joins the content of m.room.encryption, e.g. how often the key is rotated.
+    async createRoom({
+        encrypted = true,
+        settings = {},
+        invite = [],
+        name,
+        direct = false,
+        timeoutMs = 15_000,
+    }) {
         const encryption = {
             type: "m.room.encryption",
             state_key: "",
-            content: { algorithm: MEGOLM },
+            content: { algorithm: MEGOLM, ...settings },
         };
         const { room_id: roomId } = await client.createRoom({
             preset: direct ? "trusted_private_chat" : "private_chat",
@@ -171,6 +179,17 @@ const commands = {
             initial_state: encrypted ? [encryption] : [],
         });
         await commands.waitUntilKnown({ roomId, encrypted, timeoutMs });
+        // createRoom answers when everybody is invited, /sync may still be telling of its first
+        // half; a message sent now would have a key for those only whom this client knows.
+        await until(
+            async () => {
+                const { chunk } = await client.members(roomId);
+                const room = client.getRoom(roomId);
+                return chunk.every((member) => room.getMember(member.state_key));
+            },
+            timeoutMs,
+            `the members of ${roomId}`,
+        );
         return { room_id: roomId };
     },
 
@@ -213,6 +232,25 @@ const commands = {
     async send({ roomId, text }) {
         const { event_id } = await client.sendMessage(roomId, { msgtype: "m.text", body: text });
         return { event_id };
+    },
+
+    // Makes rooms and talks in each, some of them at once. Returns event ID -> [room ID, text].
+    async talk({ rooms, messages, atOnce = 5 }) {
+        const sent = {};
+        const waiting = [...rooms];
+        const worker = async () => {
+            while (waiting.length) {
+                const name = waiting.shift();
+                const { room_id: roomId } = await commands.createRoom({ name, timeoutMs: 50_000 });
+                for (let number = 0; number < messages; number++) {
+                    const text = `${name}, message ${number}`;
+                    const { event_id } = await commands.send({ roomId, text });
+                    sent[event_id] = [roomId, text];
+                }
+            }
+        };
+        await Promise.all(Array.from({ length: atOnce }, worker));
+        return sent;
     },
 
     // The first readable message with this text (by this sender).

@@ -11,10 +11,10 @@ from adminbot.engine.command import Command, command
 from common.crypto.port import Trust
 from common.homeserver.port import AdminReader, Grant, Permission
 from common.homeserver.synapse.rooms import GetRoom, ListRoomMembers
-from common.homeserver.synapse.users import GetUser
+from common.homeserver.synapse.users import GetUser, JoinUser, ListUserDevices
 from common.ids import RoomId
 from common.matrix.power import Power, power_of
-from tests.unit.adminbot.world import ADMIN, ALICE, CONTROL, DIRECT, SHARED
+from tests.unit.adminbot.world import ADMIN, ALICE, BOB, CONTROL, DIRECT, SHARED
 
 
 def a_command(who: Role, needs: Permission = Permission.VIEW) -> Command:
@@ -149,8 +149,31 @@ def test_anyone_is_granted_public_facts_only_and_a_server_admin_more_in_private(
     private = authorize(status, ACTORS["server admin"], PLACES["direct"], None, None)
     public = authorize(status, ACTORS["server admin"], PLACES["that room"], None, None)
 
-    assert person == public == Grant(frozenset({Permission.PUBLIC}))
-    assert private == Grant(frozenset({Permission.PUBLIC, Permission.VIEW}))
+    for grant in (person, public):
+        assert isinstance(grant, Grant)
+        assert grant.anywhere == {Permission.PUBLIC}
+        assert not grant.allows(GetRoom(SHARED))
+    assert isinstance(private, Grant)
+    assert private.anywhere == {Permission.PUBLIC, Permission.VIEW}
+
+
+def test_a_server_admin_sees_their_own_account_in_private_as_everybody_does() -> None:
+    me_sessions = a_command(Role.ANYONE, Permission.PUBLIC)
+
+    grant = authorize(me_sessions, ACTORS["server admin"], PLACES["direct"], None, None)
+
+    assert isinstance(grant, Grant)
+    assert grant.allows(ListUserDevices(ACTORS["server admin"].user))
+    assert not grant.allows(ListUserDevices(BOB))
+
+
+def test_everybody_may_look_at_their_own_account_and_at_no_other() -> None:
+    grant = authorize(a_command(Role.ANYONE), ACTORS["person"], PLACES["direct"], None, None)
+
+    assert isinstance(grant, Grant)
+    assert grant.allows(GetUser(ALICE))
+    assert not grant.allows(GetUser(ADMIN))
+    assert not grant.allows(JoinUser(ALICE, SHARED))
 
 
 def test_a_grant_holds_what_the_command_declared_and_no_more() -> None:

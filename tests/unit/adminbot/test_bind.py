@@ -12,7 +12,7 @@ from adminbot.engine.bind import Bound, HelpAsked, UsageError, bind, without_sec
 from adminbot.engine.catalogue import UnknownCommandError
 from adminbot.engine.command import Command, command
 from adminbot.engine.line import Line, parse_line
-from adminbot.engine.values import ByteSize, RoomAddress, Text
+from adminbot.engine.values import NO_ROOMS, ByteSize, RoomAddress, Rooms, Text
 from common.config.secret import Secret
 from common.errors import UserError
 from common.homeserver.port import AdminReader
@@ -152,6 +152,54 @@ def test_ways_to_name_a_room(typed: str, meant: object) -> None:
     assert arguments(f"{typed} alice")["room"] == meant
 
 
+@command("test move", who=Role.ANYONE)
+async def move(
+    admin: AdminReader, room: RoomId, address: RoomAlias, *, for_: timedelta | None = None
+) -> Answer:
+    """Take an address.
+
+    Args:
+        room: a room
+        address: an address
+        for_: how long
+    """
+    return answer(room)
+
+
+@pytest.mark.parametrize(
+    ("typed", "room", "address"),
+    [
+        ("#new", SHARED, "#new:example.org"),
+        ("new", SHARED, "#new:example.org"),
+        ("!other #new", "!other", "#new:example.org"),
+        ("https://matrix.to/#/%23new:example.org", SHARED, "#new:example.org"),
+    ],
+)
+def test_one_address_where_one_is_needed_is_not_the_room(
+    typed: str, room: object, address: str
+) -> None:
+    found = arguments(typed, move, room=SHARED)
+
+    assert (found["room"], found["address"]) == (room, address)
+
+
+def test_elsewhere_the_room_must_be_named_before_an_address() -> None:
+    assert "“address” is missing" in str(refusal("#new", move))
+
+
+def test_options_may_stand_behind_the_rest_of_the_line() -> None:
+    found = arguments("!room alice 7 and --the rest of --it --loud --last 2h")
+
+    assert found["words"] == "and --the rest of --it"
+    assert (found["loud"], found["last"]) == (True, timedelta(hours=2))
+    assert arguments("!room alice 7 say '--loud' to me")["words"] == "say '--loud' to me"
+
+
+def test_an_option_may_be_named_by_a_word_that_python_keeps() -> None:
+    assert arguments("!r #new --for 7d", move)["for_"] == timedelta(days=7)
+    assert "--for <duration>" in move.usage
+
+
 def test_the_room_may_be_left_out_in_a_shared_room_only() -> None:
     assert arguments("alice", room=SHARED)["room"] == SHARED
     assert arguments("!other alice", room=SHARED)["room"] == "!other"
@@ -171,7 +219,7 @@ def test_the_room_may_be_left_out_in_a_shared_room_only() -> None:
         ("!room alice --loud=perhaps", "neither yes nor no", "--loud=perhaps"),
         ("!room alice --loud --loud", "is given twice", "--loud"),
         ("!room alice --last", "needs a value", "--last"),
-        ("!room alice --last 999999w999999w", "", ""),
+        ("!room alice --last 999999w999999w", "is too long", "999999w999999w"),
     ],
 )
 def test_what_is_wrong_is_said_and_pointed_at(text: str, sentence: str, under: str) -> None:
@@ -192,7 +240,7 @@ def test_too_many_words_and_too_few() -> None:
     assert one is not None
 
     assert "one word too many" in str(refusal("alice bob", one))
-    assert "The user is missing" in str(refusal("", one))
+    assert "“user” is missing" in str(refusal("", one))
 
 
 def test_several_people() -> None:
@@ -291,3 +339,45 @@ async def test_a_command_gets_its_arguments_as_declared() -> None:
     found = await many.run({AdminReader: None}, {"users": ("@a:b", "@c:d")})
 
     assert found == answer("@a:b @c:d")
+
+
+@command("test rooms", who=Role.ANYONE)
+async def several_rooms(words: Text = NO_WORDS, *, rooms: Rooms = NO_ROOMS) -> Answer:
+    """Take rooms.
+
+    Args:
+        words: the rest
+        rooms: which
+    """
+    return answer(f"{words} {rooms}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "test rooms --rooms !a:x #b:x the rest",
+        "test rooms --rooms “!a:x, #b:x” the rest",
+        "test rooms the rest --rooms !a:x,#b:x",
+        "test rooms the rest --rooms=!a:x #b:x !a:x",
+    ],
+)
+def test_an_option_takes_the_rooms_that_follow(line: str) -> None:
+    bound = bound_to(several_rooms, line)
+
+    assert list(bound.addresses) == ["#b:x"]
+    whole = bound.with_rooms({"#b:x": RoomId("!b:x")})
+    assert whole.arguments["rooms"] == ("!a:x", "!b:x")
+    assert whole.arguments["words"] == "the rest"
+    assert without_secrets(whole) == 'test rooms "the rest" --rooms !a:x !b:x'
+
+
+def test_an_option_for_rooms_takes_rooms_only() -> None:
+    with pytest.raises(UsageError, match="not a room"):
+        bound_to(several_rooms, "test rooms --rooms lobby")
+
+
+def bound_to(given_command: Command, text: str) -> Bound:
+    line = parse_line(text)
+    bound = bind(given_command, line.after(len(given_command.words)), setting())
+    assert isinstance(bound, Bound)
+    return bound

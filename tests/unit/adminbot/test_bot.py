@@ -4,50 +4,44 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from adminbot.alarms import Alarms
-from adminbot.audit_trail import AuditTrail
 from adminbot.bot import AdminBot
 from adminbot.commands import catalogue
-from adminbot.dispatch import Dispatcher
 from adminbot.engine.actor import Role
 from adminbot.engine.answer import Answer, answer
 from adminbot.engine.catalogue import Catalogue
 from adminbot.engine.command import command
-from adminbot.facts import Facts
 from adminbot.intake import DirectChats, Intake
-from adminbot.replies import Replies
-from adminbot.store import Store
+from adminbot.outages import Outages
 from adminbot.worker import Worker
 from common.crypto.port import Decrypted, KeySource, SessionRef, Trust, Undecryptable, Why
 from common.database.pool import Database
 from common.homeserver.synapse.rooms import Event
-from common.ids import EventId
+from common.ids import EventId, RoomId
 from common.inbox.port import Entry, EntryKind, Source
 from tests.support.databases import open_database, sqlite_url
 from tests.unit.adminbot.test_dispatch import the_server
 from tests.unit.adminbot.world import (
     ADMIN,
     ALICE,
-    AUDITBOT,
-    CONTROL,
     DIRECT,
     ME,
-    SERVER,
     SHARED,
     TEST_COMMANDS,
     FakeAdmin,
     FakeClock,
     FakeCrypto,
-    FakeHealth,
     FakeMessenger,
     FakeSender,
     message,
+    parts,
     surroundings,
 )
 
@@ -117,28 +111,23 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield build(database)
 
 
+async def nobody() -> list[RoomId]:
+    """Find no direct chat."""
+    return []
+
+
 def build(database: Database) -> World:
     clock, admin, messenger, crypto = FakeClock(), the_server(), FakeMessenger(), FakeCrypto()
     sender = FakeSender()
-    store = Store(database, clock)
-    facts = Facts(admin, ME, frozenset({ME, AUDITBOT}), (), (CONTROL,))
     commands = Catalogue((*catalogue(), *TEST_COMMANDS, bug))
-    dispatcher = Dispatcher(
-        catalogue=commands,
-        facts=facts,
-        admin=admin,
-        store=store,
-        trail=AuditTrail(database, clock),
-        replies=Replies(messenger, sender),
-        health=FakeHealth(),
-        clock=clock,
-        server_name=SERVER,
-    )
+    made = parts(database, clock, admin, messenger, sender, commands)
+    store, facts, dispatcher = made.store, made.facts, made.dispatcher
     around = surroundings(first_words=commands.first_words)
     intake = Intake(crypto, DirectChats(facts), store, clock, around, asyncio.Event())
-    worker = Worker(dispatcher, intake, store, clock, 300_000)
-    alarms = Alarms(database, messenger, ())
-    bot = AdminBot(intake, worker, alarms, database)
+    worker = Worker(dispatcher, intake, store, clock, 300_000, made.telling)
+    alarms = Alarms(database, messenger, (), nobody)
+    outages = Outages(database, made.telling)
+    bot = AdminBot(intake, worker, (alarms.tell, made.later.run, outages.run))
     return World(bot, admin, messenger, sender, crypto, clock, database)
 
 

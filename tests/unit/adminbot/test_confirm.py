@@ -18,8 +18,9 @@ from adminbot.engine.confirm import (
     question,
     spoken,
 )
-from adminbot.engine.plan import Plan, canonical_call
+from adminbot.engine.plan import Plan
 from adminbot.engine.render import render
+from adminbot.engine.step import canonical
 from common.config.secret import Secret
 from common.homeserver.port import ChangeRequest, Danger, HttpChange, Json, Permission
 from common.ids import EventId, UserId
@@ -108,8 +109,8 @@ class SetPassword:
 def test_a_generated_secret_is_neither_compared_nor_written() -> None:
     one, other = SetPassword(Secret("first")), SetPassword(Secret("second"))
 
-    assert canonical_call(one) == canonical_call(other)
-    assert "first" not in canonical_call(one)
+    assert canonical(one) == canonical(other)
+    assert "first" not in canonical(one)
 
 
 def test_the_danger_is_that_of_the_worst_step() -> None:

@@ -1,25 +1,23 @@
 """The whole path of a command, with fakes of our own ports and a real (SQLite) database."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from adminbot.audit_trail import AuditTrail
 from adminbot.commands import catalogue
 from adminbot.dispatch import Dispatcher
 from adminbot.engine.catalogue import Catalogue
 from adminbot.engine.confirm import Reaction, Spoken
 from adminbot.engine.intake import Confirmation, Request
 from adminbot.engine.waiting import Job
-from adminbot.facts import Facts
-from adminbot.replies import Replies
 from adminbot.store import Store
 from common.crypto.port import Trust
 from common.database.pool import Database
 from common.errors import PermanentError, TransientError
+from common.homeserver.port import HttpChange
 from common.homeserver.synapse.rooms import Event, StateEvent
 from common.homeserver.synapse.users import UserDetails
 from common.ids import EventId, RoomId, UserId
@@ -36,11 +34,12 @@ from tests.unit.adminbot.world import (
     SERVER,
     SHARED,
     TEST_COMMANDS,
+    Close,
     FakeAdmin,
     FakeClock,
-    FakeHealth,
     FakeMessenger,
     FakeSender,
+    parts,
     request,
 )
 
@@ -66,6 +65,12 @@ class World:
             await self.store.take_in(connection, given, trust)
         for job in await self.store.jobs(10):
             await self.dispatcher.obey(job)
+        await self.carry_on()
+
+    async def carry_on(self) -> None:
+        """Carry out what is being carried out, as after a restart."""
+        for asked in await self.store.executing():
+            await self.dispatcher.carry_on(asked)
 
     async def confirm(
         self, reply: Reaction | Spoken, *, by: UserId = ADMIN, room: RoomId = DIRECT
@@ -128,38 +133,43 @@ def the_server() -> FakeAdmin:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with open_database(sqlite_url(tmp_path)) as database:
         clock, admin, messenger, sender = FakeClock(), the_server(), FakeMessenger(), FakeSender()
-        store = Store(database, clock)
 
         async def no_sleep(seconds: float) -> None:
             clock.forward(seconds)
 
-        dispatcher = Dispatcher(
-            catalogue=Catalogue((*catalogue(), *TEST_COMMANDS)),
-            facts=Facts(admin, ME, frozenset({ME, AUDITBOT}), (), (CONTROL,)),
-            admin=admin,
-            store=store,
-            trail=AuditTrail(database, clock),
-            replies=Replies(messenger, sender, no_sleep),
-            health=FakeHealth(),
-            clock=clock,
-            server_name=SERVER,
-        )
+        commands = Catalogue((*catalogue(), *TEST_COMMANDS))
+        made = parts(database, clock, admin, messenger, sender, commands, sleep=no_sleep)
+        dispatcher, store = made.dispatcher, made.store
         yield World(dispatcher, admin, messenger, sender, store, clock, database)
 
 
-async def test_an_answer_goes_into_the_commands_thread(world: World) -> None:
+async def test_an_answer_in_a_direct_chat_is_a_reply_that_no_thread_hides(world: World) -> None:
     await world.give(request("version"))
 
     ((room, content),) = world.messenger.said.values()
     assert room == DIRECT
     assert "1.163.2" in content["body"]
-    assert content["m.relates_to"]["rel_type"] == "m.thread"
-    assert content["m.relates_to"]["event_id"] == "$command"
-    assert content["m.relates_to"]["m.in_reply_to"] == {"event_id": "$command"}
+    assert content["m.relates_to"] == {"m.in_reply_to": {"event_id": "$command"}}
 
 
-async def test_a_command_in_a_thread_is_answered_in_that_thread(world: World) -> None:
-    await world.give(replace(request("version"), thread=EventId("$root")))
+async def test_among_others_an_answer_goes_into_the_commands_thread(world: World) -> None:
+    await world.give(request("version", room=SHARED))
+
+    ((room, content),) = world.messenger.said.values()
+    assert room == SHARED
+    assert content["m.relates_to"] == {
+        "rel_type": "m.thread",
+        "event_id": "$command",
+        "is_falling_back": True,
+        "m.in_reply_to": {"event_id": "$command"},
+    }
+
+
+@pytest.mark.parametrize("room", [DIRECT, SHARED])
+async def test_a_command_in_a_thread_is_answered_in_that_thread(
+    world: World, room: RoomId
+) -> None:
+    await world.give(replace(request("version", room=room), thread=EventId("$root")))
 
     ((_, content),) = world.messenger.said.values()
     assert content["m.relates_to"]["event_id"] == "$root"
@@ -204,7 +214,7 @@ async def test_the_same_event_is_taken_in_once(world: World) -> None:
         (request("user show nobody"), "There is no account @nobody:example.org"),
         (request("room show !unknown"), "This server is in no room !unknown"),
         (request("room show #unknown"), "There is no room with the address #unknown:example.org"),
-        (request("user deactivate bob"), "“user” goes on with list or show"),
+        (request("user defenestrate bob"), "“user” goes on with"),
         (request("nonsense"), "There is no command “nonsense”"),
     ],
 )
@@ -242,14 +252,14 @@ async def test_what_is_allowed_is_answered(world: World, given: Request, answere
 
 async def test_help_lists_only_what_this_person_may_do_here(world: World) -> None:
     await world.give(request("help", sender=BOB, room=SHARED))
-    assert "user list" not in world.said
-    assert "room show" not in world.said
+    assert "• user:" not in world.said
+    assert "• room:" not in world.said
 
     await world.give(replace(request("help", sender=ALICE, room=SHARED), event=EventId("$2")))
-    assert "room show" in world.said
+    assert "• room: " in world.said
 
     await world.give(replace(request("help"), event=EventId("$3")))
-    assert "user list" in world.said
+    assert "• user: " in world.said
 
 
 async def test_bridged_accounts_are_left_out_of_the_list_by_default(world: World) -> None:
@@ -310,7 +320,7 @@ async def test_who_lost_their_account_meanwhile_is_not_answered_on_confirming(
 
     assert world.done == []
     assert len(world.messenger.said) == said
-    assert await world.store.interrupted() == []
+    assert await world.store.executing() == []
 
 
 @pytest.mark.parametrize(
@@ -502,20 +512,92 @@ async def test_a_refused_step_stops_the_plan_and_is_told(world: World) -> None:
     assert ("failed", "test close @alice:example.org") in await world.trail()
 
 
-async def test_an_interrupted_plan_is_reported_and_not_repeated(world: World) -> None:
-    asked_id = await question(world)
-    given = Confirmation(EventId("$yes"), DIRECT, ADMIN, Reaction(asked_id))
-    async with world.database.transaction() as connection:
-        await world.store.take_confirmation(connection, given)
-    (asked,) = await world.store.confirmed()
-    assert await world.store.begin(asked.event)  # and here the process was killed
+async def killed_at(world: World, step: int) -> None:
+    """Confirm the plan that was asked about, and die before a step's answer is written down."""
+    world.admin.refuse_change = _die_at(world, step)
+    with pytest.raises(ProcessKilledError):
+        await world.confirm(Reaction(world.messenger.question()))
+    world.admin.refuse_change = lambda call: False
 
-    (left,) = await world.store.interrupted()
-    await world.dispatcher.report_interruption(left)
 
-    assert "I was interrupted: 0 steps done" in world.said
-    assert await world.store.interrupted() == []
-    assert world.done == []
+class ProcessKilledError(BaseException):
+    """Stands for the end of the process."""
+
+
+def _die_at(world: World, step: int) -> Callable[[HttpChange], bool]:
+    def die(call: HttpChange) -> bool:
+        if len(world.admin.changes) == step:
+            world.admin.changes.append(call)  # it got there; the answer did not come back
+            raise ProcessKilledError
+        return False
+
+    return die
+
+
+async def test_a_plan_that_was_cut_short_goes_on_where_it_was(world: World) -> None:
+    world.admin.users[BOB] = UserDetails(BOB, displayname=f"shadow of {ALICE}")
+    await question(world)
+    await killed_at(world, 1)
+
+    await world.carry_on()
+
+    # The step in hand is repeated, since closing twice is closing once; the first one is not.
+    assert [call.path.rpartition("/")[2] for call in world.admin.changes] == [
+        "%40alice%3Aexample.org",
+        "%40bob%3Aexample.org",
+        "%40bob%3Aexample.org",
+    ]
+    assert "Done: Close @alice:example.org and 1 shadows" in world.said
+    assert await world.store.executing() == []
+
+
+async def test_a_step_that_must_not_be_repeated_is_left_as_unsure(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Close, "idempotent", False)
+    world.admin.users[BOB] = UserDetails(BOB, displayname=f"shadow of {ALICE}")
+    await question(world)
+    await killed_at(world, 0)
+
+    await world.carry_on()
+
+    assert len(world.done) == 1
+    assert "may or may not have happened: Close the account of @alice" in world.said
+    assert "1 step not begun" in world.said
+
+
+async def test_who_lost_the_right_while_it_was_cut_short_gets_no_more_done(world: World) -> None:
+    world.admin.users[BOB] = UserDetails(BOB, displayname=f"shadow of {ALICE}")
+    await question(world)
+    await killed_at(world, 0)
+    world.admin.users[ADMIN] = UserDetails(ADMIN, admin=False)
+
+    await world.carry_on()
+
+    assert len(world.done) == 1
+    assert "for server admins" in world.said
+    assert await world.store.executing() == []
+
+
+async def test_a_fault_of_ours_is_told_with_how_far_it_came(world: World) -> None:
+    await question(world)
+    await killed_at(world, 0)
+
+    (asked,) = await world.store.executing()
+    await world.dispatcher.report_interruption(asked, "abc")
+
+    assert "0 steps done, 0 failed, 1 may or may not have happened" in world.said
+    assert "abc" in world.said
+    assert await world.store.executing() == []
+
+
+async def test_steps_are_not_readable_in_the_database(world: World) -> None:
+    await question(world)
+    await killed_at(world, 0)
+
+    (row,) = await world.database.fetch("SELECT step FROM admin_job_step")
+
+    assert b"alice" not in bytes(row["step"])
 
 
 async def test_only_one_carries_a_plan_out(world: World) -> None:

@@ -14,6 +14,8 @@ from adminbot.engine.intake import (
     Confirmation,
     Envelope,
     Ignored,
+    Meaning,
+    Press,
     Request,
     needs_direct,
     open_envelope,
@@ -32,7 +34,7 @@ from tests.unit.adminbot.test_dispatch import the_server
 from tests.unit.adminbot.world import ALICE, AUDITBOT, ME, NOW_MS, FakeClock, message, surroundings
 
 
-def meaning(event: object, *, direct: bool = False) -> Request | Confirmation | Ignored:
+def meaning(event: object, *, direct: bool = False) -> Meaning | Ignored:
     envelope = open_envelope(event, surroundings())
     if isinstance(envelope, Ignored):
         return envelope
@@ -154,7 +156,17 @@ def test_the_sign_for_yes_is_a_confirmation(key: str) -> None:
     assert (found.sender, found.reply) == (ALICE, Reaction(EventId("$question")))
 
 
-@pytest.mark.parametrize("event", [reaction("👍"), reaction(None), reaction("✅", rel_type="x")])
+def test_another_sign_may_be_a_button() -> None:
+    found = meaning(reaction("👍"))
+
+    assert isinstance(found, Press)
+    assert (found.card, found.key, found.sender) == (EventId("$question"), "👍", ALICE)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [reaction(None), reaction("✅", rel_type="x"), reaction("x" * 65), reaction("\ud800")],
+)
 def test_other_reactions_are_nothing(event: dict[str, Any]) -> None:
     assert meaning(event) is Ignored.NOT_FOR_US
 

@@ -1,6 +1,7 @@
 import csv
 import io
 import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import pytest
@@ -19,12 +20,18 @@ from adminbot.engine.answer import (
     Strong,
     Table,
     answer,
-    csv_block,
+    csv_file,
+    lately,
     say,
 )
 from adminbot.engine.render import LONGEST_CELL, MOST_BYTES, notice, render
 from adminbot.engine.text import visible
 from common.crypto.canonical import canonical_json
+from common.i18n import t
+
+DAY_MS = 86_400_000
+NOW_MS = 1_795_348_800_000
+"""2026-11-22T12:00:00Z."""
 
 # Signatures, hashes and what came before, as Synapse counts them.
 ROOM_FOR_THE_HOMESERVER = 4096
@@ -130,9 +137,9 @@ def test_a_table_is_readable_as_plain_text() -> None:
     "name", ["=1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n=1", " =1", "\uff1d1", "@a:b"]
 )
 def test_a_name_like_a_formula_is_no_formula_in_a_spreadsheet(name: str) -> None:
-    block = csv_block(("name",), [(name,), ("plain",), (None,)])
+    file = csv_file("names.csv", ("name",), [(name,), ("plain",), (None,)])
 
-    ((first,), *rest) = list(csv.reader(io.StringIO(block.text)))[1:]
+    ((first,), *rest) = list(csv.reader(io.StringIO(file.data.decode(), newline="")))[1:]
     assert first == f"'{visible(name)}"
     assert rest[0] == ["plain"]
 
@@ -184,3 +191,36 @@ def test_an_answer_fits_into_an_event_encrypted_or_not(character: str) -> None:
     encrypted = len(canonical_json(plaintext)) * 4 / 3 + len(canonical_json(relation)) + 1000
     assert encrypted + ROOM_FOR_THE_HOMESERVER <= 65_536
     assert len(content["body"]) > 1000
+
+
+def test_a_person_or_room_in_a_sentence_is_a_link_to_them() -> None:
+    room = "!" + "x" * 43
+    said = render(answer(t("Remove {user} from {room}", user="@a:example.org", room=room)))
+
+    assert said.body == f"Remove @a:example.org from {room}"
+    assert '<a href="https://matrix.to/#/@a:example.org">@a:example.org</a>' in said.html
+    assert f'<a href="https://matrix.to/#/{room}">' in said.html
+
+
+def test_what_only_begins_like_a_person_is_no_link() -> None:
+    for text in ("@a:example.org and more", "say @a:example.org", "!boom", "#1", "<@a:b>"):
+        assert "<a" not in render(answer(t("{text}", text=text))).html
+
+
+@pytest.mark.parametrize(
+    ("moment", "shown"),
+    [
+        (None, None),
+        (0, None),
+        (NOW_MS, "just now"),
+        (NOW_MS - 3 * DAY_MS, "3 days ago"),
+        (NOW_MS + 7 * DAY_MS, "in 7 days"),
+        (NOW_MS - 40 * DAY_MS, "2026-10-13"),
+        (10**17, "100000000000000000 ms"),
+    ],
+)
+def test_a_moment_in_a_column_is_short(moment: int | None, shown: str | None) -> None:
+    now = datetime.fromtimestamp(NOW_MS / 1000, UTC)
+    found = lately(moment, now)
+
+    assert (None if found is None else str(found)) == shown

@@ -1,20 +1,48 @@
 """Fakes of our own ports for adminbot's tests: one that answers and remembers what was changed."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from importlib import import_module
 from typing import Any, ClassVar, cast
 
+from adminbot.acting import Acting
+from adminbot.attached import AttachedTo
+from adminbot.audit_trail import AuditTrail
+from adminbot.chance import SystemDice
+from adminbot.commands import all_reports
+from adminbot.dispatch import Dispatcher
 from adminbot.engine.actor import Actor, Place, PlaceKind, Role
 from adminbot.engine.answer import answer
+from adminbot.engine.catalogue import Catalogue
+from adminbot.engine.codec import Codec, registered
 from adminbot.engine.command import Command, command
 from adminbot.engine.intake import Request, Surroundings
 from adminbot.engine.plan import Plan
-from adminbot.engine.supply import HealthReport
+from adminbot.engine.supply import Dice, Health, HealthReport, Settings
 from adminbot.engine.values import Setting
+from adminbot.execution import Execution
+from adminbot.exporting import Exporting
+from adminbot.facts import Facts
+from adminbot.granting import Granting
+from adminbot.jobs import Jobs
+from adminbot.known import known_types
+from adminbot.later import Later
+from adminbot.messages import Messages
+from adminbot.own.later import DoLater
+from adminbot.own_records import OwnRecords
+from adminbot.perform import performers
+from adminbot.progress import Showing
+from adminbot.replies import Replies
+from adminbot.store import Store
+from adminbot.telling import Telling
+from common.config.schema import Appservice, Config, Encryption, Homeserver
+from common.config.secret import Secret
 from common.crypto.port import EncryptedEvent, Reading
-from common.database.pool import Connection
+from common.crypto.sealing import Sealer
+from common.database.pool import Connection, Database
 from common.errors import StewardError, TransientError
 from common.homeserver.errors import NotFoundError, RefusedError
 from common.homeserver.port import (
@@ -30,6 +58,13 @@ from common.homeserver.port import (
     T,
     path,
 )
+from common.homeserver.synapse.media import ListUserMedia, MediaPage
+from common.homeserver.synapse.reports import (
+    EventReports,
+    ListEventReports,
+    ListUserReports,
+    UserReports,
+)
 from common.homeserver.synapse.rooms import (
     Event,
     GetEvent,
@@ -44,6 +79,8 @@ from common.homeserver.synapse.rooms import (
     StateEvent,
 )
 from common.homeserver.synapse.server import GetServerVersion, ServerVersion
+from common.homeserver.synapse.user_lookup import IsUsernameAvailable, ListPushers
+from common.homeserver.synapse.user_rights import GetRateLimit
 from common.homeserver.synapse.users import (
     Device,
     GetUser,
@@ -55,6 +92,7 @@ from common.homeserver.synapse.users import (
     UserSummary,
 )
 from common.ids import EventId, RoomId, UserId
+from common.matrix.messenger import OutgoingFile
 
 SERVER = "example.org"
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -66,6 +104,14 @@ ADMIN = UserId("@root:example.org")
 ME = UserId("@adminbot:example.org")
 AUDITBOT = UserId("@auditbot:example.org")
 PUPPET = UserId("@_irc_mallory:example.org")
+
+SETTINGS = Settings(
+    Config(
+        homeserver=Homeserver(url="http://localhost", server_name=SERVER),
+        appservice=Appservice(as_token=Secret("as"), hs_token=Secret("hs")),
+        encryption=Encryption(pickle_key=Secret("pickle")),
+    )
+)
 
 DIRECT = RoomId("!direct")
 SHARED = RoomId("!shared:example.org")
@@ -122,7 +168,10 @@ class FakeAdmin:
         if self.refuse_change(call):
             raise RefusedError(400, "M_UNKNOWN", "not today")
         self.changes.append(call)
-        return request.read_response({})
+        # An account as it is after a change, where that is what is answered.
+        return request.read_response(
+            {"name": getattr(request, "user", ""), "deleted_media": [], "total": 0}
+        )
 
     def on_behalf_of(self, grant: Grant) -> AdminReader:
         return FakeReader(self, grant)
@@ -140,6 +189,18 @@ class FakeAdmin:
                 return self._page()
             case ListUserDevices():
                 return (Device("ABC"),)
+            case ListPushers():
+                return ()
+            case ListUserMedia():
+                return MediaPage(media=(), total=0)
+            case ListEventReports():
+                return EventReports(event_reports=(), total=0)
+            case ListUserReports():
+                return UserReports(user_reports=(), total=0)
+            case GetRateLimit():
+                return None
+            case IsUsernameAvailable():
+                return True
             case ListUserRooms(user=user):
                 return tuple(room for room, people in self.members.items() if user in people)
             case GetRoom(room=room):
@@ -212,22 +273,46 @@ class FakeMessenger:
     """What was said; the same ``txn_id`` says it once."""
 
     said: dict[str, tuple[RoomId, Json]] = field(default_factory=dict)
+    edits: list[tuple[EventId, Json]] = field(default_factory=list)
+    files: dict[str, tuple[RoomId, str, bytes]] = field(default_factory=dict)
+    uploads: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     away: int = 0
     refuse: Callable[[Json], StewardError | None] = lambda content: None
     spoke: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def send(
-        self, room_id: RoomId, content: Json, *, txn_id: str, event_type: str = "m.room.message"
+        self,
+        room_id: RoomId,
+        content: Json,
+        *,
+        txn_id: str,
+        event_type: str = "m.room.message",
+        also: Sequence[UserId] = (),
     ) -> EventId:
         if self.away:
             self.away -= 1
             raise TransientError("The homeserver is away.")
         if refusal := self.refuse(content):
             raise refusal
+        if (uploaded := self.uploads.get(str(content.get("url")))) is not None:
+            self.files.setdefault(txn_id, (room_id, *uploaded))
+            return EventId(f"${txn_id}")
         async with self.spoke:
             self.said.setdefault(txn_id, (room_id, content))
             self.spoke.notify_all()
         return EventId(f"${txn_id}")
+
+    async def edit(
+        self, room_id: RoomId, event_id: EventId, content: Json, *, txn_id: str
+    ) -> EventId:
+        self.edits.append((event_id, content))
+        return EventId(f"${txn_id}")
+
+    async def upload_file(self, room_id: RoomId, file: OutgoingFile) -> dict[str, Any]:
+        data = b"".join([portion async for portion in file.data])
+        uri = f"mxc://{SERVER}/{len(self.uploads)}"
+        self.uploads[uri] = (file.name, data)
+        return {"msgtype": "m.file", "body": file.name, "url": uri}
 
     def question(self) -> EventId:
         """Return the latest question."""
@@ -240,15 +325,26 @@ class FakeMessenger:
 
 @dataclass
 class FakeSender:
-    """What was sent in clear."""
+    """What was sent in clear, and asked otherwise."""
 
     sent: list[tuple[RoomId, str, Json]] = field(default_factory=list)
+    requests: list[tuple[str, str, Json | None]] = field(default_factory=list)
     offered: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def send(self, room_id: RoomId, event_type: str, content: Json, txn_id: str) -> EventId:
         self.sent.append((room_id, event_type, content))
         self.offered.set()
         return EventId(f"${txn_id}")
+
+    async def request_as(
+        self, token: Secret | None, method: str, path: str, body: Json | None = None
+    ) -> Json:
+        self.requests.append((method, path, body))
+        return {}
+
+    async def request(self, method: str, path: str, body: Json | None = None) -> Json:
+        self.requests.append((method, path, body))
+        return {"room_id": "!made"}
 
 
 @dataclass
@@ -343,6 +439,87 @@ async def rename(admin: AdminReader, user: UserId) -> Plan:
 
 
 TEST_COMMANDS: tuple[Command, ...] = (close, rename)
+
+
+class FakeFiles:
+    """No message has a file."""
+
+    async def read_file(self, content: Mapping[str, Any]) -> AsyncIterator[bytes]:
+        for portion in (b"",):
+            yield portion
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What carries commands out, with fakes of our own ports around it."""
+
+    dispatcher: Dispatcher
+    store: Store
+    facts: Facts
+    telling: Telling
+    later: Later
+
+
+async def _no_sleep(seconds: float) -> None:
+    del seconds
+
+
+def parts(  # noqa: PLR0917  # what a test has made, in the order it makes it
+    database: Database,
+    clock: FakeClock,
+    admin: FakeAdmin,
+    messenger: FakeMessenger,
+    sender: FakeSender,
+    commands: Catalogue,
+    *,
+    sleep: Callable[[float], Awaitable[None]] = _no_sleep,
+    language: str = "en",
+) -> Parts:
+    """Put everything behind the intake together."""
+    facts = Facts(admin, ME, frozenset({ME, AUDITBOT}), (), (CONTROL,))
+    store, records = Store(database, clock), OwnRecords(database)
+    telling = Telling(
+        messenger, sender, facts, admin, records, database, clock, language, sleep=sleep
+    )
+    here = registered([import_module(Close.__module__)])
+    codec, sealer = Codec({**known_types(), **here}), Sealer(Secret("pickle"))
+    jobs = Jobs(database, clock, codec, sealer)
+    trail, replies = AuditTrail(database, clock), Replies(telling)
+    speaking = {
+        **performers(telling),
+        **Acting(telling, admin, sender, clock).performers(),
+        **Granting(admin, records).performers(),
+        **Exporting(admin, database, sealer, telling, clock).performers(),
+    }
+    later = Later(database, clock, codec, sealer, trail, admin, records, speaking, telling)
+    execution = Execution(
+        jobs,
+        trail,
+        admin,
+        records,
+        {**speaking, DoLater: later.write_down},
+        all_reports(),
+        clock,
+        sleep=sleep,
+    )
+    dispatcher = Dispatcher(
+        catalogue=commands,
+        facts=facts,
+        admin=admin,
+        store=store,
+        trail=trail,
+        replies=replies,
+        clock=clock,
+        server_name=SERVER,
+        execution=execution,
+        showing=Showing(replies, jobs, clock),
+        attach=partial(
+            AttachedTo, messages=Messages(admin, FakeCrypto(), database), files=FakeFiles()
+        ),
+        reading=partial(Messages, crypto=FakeCrypto(), database=database),
+        supplies={Health: FakeHealth(), Dice: SystemDice(), Settings: SETTINGS},
+    )
+    return Parts(dispatcher, store, facts, telling, later)
 
 
 def setting(*, room: RoomId | None = None) -> Setting:

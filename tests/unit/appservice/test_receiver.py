@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -57,6 +58,10 @@ async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
             accounts={UserId("@adminbot:x")},
             max_body_bytes=LIMIT,
             ready=lambda: True,
+            support=partial(
+                database.fetchval,
+                "SELECT value FROM admin_memory WHERE name = 'support-contact'",
+            ),
         )
         runner = web.AppRunner(receiver.application())
         await runner.setup()
@@ -200,3 +205,20 @@ async def test_queries_and_health(edge: Edge) -> None:
         assert answer.status == 401
     async with edge.session.get(f"{edge.url}/health") as answer:
         assert answer.status == 200
+
+
+async def test_whom_to_write_to_is_told_to_everybody_and_nothing_else_is(edge: Edge) -> None:
+    url = f"{edge.url}/.well-known/matrix/support"
+    async with edge.session.get(url) as answer:
+        assert answer.status == 404
+    async with edge.database.transaction() as connection:
+        await connection.execute(
+            "INSERT INTO admin_memory (name, value) VALUES ('support-contact', '{}'), ('x', 'y')"
+        )
+
+    async with edge.session.get(url) as answer:
+        assert (answer.status, await answer.text()) == (200, "{}")
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert answer.content_type == "application/json"
+    async with edge.session.get(f"{edge.url}/.well-known/matrix/x") as answer:
+        assert answer.status == 401

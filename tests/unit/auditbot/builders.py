@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from common.crypto.opening import Early
 from common.crypto.port import (
     Decrypted,
     EncryptedEvent,
@@ -106,10 +107,20 @@ class ScriptedDecryption:
     """Decrypts what it holds the session of: our own port's double."""
 
     sessions: set[str] = field(default_factory=set)
+    payloads: dict[str, bytes] = field(default_factory=dict)
+    """What certain events say."""
     asked: list[str] = field(default_factory=list)
 
+    has_helpers = False
+
+    async def open_early(self, events: Sequence[EncryptedEvent]) -> Sequence[Early | None]:
+        return [None] * len(events)
+
     async def decrypt(
-        self, connection: Connection, events: Sequence[EncryptedEvent]
+        self,
+        connection: Connection,
+        events: Sequence[EncryptedEvent],
+        early: Sequence[Early | None] = (),
     ) -> list[Reading]:
         return [self._read(event) for event in events]
 
@@ -118,6 +129,8 @@ class ScriptedDecryption:
         session_id = event.content.get("session_id")
         if not isinstance(session_id, str):
             return Undecryptable(Why.MALFORMED)
+        if event.event_id in self.payloads:
+            return decrypted(self.payloads[event.event_id], session_id)
         if session_id not in self.sessions:
             return Undecryptable(Why.NO_SESSION, session_id)
         inner: dict[str, Any] = {

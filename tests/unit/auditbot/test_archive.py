@@ -10,12 +10,19 @@ import pytest
 
 from auditbot.archive import Archive, upload_next
 from auditbot.ledger import Export, open_stream
-from auditbot.pipeline.segment import Limits
+from auditbot.lines import opened, waiting
+from auditbot.manifests import Manifests
+from auditbot.operations import completeness
+from auditbot.outage import Outages
+from auditbot.pipeline.segment import DAY_MS, Limits, Line
 from auditbot.reader.read import read
 from auditbot.segments import SealedSegment, Segments
+from auditbot.signing import Keyring
 from auditbot.storage.directory import DirectoryStore
-from auditbot.storage.port import ObjectStore
-from common.clock import SystemClock
+from auditbot.storage.errors import ObjectExistsError
+from auditbot.storage.port import Abilities, ArchiveStore, Found, Stored
+from common.clock import Clock, SystemClock
+from common.config.secret import Secret
 from common.database.pool import Database
 from common.demo.waiting import wait_for
 from common.errors import PermanentError, TransientError
@@ -41,7 +48,9 @@ class FakeLedger:
     async def oldest_sealed(self, stream: str) -> SealedSegment | None:
         return self.waiting[0] if self.waiting else None
 
-    async def mark_uploaded(self, segment: SealedSegment, *, now_ms: int) -> None:
+    async def mark_uploaded(
+        self, segment: SealedSegment, stored: Stored | None, *, now_ms: int
+    ) -> None:
         if self.crashes:
             self.crashes -= 1
             raise CrashError
@@ -57,14 +66,42 @@ class FakeStore:
     puts: int = 0
     closed: bool = False
 
-    async def put(self, key: str, body: bytes, sha256: str) -> None:
+    clock_offset_ms: int | None = None
+
+    async def put(self, key: str, body: bytes, sha256: str, *, locked: bool = True) -> Stored:
         self.puts += 1
         if self.failures:
             raise self.failures.pop(0)
         if self.objects.setdefault(key, body) != body:
-            raise PermanentError("other bytes")
+            raise ObjectExistsError("other bytes")
+        return Stored(f"version of {key}")
 
-    async def get(self, key: str) -> bytes:
+    async def put_file(self, key: str, file: Path, sha256: str) -> Stored:
+        return await self.put(key, await asyncio.to_thread(file.read_bytes), sha256)
+
+    async def replace(self, key: str, body: bytes) -> None:
+        self.objects[key] = body
+
+    async def look(self, key: str) -> Found:
+        body = self.objects[key]
+        return Found(hashlib.sha256(body).hexdigest(), len(body))
+
+    async def abilities(self) -> Abilities:
+        return Abilities("fake", versioning=True)
+
+    async def keeps_legal_holds(self) -> bool:
+        return False
+
+    async def has_legal_hold(self, key: str, version_id: str) -> bool:
+        return False
+
+    async def set_legal_hold(self, key: str, version_id: str, *, on: bool) -> None:
+        raise AssertionError(key)
+
+    async def abort_stale(self, prefix: str) -> int:
+        return 0
+
+    async def get(self, key: str, version_id: str | None = None) -> bytes:
         return self.objects[key]
 
     async def list(self, prefix: str) -> AsyncIterator[str]:
@@ -72,7 +109,7 @@ class FakeStore:
             if key.startswith(prefix):
                 yield key
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, version_id: str | None = None) -> None:
         del self.objects[key]
 
     async def close(self) -> None:
@@ -120,11 +157,22 @@ async def export(database: Database, records: int, *, destination: str = "file:a
         return writing.stream
 
 
+async def lines_left(database: Database) -> list[Line]:
+    rows = await database.fetch("SELECT * FROM audit_lines ORDER BY stream, last_seq")
+    return [line for row in rows for line in waiting(row)]
+
+
 def archive_of(
-    database: Database, store: ObjectStore, clock: StoppedClock, *, max_bytes: int = 10**6
+    database: Database, store: ArchiveStore, clock: StoppedClock, *, max_bytes: int = 10**6
 ) -> Archive:
     segments = Segments(database, "example.org", Limits(max_bytes, 1000))
-    return Archive(segments, lambda _: store, clock, Signal())
+    manifests, outages = manifests_of(database, clock), Outages(database)
+    return Archive(segments, manifests, outages, lambda _: store, clock, Signal())
+
+
+def manifests_of(database: Database, clock: Clock) -> Manifests:
+    keys = Keyring(Secret("pickle key"))
+    return Manifests(database, "example.org", keys, clock, started_ms=clock.now_ms())
 
 
 async def states(database: Database) -> list[tuple[int, int, str]]:
@@ -149,7 +197,8 @@ async def test_a_segment_is_cut_when_it_is_old_and_not_before(database: Database
 
 async def test_a_full_segment_is_cut_at_once_and_the_rest_waits(database: Database) -> None:
     clock = StoppedClock(NOON)
-    archive = archive_of(database, FakeStore(), clock, max_bytes=7000)
+    store = FakeStore()
+    archive = archive_of(database, store, clock, max_bytes=7000)
     await export(database, 10)
 
     again = await archive.seal()
@@ -158,10 +207,21 @@ async def test_a_full_segment_is_cut_at_once_and_the_rest_waits(database: Databa
     found = await states(database)
     assert [last - first for first, last, _ in found] == [found[0][1]] * len(found)
     assert again == NOON + 1000
-    left = await database.fetchval("SELECT count(*) FROM audit_record")
-    assert left == 11 - (found[-1][1] + 1)
+    # The row of the ten goes on in the segment that is open; its last lines are those left.
+    left = [line for line in await lines_left(database) if line.seq > found[-1][1]]
+    assert [line.seq for line in left] == list(range(found[-1][1] + 1, 11))
     open_bytes = await database.fetchval("SELECT open_bytes FROM audit_stream")
-    assert open_bytes == await database.fetchval("SELECT sum(size) FROM audit_record")
+    assert open_bytes == sum(line.size for line in left)
+    async with database.transaction() as connection:
+        assert await completeness._waiting(connection, NOON // DAY_MS) == len(left)
+        assert await completeness._waiting(connection, NOON // DAY_MS - 1) == 0
+
+    clock.moment_ms = NOON + 1000
+    await archive.seal()
+    await archive.upload()
+
+    assert await lines_left(database) == []
+    assert [item.record["seq"] async for item in read(store)] == list(range(11))
 
 
 async def test_the_lines_are_kept_until_the_body_is_and_the_body_until_it_is_stored(
@@ -172,13 +232,12 @@ async def test_the_lines_are_kept_until_the_body_is_and_the_body_until_it_is_sto
     await export(database, 2)
 
     await archive.segments.cut_due(now_ms=NOON, flush=True)
-    assert await database.fetchval("SELECT count(*) FROM audit_record") == 3
+    assert [line.seq for line in await lines_left(database)] == [0, 1, 2]
     assert await archive.segments.build_next(now_ms=NOON)
-    assert await database.fetchval("SELECT count(*) FROM audit_record") == 0
+    assert await lines_left(database) == []
     assert await archive.upload() is None
 
     assert await states(database) == [(0, 2, "uploaded")]
-    assert await database.fetchval("SELECT body FROM audit_segment") is None
     found = [item.record["seq"] async for item in read(store)]
     assert found == [0, 1, 2]
 
@@ -189,15 +248,15 @@ async def test_building_again_after_a_crash_gives_the_same_bytes(
     monkeypatch.setattr("auditbot.segments.FRAME_BYTES", 2000)
     clock = StoppedClock(NOON)
     segments = archive_of(database, FakeStore(), clock).segments
-    stream = await export(database, 600)
+    stream, *_ = [await export(database, records) for records in (250, 1, 349)]
     await segments.cut_due(now_ms=NOON, flush=True)
-    first, _ = await segments._body(stream, 0, 600)
+    first = await segments._body(stream, 0, 600)
 
     await segments.build_next(now_ms=NOON)
 
     sealed = await segments.oldest_sealed(stream)
     assert sealed is not None
-    assert sealed.body == first
+    assert sealed.body == b"".join(first.frames)
     assert hashlib.sha256(sealed.body).hexdigest() == sealed.sha256
 
 
@@ -206,11 +265,13 @@ async def test_a_segment_whose_lines_are_not_all_there_is_not_built_and_loses_no
 ) -> None:
     clock, store = StoppedClock(NOON), FakeStore()
     archive = archive_of(database, store, clock)
-    broken = await export(database, 4, destination="file:broken")
+    broken, *_ = [await export(database, 1, destination="file:broken") for _ in range(4)]
     sound = await export(database, 2, destination="file:sound")
     await archive.segments.cut_due(now_ms=NOON, flush=True)
     async with database.transaction() as connection:
-        await connection.execute("DELETE FROM audit_record WHERE stream = $1 AND seq = 2", broken)
+        await connection.execute(
+            "DELETE FROM audit_lines WHERE stream = $1 AND first_seq = 2", broken
+        )
 
     await archive.seal(flush=True)
     await archive.seal(flush=True)
@@ -221,11 +282,51 @@ async def test_a_segment_whose_lines_are_not_all_there_is_not_built_and_loses_no
         (sound, "sealed"),
     ]
     # The first record, four counted ones and the last one, without the one that is lost.
-    left = await database.fetch("SELECT stream, seq FROM audit_record ORDER BY seq")
-    assert [(row["stream"], row["seq"]) for row in left] == [
+    left = await database.fetch("SELECT stream, first_seq FROM audit_lines ORDER BY last_seq")
+    assert [(row["stream"], row["first_seq"]) for row in left] == [
         (broken, seq) for seq in (0, 1, 3, 4, 5)
     ]
     assert caplog.text.count("not stored any further") == 1
+
+
+@pytest.mark.parametrize("damage", ["x'28b52ffd00'", "x'00'", "x''", "x'7b7d0a'"])
+async def test_lines_that_are_damaged_are_missing_and_what_is_left_of_them_stays(
+    database: Database, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    archive = archive_of(database, FakeStore(), StoppedClock(NOON))
+    await export(database, 3)
+    async with database.transaction() as connection:
+        await connection.execute(f"UPDATE audit_lines SET lines = {damage} WHERE last_seq = 3")
+
+    await archive.seal(flush=True)
+
+    assert await states(database) == [(0, 3, "cut")]
+    assert [line.seq for line in await lines_left(database)] == [0, 1, 2, 3]
+    assert caplog.text.count("not stored any further") == 1
+
+
+async def test_the_bytes_of_a_segment_do_not_depend_on_how_its_lines_were_written(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditbot.segments.FRAME_BYTES", 2000)
+    segments = archive_of(database, FakeStore(), StoppedClock(NOON)).segments
+    stream = await export(database, 40)
+    at_once = await segments._body(stream, 0, 40)
+    rows = await database.fetch("SELECT * FROM audit_lines ORDER BY last_seq")
+    lines = [line for row in rows for line in opened(row, None)]
+
+    async with database.transaction() as connection:
+        await connection.execute("DELETE FROM audit_lines")
+        # As the table before this one had them: each on its own, not compressed.
+        await connection.executemany(
+            "INSERT INTO audit_lines"
+            " (stream, first_seq, last_seq, first_ms, last_ms, written_ms, sizes, lines)"
+            " VALUES ($1, $2, $2, $3, $3, $3, $4, $5)",
+            [(stream, seq, NOON, f"[[{len(line)},0]]", line) for seq, line in enumerate(lines)],
+        )
+
+    assert await segments._body(stream, 0, 40) == at_once
+    assert len(at_once.frames) > 10
 
 
 async def test_a_store_that_is_away_is_asked_with_growing_waits_and_nothing_is_lost(
@@ -268,8 +369,15 @@ async def test_an_old_destination_that_refuses_does_not_stop_the_new_one(
     clock, new = StoppedClock(NOON), FakeStore()
     old = FakeStore(failures=[PermanentError("gone")] * 100)
     segments = Segments(database, "example.org", Limits(10**6, 1000))
-    stores: dict[str, ObjectStore] = {"file:old": old, "file:new": new}
-    archive = Archive(segments, lambda place: stores[place.destination], clock, Signal())
+    stores: dict[str, ArchiveStore] = {"file:old": old, "file:new": new}
+    archive = Archive(
+        segments,
+        manifests_of(database, clock),
+        Outages(database),
+        lambda place: stores[place.destination],
+        clock,
+        Signal(),
+    )
     await export(database, 1, destination="file:old")
     await export(database, 1, destination="file:new")
 
@@ -303,10 +411,18 @@ async def test_stopping_stores_what_is_there(database: Database, tmp_path: Path)
 async def test_a_running_archive_stores_soon_after_the_age_is_reached(database: Database) -> None:
     store, written = FakeStore(), Signal()
     segments = Segments(database, "example.org", Limits(10**6, 100))
-    archive = Archive(segments, lambda _: store, SystemClock(), written)
+    clock = SystemClock()
+    archive = Archive(
+        segments,
+        manifests_of(database, clock),
+        Outages(database),
+        lambda _: store,
+        clock,
+        written,
+    )
 
     async def stored() -> bool:
-        return bool(store.objects)
+        return any("/events/" in key for key in store.objects)
 
     async with asyncio.TaskGroup() as group:
         task = group.create_task(archive.run())

@@ -20,8 +20,9 @@ from auditbot.pipeline.record import (
 from auditbot.pipeline.room_state import fold
 from auditbot.pipeline.seal import compress
 from auditbot.reader.cli import main
-from auditbot.reader.read import DamagedArchiveError, Period, lines, object_keys, read
+from auditbot.reader.read import Period, object_keys, read
 from auditbot.reader.show import show
+from auditbot.reader.unpack import DamagedArchiveError, lines
 from auditbot.storage.directory import DirectoryStore
 from common.crypto.port import Reading, Undecryptable, Why
 from common.errors import ConfigError
@@ -385,7 +386,7 @@ def test_json_on_a_terminal_shows_what_is_invisible_and_elsewhere_is_exact(
 def test_a_line_that_no_record_can_be_does_not_fill_the_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("auditbot.reader.read.LONGEST_LINE_BYTES", 1000)
+    monkeypatch.setattr("auditbot.reader.unpack.LONGEST_LINE_BYTES", 1000)
 
     with pytest.raises(DamagedArchiveError, match="line"):
         list(lines("key", compress([b"x" * 1_000_000])))

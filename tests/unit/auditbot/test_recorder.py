@@ -1,6 +1,7 @@
 """What a batch costs is bounded, and no junk beside a ciphertext hides it."""
 
 import asyncio
+import hashlib
 import json
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -11,6 +12,8 @@ from typing import Any, cast
 
 import pytest
 
+from auditbot.lines import waiting
+from common.crypto.opening import Early
 from common.crypto.port import DeviceGoneError, EncryptedEvent, Reading, SessionRef
 from common.database.pool import Connection
 from common.errors import StartOverError
@@ -60,7 +63,8 @@ def memory() -> Iterator[Callable[[], float]]:
 
 
 async def stored(world: World) -> int:
-    return int(await world.database.fetchval("SELECT sum(size) FROM audit_record"))
+    rows = await world.database.fetch("SELECT * FROM audit_lines")
+    return sum(line.size for row in rows for line in waiting(row))
 
 
 async def test_a_crowd_that_grows_is_listed_when_somebody_speaks_and_not_before(
@@ -83,10 +87,44 @@ async def test_a_crowd_that_grows_is_listed_when_somebody_speaks_and_not_before(
     assert (await world.events())[-1]["audience_id"] == listed[-1]["audience_id"]
 
 
+async def test_a_large_room_in_which_people_come_and_go_is_listed_whole_once(
+    world: World,
+) -> None:
+    world.rooms.states[ROOM] = crowded_room(300)
+    bot = world.restart()
+    for number in range(10):
+        left = state("m.room.member", {"membership": "leave"}, key=f"@{number}:example.org")
+        await world.give(bot, entries([join(number), left, message(f"$m{number}")]))
+    # After a restart nothing is remembered, so there is a whole list again.
+    bot = world.restart()
+    await world.give(bot, entries([join(99), message("$last")]))
+
+    people: dict[str, set[str]] = {}
+    bases: dict[tuple[str, int], set[str]] = {}
+    for record in await world.events("audience"):
+        detail = json.loads(record["detail_json"])
+        if "members" in detail:
+            found = {one["user_id"] for one in detail["members"]}
+            bases[record["audience_id"], record["seq"]] = found
+        else:
+            base = bases[detail["base"], detail["base_seq"]]
+            found = base - set(detail["removed"]) | {one["user_id"] for one in detail["added"]}
+        people[record["audience_id"]] = found
+    assert len(bases) == 2
+    assert len(people) > 5
+    for id_, found in people.items():
+        assert hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest() == id_
+    for record in await world.events():
+        if record["event_type"] == "m.room.message":
+            assert len(people[record["audience_id"]]) == record["audience_count"]
+
+
 async def test_what_is_listed_for_each_message_is_not_held_together(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("auditbot.recorder.HELD_BYTES", MIB)
+    # Whole lists, as for rooms that were not listed that day.
+    monkeypatch.setattr("auditbot.audiences.LEAST_PEOPLE", 10**9)
     world.rooms.states[ROOM] = crowded_room(2000)
     bot = world.restart()
     await world.give(bot, entries([message("$1")]))
@@ -183,8 +221,16 @@ async def test_the_same_keys_told_again_and_at_once_give_one_record(world: World
 class GoneDevice:
     """A decryption that finds that our device is no more."""
 
+    has_helpers = False
+
+    async def open_early(self, events: Sequence[EncryptedEvent]) -> Sequence[Early | None]:
+        return [None] * len(events)
+
     async def decrypt(
-        self, connection: Connection, events: Sequence[EncryptedEvent]
+        self,
+        connection: Connection,
+        events: Sequence[EncryptedEvent],
+        early: Sequence[Early | None] = (),
     ) -> list[Reading]:
         raise DeviceGoneError("The device is gone.")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from auditbot.pipeline.seal import compress, object_key, path_safe
 from auditbot.pipeline.segment import DAY_MS, Limits, Line, Segment, cut, due_ms, is_old
-from auditbot.reader.read import lines as unpack
+from auditbot.reader.unpack import lines as unpack
 
 line_facts = st.tuples(
     st.integers(1, 50),

@@ -8,9 +8,11 @@ from typing import Any, cast
 import msgspec
 
 from auditbot.bot import create_bot
+from auditbot.lines import opened
+from auditbot.spool import spool_of
 from common.bots import Bot, Services
 from common.clock import Clock
-from common.config.schema import Appservice, Auditbot, Config, Encryption, Homeserver
+from common.config.schema import S3, Appservice, Auditbot, Config, Encryption, Homeserver
 from common.config.secret import Secret
 from common.database.pool import Database
 from common.demo.waiting import wait_for
@@ -47,25 +49,38 @@ class World:
     rooms: KnownRooms = field(default_factory=KnownRooms)
     destination: str | None = ""
     max_age: float = 300
+    recipients: tuple[str, ...] = ()
+    erasable: bool = False
+    s3: S3 = field(default_factory=S3)
 
-    def restart(self) -> Bot:
+    @property
+    def config(self) -> Config:
         destination = self.destination
         if destination == "":
             destination = f"file:{self.directory / 'archive'}"
-        config = Config(
+        return Config(
             homeserver=Homeserver(url="http://127.0.0.1:1", server_name="example.org"),
             appservice=Appservice(as_token=Secret("a"), hs_token=Secret("b")),
             encryption=Encryption(pickle_key=Secret("c")),
-            auditbot=Auditbot(destination=destination, segment_max_age_seconds=self.max_age),
+            auditbot=Auditbot(
+                destination=destination,
+                segment_max_age_seconds=self.max_age,
+                age_recipients=self.recipients,
+                erasable=self.erasable,
+                s3=self.s3,
+            ),
         )
+
+    def restart(self) -> Bot:
         services = Services(
-            config=config,
+            config=self.config,
             clock=self.clock,
             database=self.database,
             client=cast(Any, self.rooms),
             crypto=cast(Any, self.crypto),
             messenger=cast(Any, None),
             admin=cast(Any, None),
+            keeper=cast(Any, None),
         )
         return create_bot(services)
 
@@ -88,10 +103,11 @@ class World:
 
     async def records(self) -> list[dict[str, Any]]:
         rows = await self.database.fetch(
-            "SELECT line FROM audit_record JOIN audit_stream ON stream = id"
-            " ORDER BY started_ms, stream, seq"
+            "SELECT audit_lines.* FROM audit_lines JOIN audit_stream ON stream = id"
+            " ORDER BY started_ms, stream, last_seq"
         )
-        return [msgspec.json.decode(bytes(row["line"])) for row in rows]
+        spool = spool_of(self.config.encryption.pickle_key)
+        return [msgspec.json.decode(line) for row in rows for line in opened(row, spool)]
 
     async def events(self, kind: str = "event") -> list[dict[str, Any]]:
         return [record for record in await self.records() if record["kind"] == kind]

@@ -132,10 +132,19 @@ def test_every_option_can_come_from_the_environment(option) -> None:  # type: ig
         Kind.SWITCH: "true",
         Kind.LIST: "!a" if option.path[-1] != "server_admins" else "@a:example.org",
     }[option.kind]
+    if option.path[-1] == "check_networks":
+        given_text = "10.0.0.0/8"
     if option.path[-1] in {"level", "destination", "share_keys_with"}:
         given_text = option.default
+    if option.path[-1] == "age_recipients":
+        given_text = ", ".join(f"age1{letter * 58}" for letter in "qp")
     pair = {"access_key_id": "SECRET_ACCESS_KEY", "secret_access_key": "ACCESS_KEY_ID"}
     more = {option.variable: given_text}
+    if option.path[-1] == "sse_kms_key_id":
+        more["STEWARD__AUDITBOT__S3__SSE"] = "aws:kms"
+    if option.path[-1] == "erasable":
+        keys = (f"age1{letter * 58}" for letter in "qp")
+        more["STEWARD__AUDITBOT__AGE_RECIPIENTS"] = ", ".join(keys)
     if option.path[-1] in pair:
         more[f"STEWARD__AUDITBOT__S3__{pair[option.path[-1]]}"] = "x"
 

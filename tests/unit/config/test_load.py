@@ -147,6 +147,7 @@ SENTENCES: list[tuple[str, int, list[str]]] = [
     (VALID + "database:\n  url: postgres://u:hunter/2@h/d\n", 10, ["percent-encoded"]),
     (VALID + "database:\n  url: 'sqlite:'\n", 10, ["sqlite:FILE"]),
     (VALID + "database:\n  url: 'sqlite::memory:'\n", 10, ["sqlite:FILE"]),
+    (VALID + "auditbot:\n  erasable: true\n", 10, ["age_recipients is not"]),
     (VALID + "auditbot:\n  destination: ftp://x\n", 10, ["s3://BUCKET/PREFIX", "“ftp://x”"]),
     (VALID + "auditbot:\n  destination: s3:x\n", 10, ["names no bucket"]),
     (VALID + "auditbot:\n  destination: s3://A_B/x\n", 10, ["lower-case"]),
@@ -160,6 +161,7 @@ SENTENCES: list[tuple[str, int, list[str]]] = [
     (VALID + "adminbot:\n  server_admins: [alice]\n", 10, ["no user ID", "@alice:example.org"]),
     (VALID + 'adminbot:\n  server_admins: ["@a:b.c"]\n', 10, ["not on example.org"]),
     (VALID + 'adminbot:\n  control_rooms: ["#a:b"]\n', 10, ["no room ID"]),
+    (VALID + "adminbot:\n  check_networks: [10.0.0.1/8]\n", 10, ["no network", "10.0.0.0/8"]),
     (VALID.replace("as_token", "id: a/b\n  as_token"), 5, ["appservice.id", "letters, digits"]),
 ]
 

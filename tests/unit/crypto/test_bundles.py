@@ -8,7 +8,14 @@ import pytest
 import vodozemac
 
 from common.crypto.attachments import AttachmentError
-from common.crypto.bundles import _KEEP_MS, _RETRY_MS, parse_bundle
+from common.crypto.bundles import (
+    _KEEP_MS,
+    _RETRY_MS,
+    LARGEST_BYTES,
+    MOST_OFFERS,
+    MOST_VALUES,
+    parse_bundle,
+)
 from common.crypto.canonical import Json
 from common.crypto.port import Decrypted, KeySource, Trust, Undecryptable
 from tests.unit.crypto.peers import BOT, ROOM, Bot, KeyServer, Peer
@@ -191,3 +198,47 @@ async def test_a_malformed_offer_is_passed_over(bot: Bot, alice: Peer, content: 
     await bot.receive(alice.olm("m.room_key_bundle", content))
 
     assert await bot.database.fetchval("SELECT COUNT(*) FROM crypto_key_bundle") == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"room_keys": [' + b"[]," * (MOST_VALUES // 2 + 1) + b"[]]}",
+        b'{"room_keys": [], "x": "' + b"x" * LARGEST_BYTES + b'"}',
+    ],
+    ids=["too many values", "too many bytes"],
+)
+async def test_a_bundle_that_would_fill_the_memory_is_refused(
+    bot: Bot, alice: Peer, server: KeyServer, body: bytes
+) -> None:
+    alice.cross_sign()
+    files = FakeFiles()
+    files.body = body
+    invite(server, alice.me.user_id)
+    await offer(bot, alice)
+
+    assert not await bot.machine.bundles.fetch(files)
+
+    assert await bot.database.fetchval("SELECT COUNT(*) FROM crypto_key_bundle") == 0
+
+
+async def test_a_flood_of_offers_is_bounded_and_asked_about_ever_more_rarely(
+    bot: Bot, alice: Peer, server: KeyServer
+) -> None:
+    alice.cross_sign()
+    files = FakeFiles()
+    flood = [
+        alice.olm("m.room_key_bundle", {"room_id": f"!{n}", "file": FILE})
+        for n in range(MOST_OFFERS + 20)
+    ]
+    await bot.receive(*flood)
+    assert await bot.database.fetchval("SELECT COUNT(*) FROM crypto_key_bundle") == MOST_OFFERS
+
+    def asked() -> int:
+        return sum(count for call, count in server.calls.items() if call.startswith("rooms/"))
+
+    for _ in range(360):  # an hour
+        await bot.machine.bundles.fetch(files)
+        bot.clock.advance(seconds=10)
+
+    assert asked() <= MOST_OFFERS * 12

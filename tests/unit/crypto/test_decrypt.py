@@ -1,14 +1,25 @@
 """Reading room messages: replays, hostile messages, and what is held in memory."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+import vodozemac
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from common.crypto.canonical import from_unpadded, unpadded
-from common.crypto.port import Decrypted, EncryptedEvent, Undecryptable, Why
+from common.crypto.opening import Opened
+from common.crypto.port import (
+    Decrypted,
+    EncryptedEvent,
+    KeySource,
+    SessionRef,
+    Trust,
+    Undecryptable,
+    Why,
+)
+from common.crypto.room_keys import RoomKey
 from tests.unit.crypto.peers import ROOM, Bot, KeyServer, Peer, rolled_back
 
 
@@ -77,6 +88,46 @@ async def test_a_tampered_message_is_refused_and_binds_nothing(bot: Bot, alice: 
 
     assert results(await bot.decrypt(tampered)) == [Why.BAD_MAC]
     assert results(await bot.decrypt(event)) == [0]
+
+
+async def test_what_was_read_early_is_checked_when_its_turn_comes(bot: Bot, alice: Peer) -> None:
+    await share(bot, alice)
+    await bot.decrypt(alice.message("so that the session is in memory", event_id="$0"))
+    event = alice.message("x", event_id="$1")
+    twice = replace(event, event_id="$2")
+    events = [event, twice, replace(event, event_id="$3", room_id="!elsewhere")]
+
+    early = await bot.machine.open_early(events)
+    async with bot.database.transaction() as conn:
+        readings = await bot.machine.decrypt(conn, events, early)
+
+    assert early[0].opened is not None
+    assert results(readings) == [1, Why.REPLAY, Why.NO_SESSION]
+
+
+async def test_what_was_read_early_with_a_copy_that_was_replaced_is_read_again(
+    bot: Bot, alice: Peer
+) -> None:
+    session = vodozemac.InboundGroupSession(alice.group.session_key)
+    ref = SessionRef(ROOM, alice.group.session_id)
+    keys = (alice.account.curve25519, alice.account.ed25519)
+    from_backup = RoomKey(ref, alice.me.user_id, *keys, KeySource.BACKUP, session)
+    async with bot.database.transaction() as conn:
+        await bot.machine._room_keys.add(conn, [from_backup])
+    whole = alice.room_key()
+    await bot.decrypt(alice.message("so that the session is in memory", event_id="$0"))
+    event = alice.message("x", event_id="$1")
+    (early,) = await bot.machine.open_early([event])
+    assert results([(await bot.decrypt(event))[0]]) == [1]
+
+    await bot.receive(alice.olm("m.room_key", whole))
+    async with bot.database.transaction() as conn:
+        (reading,) = await bot.machine.decrypt(conn, [event], [early])
+
+    assert isinstance(early.opened, Opened)
+    assert early.opened.key.source is KeySource.BACKUP
+    assert isinstance(reading, Decrypted)
+    assert reading.key_source is KeySource.DIRECT
 
 
 async def test_an_index_before_the_key_is_unknown(bot: Bot, alice: Peer) -> None:
@@ -171,3 +222,58 @@ async def test_memory_holds_no_more_sessions_than_allowed(
     assert results(await small.decrypt(*events)) == [0] * 10
     assert len(small.machine._cache) == 3
     assert results(await small.decrypt(*events)) == [0] * 10
+
+
+@pytest.mark.parametrize("with_a_copy", [False, True], ids=["without the key", "with the key"])
+async def test_a_copy_under_another_name_takes_nobodys_place(
+    bot: Bot, server: KeyServer, alice: Peer, with_a_copy: bool
+) -> None:
+    mallory = Peer(server, "@mallory:example.org", "MALLORY")
+    await bot.receive(mallory.olm("m.dummy", {}))  # the same Olm session for both ways
+    key = alice.room_key()
+    await bot.receive(alice.olm("m.room_key", key))
+    if with_a_copy:
+        await bot.receive(mallory.olm("m.room_key", key))
+    await bot.machine.learn([alice.me.user_id, mallory.me.user_id])
+    original = alice.message("pay 10", event_id="$1")
+    copy = replace(original, event_id="$2", sender=mallory.me.user_id)
+
+    [first] = await bot.decrypt(copy)  # the push had lost the original
+    [second] = await bot.decrypt(original)
+
+    assert isinstance(first, Decrypted)
+    assert (first.trust is Trust.MISMATCH) is not with_a_copy
+    assert isinstance(second, Decrypted)
+    assert second.trust is Trust.UNVERIFIED_DEVICE
+    assert second.sender_key == alice.account.curve25519
+    again = replace(original, event_id="$3")
+    assert results(await bot.decrypt(again, replace(copy, event_id="$4"))) == [Why.REPLAY] * 2
+
+
+async def test_after_the_original_a_copy_under_another_name_is_a_replay(
+    bot: Bot, alice: Peer
+) -> None:
+    await share(bot, alice)
+    original = alice.message("pay 10", event_id="$1")
+    copy = replace(original, event_id="$2", sender="@mallory:example.org")
+
+    assert results(await bot.decrypt(copy, original)) == [Why.REPLAY, 0]
+    assert results(await bot.decrypt(copy)) == [Why.REPLAY]
+
+
+async def test_a_copy_hides_nothing_of_a_session_whose_owner_is_unknown(
+    bot: Bot, alice: Peer
+) -> None:
+    await share(bot, alice)
+    async with bot.database.transaction() as conn:
+        await conn.execute("UPDATE crypto_inbound_session SET source = 'backup', sender = ''")
+    original = alice.message("pay 10", event_id="$1")
+    copy = replace(original, event_id="$2", sender="@mallory:example.org")
+
+    readings = await bot.decrypt(copy, original)
+
+    assert results(readings) == [0, 0]
+    for reading in readings:
+        assert isinstance(reading, Decrypted)
+        assert reading.trust is Trust.UNKNOWN_DEVICE
+    assert results(await bot.decrypt(replace(original, event_id="$3"))) == [Why.REPLAY]

@@ -9,6 +9,7 @@ import vodozemac
 from common.crypto.canonical import Json
 from common.crypto.port import Decrypted, EncryptedEvent, Trust
 from common.errors import TransientError, UserError
+from common.ids import UserId
 from common.inbox.port import EntryKind
 from tests.unit.crypto.peers import BOT, ROOM, Bot, KeyServer, Peer
 
@@ -268,3 +269,27 @@ async def test_users_on_servers_that_are_away_do_not_stop_a_message(
     await bot.encrypt("3", [alice, far])
 
     assert len(far.inbox()) == 1
+
+
+async def test_a_server_that_hangs_is_asked_ever_more_rarely_whoever_writes(
+    bot: Bot, server: KeyServer
+) -> None:
+    original, asked = server._keys_query, 0
+
+    def hanging(me: Any, body: Json) -> Json:
+        nonlocal asked
+        asked += 1
+        return {"device_keys": {}, "failures": {"hostile.example": {"status": 504}}}
+
+    server._keys_query = hanging  # type: ignore[method-assign]
+    for n in range(120):  # an hour, a new person each half minute
+        await bot.machine.learn([UserId(f"@u{n}:hostile.example")])
+        bot.clock.advance(seconds=30)
+    assert asked <= 7
+    server._keys_query = original  # type: ignore[method-assign]
+    late = Peer(server, "@late:hostile.example", "D")
+    bot.clock.advance(seconds=3600)
+
+    await bot.machine.learn([late.me.user_id])
+
+    assert await bot.machine._tracker.devices_of([late.me.user_id])

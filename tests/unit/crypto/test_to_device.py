@@ -77,6 +77,29 @@ async def test_a_broken_session_is_replaced_and_not_more_than_once_an_hour(
     assert [message["type"] for message in alice.inbox()] == ["m.dummy"]
 
 
+async def test_made_up_devices_are_not_remembered_for_ever(bot: Bot, server: KeyServer) -> None:
+    async def break_a_session() -> None:
+        stranger = Peer(server, "@mallory:example.org", "MALLORY")
+        await bot.receive(stranger.olm("m.dummy", {}))
+        async with bot.database.transaction() as conn:
+            await conn.execute("DELETE FROM crypto_olm_session")
+        await bot.receive(stranger.olm("m.dummy", {}))
+
+    async def remembered() -> int:
+        return int(await bot.database.fetchval("SELECT COUNT(*) FROM crypto_wedged"))
+
+    for _ in range(5):
+        await break_a_session()
+    await bot.machine.maintain()
+    assert await remembered() == 5
+    bot.clock.advance(seconds=HOUR + 1)
+    await break_a_session()
+
+    await bot.machine.maintain()
+
+    assert await remembered() == 1
+
+
 async def test_a_rolled_back_pre_key_message_is_read_the_next_time(bot: Bot, alice: Peer) -> None:
     message = alice.olm("m.room_key", alice.room_key())
     for _ in range(2):

@@ -28,12 +28,14 @@ from common.crypto.verification import (
     requested_by,
     step,
 )
+from common.crypto.verification_board import Shown, VerificationBoard
 from common.crypto.verification_mail import VerificationMail, VerificationMessage, in_room
 from common.crypto.verification_sas import _EMOJI, Exchange, ShortString, commitment
 from common.crypto.verifier import Verifier
 from common.crypto.wire import Wire
 from common.errors import TransientError
 from common.ids import DeviceId, EventId, RoomId, UserId
+from common.verify_cli import _begun
 from tests.unit.crypto.peers import BOT, Bot, FakeClock, FakeRequester, KeyServer, Peer
 
 NOW = 1_700_000_000_000
@@ -322,6 +324,7 @@ class Answering:
             rooms=self.room,
             messenger=self.room,
             bots=[BOT.user_id],
+            board=VerificationBoard(BOT.user_id, self.bot.database, self.bot.clock),
             clock=self.bot.clock,
         )
 
@@ -412,6 +415,38 @@ async def test_a_to_device_request_is_answered_to_its_device(answering: Answerin
             {"transaction_id": "flow", "from_device": BOT.device_id, "methods": ["m.sas.v1"]},
         )
     ]
+
+
+async def test_the_terminal_is_told_what_goes_on_and_what_a_restart_ended(
+    answering: Answering, server: KeyServer
+) -> None:
+    board = VerificationBoard(BOT.user_id, answering.bot.database, answering.bot.clock)
+    await answering.request("$1")
+    relation = {"m.relates_to": {"rel_type": "m.reference", "event_id": "$1"}}
+    await answering.hear("$2", "m.key.verification.start", {**START, **relation})
+    assert await board.shown() == []
+    key = {"key": vodozemac.Sas().public_key.to_base64(), **relation}
+    answering.room.away = 1
+    await answering.hear("$3", "m.key.verification.key", key)
+
+    [one] = await board.shown()
+    assert (one.peer, one.outcome) == (ALICE, "")
+    assert len(one.emoji.split(",")) == 7
+    assert len(one.numbers.split()) == 3
+    again = Answering(answering.bot, server, answering.room)
+    await again.verifier.work()
+    assert "restart" in (await board.shown())[0].outcome
+    answering.bot.clock.ms += 3 * LASTS_MS
+    assert await board.shown() == []
+
+
+def test_a_device_s_name_commands_no_terminal() -> None:
+    peer = DeviceAddress(ALICE.user_id, DeviceId("\x1b[2J\r\n\u202eX"))
+
+    shown = _begun(Shown(peer, "flow", "🐶 Dog, 🐱 Cat", "1 2 3", NOW, ""))
+
+    assert not [c for c in shown if not c.isprintable() and c != "\n"]
+    assert "    🐶 Dog\n    🐱 Cat\n" in shown
 
 
 def test_the_mail_is_bounded() -> None:

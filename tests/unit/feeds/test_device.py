@@ -15,7 +15,7 @@ from common.database.pool import Connection, Database
 from common.errors import PermanentError, StartOverError, TransientError
 from common.feeds.device import KEY_KINDS, DeviceKeys
 from common.ids import RoomId, UserId
-from common.inbox.consumer import Consumer, Handler
+from common.inbox.consumer import Consumer, Handler, Retries
 from common.inbox.port import Entry, EntryKind, NewEntry, Source
 from common.inbox.store import StoredInbox
 from common.matrix.client import MatrixError
@@ -93,6 +93,7 @@ def device(database: Database, inbox: StoredInbox, crypto: FakeCrypto, told: Tol
         crypto=cast(CryptoMachine, crypto),
         make_consumer=consumer,
         on_sessions=told.of,
+        retries=Retries(SystemClock()),
         catch_up=told.ask,
     )
 

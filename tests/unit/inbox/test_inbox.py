@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,17 @@ import pytest
 from common.clock import SystemClock
 from common.database.pool import Connection, Database
 from common.errors import PermanentError, StartOverError, TransientError
-from common.inbox.consumer import Consumer, Effect, Handler
+from common.inbox.aside import ask_for_retry, list_aside
+from common.inbox.consumer import (
+    BATCH,
+    GATHER_SECONDS,
+    LOOK_SECONDS,
+    Consumer,
+    Effect,
+    Handler,
+    Prepare,
+    Retries,
+)
 from common.inbox.port import Entry, EntryKind, NewEntry, Source
 from common.inbox.store import Reader, StoredInbox
 from tests.support.databases import open_database, sqlite_url
@@ -173,6 +184,114 @@ async def test_a_crash_before_the_commit_repeats_the_batch_and_nothing_else(
     assert await database.fetchval("SELECT 1 FROM inbox_seen WHERE key = 'half done'") is None
 
 
+async def test_the_next_batch_is_prepared_and_each_entry_is_still_dealt_with_once(
+    inbox: StoredInbox, database: Database
+) -> None:
+    names = [f"{number}" for number in range(2 * BATCH + 1)]
+    await inbox.append([event(name, name.encode()) for name in names])
+    prepared: list[bytes] = []
+    seen: list[bytes] = []
+
+    async def prepare(entries: Sequence[Entry], storing: asyncio.Event) -> None:
+        prepared.extend(entry.body for entry in entries)
+        raise ValueError  # a head start that fails is none, and nothing else
+
+    consumer = _consumer(inbox, database, _keep(seen), prepare)
+    async with asyncio.TaskGroup() as group:
+        while await consumer.step(group):
+            pass
+
+    assert [body.decode() for body in seen] == names
+    assert [body.decode() for body in prepared] == names
+    assert await inbox.waiting("test", (EntryKind.EVENT,)) == 0
+
+
+async def test_what_arrives_while_a_batch_is_prepared_is_dealt_with_together(
+    inbox: StoredInbox, database: Database
+) -> None:
+    names = [f"{number}" for number in range(5)]
+    await inbox.append([event(names[0], names[0].encode())])
+    batches: list[list[str]] = []
+    arriving = names[1:]
+
+    async def prepare(entries: Sequence[Entry], storing: asyncio.Event) -> None:
+        assert storing.is_set()
+        if arriving:
+            name = arriving.pop(0)
+            await inbox.append([event(name, name.encode())])
+
+    async def handle(entries: Sequence[Entry]) -> Effect:
+        batches.append([entry.body.decode() for entry in entries])
+        return _nothing
+
+    consumer = _consumer(inbox, database, handle, prepare)
+    assert await consumer.step()
+    assert batches == [names]
+    assert await consumer.step() is False
+
+
+async def test_a_batch_does_not_grow_for_as_long_as_something_arrives(
+    inbox: StoredInbox, database: Database
+) -> None:
+    clock = SteppingClock()
+    sent = 1
+    await inbox.append([event("0", b"0")])
+    batches: list[list[str]] = []
+
+    async def prepare(entries: Sequence[Entry], storing: asyncio.Event) -> None:
+        nonlocal sent
+        clock.seconds += 0.4 * GATHER_SECONDS
+        if sent < 20:
+            await inbox.append([event(str(sent), str(sent).encode())])
+            sent += 1
+
+    async def handle(entries: Sequence[Entry]) -> Effect:
+        batches.append([entry.body.decode() for entry in entries])
+        return _nothing
+
+    consumer = replace(_consumer(inbox, database, handle, prepare), clock=clock)
+    while await consumer.step():
+        pass
+
+    assert [name for batch in batches for name in batch] == [str(number) for number in range(20)]
+    assert {len(batch) for batch in batches[:-1]} == {4}
+
+
+async def _nothing(connection: Connection) -> None:
+    """Write nothing."""
+
+
+async def test_what_was_read_ahead_is_not_dealt_with_before_a_batch_that_failed(
+    inbox: StoredInbox, database: Database
+) -> None:
+    names = [f"{number}" for number in range(BATCH + 1)]
+    await inbox.append([event(name, name.encode()) for name in names])
+    seen: list[bytes] = []
+    away = [True]
+
+    async def handle(entries: Sequence[Entry]) -> Effect:
+        async def effect(connection: Connection) -> None:
+            if away.pop():
+                raise TransientError("away")
+            seen.extend(entry.body for entry in entries)
+
+        return effect
+
+    async def prepare(entries: Sequence[Entry], storing: asyncio.Event) -> None:
+        pass
+
+    consumer = _consumer(inbox, database, handle, prepare)
+    async with asyncio.TaskGroup() as group:
+        try:
+            await consumer.step(group)
+        except TransientError:
+            away.extend([False] * 3)
+        while await consumer.step(group):
+            pass
+
+    assert [body.decode() for body in seen] == names
+
+
 @pytest.mark.parametrize(
     "trouble",
     [
@@ -238,6 +357,58 @@ async def test_a_poison_entry_is_set_aside_and_blocks_nobody(
     assert await inbox.waiting("test", (EntryKind.EVENT,)) == 0
 
 
+async def test_what_was_set_aside_is_tried_again_at_the_start_and_on_request(
+    inbox: StoredInbox, database: Database
+) -> None:
+    await inbox.append([event("$bad", b"poison"), event("$c", b"c")])
+    seen: list[bytes] = []
+    broken = True
+
+    async def handle(entries: Sequence[Entry]) -> Effect:
+        async def effect(connection: Connection) -> None:
+            for entry in entries:
+                if broken and entry.body == b"poison":
+                    raise KeyError("a bug")
+                assert (entry.source, entry.source_pos) == (Source.TRANSACTION, "1")
+                assert entry.received_ms
+                seen.append(entry.body)
+
+        return effect
+
+    clock = SteppingClock()
+    consumer, retries = _consumer(inbox, database, handle), Retries(clock)
+    while await consumer.step():
+        pass
+    await retries.look(consumer)  # as at a start
+    (aside,) = await list_aside(database)
+    assert (aside.reader, aside.reason, aside.attempts) == ("test", "KeyError", 1)
+
+    broken = False
+    clock.seconds += LOOK_SECONDS
+    await retries.look(consumer)  # nobody has asked for it
+    assert b"poison" not in seen
+    async with database.transaction() as connection:
+        await ask_for_retry(connection)
+    await retries.look(consumer)  # it is not time to look
+    assert b"poison" not in seen
+    clock.seconds += LOOK_SECONDS
+    await retries.look(consumer)
+
+    assert seen.count(b"poison") == 1
+    assert await list_aside(database) == []
+    # The cursor stays where it was: nothing else is dealt with twice.
+    assert not await consumer.step()
+
+
+class SteppingClock(SystemClock):
+    """A clock that moves when told to."""
+
+    seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
 def _keep(seen: list[bytes]) -> Handler:
     async def handle(entries: Sequence[Entry]) -> Effect:
         async def effect(connection: Connection) -> None:
@@ -248,7 +419,9 @@ def _keep(seen: list[bytes]) -> Handler:
     return handle
 
 
-def _consumer(inbox: StoredInbox, database: Database, handle: Handler) -> Consumer:
+def _consumer(
+    inbox: StoredInbox, database: Database, handle: Handler, prepare: Prepare | None = None
+) -> Consumer:
     return Consumer(
         reader="test",
         kinds=(EntryKind.EVENT,),
@@ -256,4 +429,5 @@ def _consumer(inbox: StoredInbox, database: Database, handle: Handler) -> Consum
         inbox=inbox,
         database=database,
         clock=SystemClock(),
+        prepare=prepare,
     )

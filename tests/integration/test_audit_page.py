@@ -1,0 +1,265 @@
+"""The officers' page in a real browser: it shows everything, and nothing in the archive acts."""
+
+import asyncio
+import json
+import re
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+from playwright.async_api import Browser, Page, async_playwright
+
+from common.config.environment import environment as process_environment
+from tests.support.archive_story import DESK, HOSTILE, tell_story
+from tests.support.browser import ARGUMENTS, browser
+
+_START_SECONDS = 40
+
+
+@dataclass
+class Served:
+    """The program as an officer starts it."""
+
+    url: str
+    home: Path
+
+    @property
+    def base(self) -> str:
+        return self.url.partition("/login")[0]
+
+    def logged(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in (self.home / "access.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    maker = tell_story(tmp_path / "archive")
+    home = tmp_path / "home"
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).parent / "steward"),
+        "audit",
+        "serve",
+        f"--destination=file:{maker.root}",
+        f"--home={home}",
+        "--port=0",
+        "--zone=Europe/Berlin",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        cwd=tmp_path,
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(_START_SECONDS):
+        while b"http" not in (line := await process.stdout.readline()):
+            assert line
+    yield Served(line.decode().strip(), home)
+    process.terminate()
+    await process.wait()
+
+
+@pytest.fixture(scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    program, environment = browser()
+    async with async_playwright() as player:
+        opened = await player.chromium.launch(
+            executable_path=program,
+            args=ARGUMENTS,
+            env={**process_environment(), **environment},
+        )
+        yield opened
+        await opened.close()
+
+
+@dataclass
+class Visit:
+    """A page and what its browser complained of or fetched."""
+
+    page: Page
+    trouble: list[str]
+    fetched: list[str]
+
+    async def text(self) -> str:
+        return await self.page.inner_text("main")
+
+
+@pytest.fixture
+async def visit(served: Served, chromium: Browser) -> AsyncIterator[Visit]:
+    context = await chromium.new_context()
+    page = await context.new_page()
+    found = Visit(page, [], [])
+    page.on("console", lambda message: found.trouble.append(message.text))
+    page.on("pageerror", lambda error: found.trouble.append(str(error)))
+    page.on("dialog", lambda dialog: found.trouble.append(dialog.message))
+    page.on("request", lambda request: found.fetched.append(request.url))
+    await page.goto(served.url)
+    yield found
+    await context.close()
+
+
+async def test_an_officer_searches_and_takes_messages_away(
+    served: Served, visit: Visit, tmp_path: Path
+) -> None:
+    page = visit.page
+    await page.fill("main input[name=text]", "price")
+    async with page.expect_navigation():
+        await page.click("main button:has-text('Search')")
+
+    text = await visit.text()
+    assert "The price is 120." in text
+    assert "as first sent, 2025-11-24 17:00:08 CET: The price is 100." in text
+
+    await page.check("input[name=m] >> nth=1")
+    async with page.expect_download() as waiting:
+        await page.click("button:has-text('Proof package')")
+    download = await waiting.value
+    await download.save_as(tmp_path / "case.zip")
+    await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "zipfile", "-e", str(tmp_path / "case.zip"), str(tmp_path / "case")
+    )
+    for button, beginning in (("CSV", b"time,"), ("HTML", b"<!DOCTYPE html>"), ("PDF", b"%PDF")):
+        async with page.expect_download() as waiting:
+            await page.click(f"button:text-is('{button}')")
+        path = tmp_path / button
+        await (await waiting.value).save_as(path)
+        assert path.read_bytes().startswith(beginning)
+
+    await page.fill("input[name=case]", "Desk")
+    async with page.expect_navigation():
+        await page.click("button:has-text('Add to case')")
+    assert "Desk" in await visit.text()
+    assert [entry["what"] for entry in served.logged()] == [
+        "logged in",
+        "search",
+        "exported",
+        "exported",
+        "exported",
+        "exported",
+        "case added",
+    ]
+    assert served.logged()[1]["query"] == "text “price”"
+    assert not visit.trouble
+
+    async with page.expect_navigation():
+        await page.click("text=Log out")
+    await page.goto(f"{served.base}/rooms")
+    assert "Trading desk" not in await page.content()
+
+
+async def test_everything_is_shown_and_nothing_of_it_acts(
+    served: Served, visit: Visit, tmp_path: Path
+) -> None:
+    await every_page_opens(served, visit)
+    await a_room_is_shown_as_it_was(served, visit)
+    await the_badge_tells_of_a_changed_archive(served, visit, tmp_path)
+
+
+async def a_room_is_shown_as_it_was(served: Served, visit: Visit) -> None:
+    page = visit.page
+    await page.goto(f"{served.base}/rooms")
+    async with page.expect_navigation(wait_until="load"):
+        await page.click("text=Trading desk")
+    text = await visit.text()
+
+    assert await page.title() == "Trading desk · Archive"
+    assert HOSTILE.replace("\u202e", "⟨U+202E⟩") in text
+    assert "DELETED" in text
+    assert "Delete this afterwards: buy before the news." in text
+    assert "most clients show this instead: Sell everything now" in text
+    assert await page.locator("main script").count() == 0
+    shown = page.locator("main img")
+    assert await shown.count() == 1
+    await shown.scroll_into_view_if_needed()
+    await page.wait_for_function("document.querySelector('main img').naturalWidth === 360")
+
+    async with page.expect_navigation(wait_until="load"):
+        await page.click("text=As people see it")
+    seen = await visit.text()
+    assert "Delete this afterwards" not in seen
+    assert "The price is 120." in seen
+    assert "The price is 100." not in seen
+    async with page.expect_navigation(wait_until="load"):
+        await page.click("text=As first sent")
+    assert "The price is 100." in await visit.text()
+    assert all(url.startswith(served.base) for url in visit.fetched)
+    assert not visit.trouble
+
+
+async def every_page_opens(served: Served, visit: Visit) -> None:
+    for path, words in (
+        ("/", "rooms without the bot"),
+        ("/people", "@mallory:example.org"),
+        ("/person?id=@alice:example.org", "Between us: the price was too low."),
+        ("/coverage", "1 could not be read to this day"),
+        ("/verification", "Signing key"),
+        ("/cases", "There is none yet."),
+        ("/access", "Unbroken"),
+        ("/search?unread=1", "not readable"),
+        ("/message?stream=20251124T160000Zaaaaaa&seq=7", "The records that it is made of"),
+    ):
+        await visit.page.goto(served.base + path)
+        assert words.casefold() in (await visit.text()).casefold(), path
+    await visit.page.goto(f"{served.base}/search?person=nobody")
+    assert "No person of the archive fits" in await visit.text()
+    assert not visit.trouble
+
+
+async def the_badge_tells_of_a_changed_archive(
+    served: Served, visit: Visit, tmp_path: Path
+) -> None:
+    files = list((tmp_path / "archive").rglob("*.jsonl.zst"))
+    files[0].write_bytes(files[0].read_bytes() + b"x")
+
+    await visit.page.goto(f"{served.base}/verification")
+    async with visit.page.expect_navigation():
+        await visit.page.click("text=Verify everything now")
+
+    assert "WRONG: this is not the archive that was written" in await visit.text()
+    assert await visit.page.inner_text(".top .badge") == "WRONG"
+
+
+async def test_nobody_else_gets_in(served: Served) -> None:
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client:
+
+        async def status(method: str, path: str, **headers: str) -> int:
+            url = served.base + path
+            async with client.request(method, url, headers=headers, allow_redirects=False) as got:
+                assert got.headers["Content-Security-Policy"].startswith("default-src 'none'")
+                assert got.headers["X-Frame-Options"] == "DENY"
+                assert got.headers["Cache-Control"] == "no-store"
+                return got.status
+
+        assert await status("GET", "/") == 401
+        assert await status("GET", "/media?key=x") == 401
+        assert await status("GET", "/login?token=wrong") == 401
+        token = served.url.partition("token=")[2]
+        async with client.get(served.url, allow_redirects=False) as entered:
+            cookie = entered.headers["Set-Cookie"]
+        assert re.search("HttpOnly", cookie)
+        assert re.search("SameSite=Strict", cookie)
+        session = {"Cookie": cookie.partition(";")[0]}
+
+        assert await status("GET", "/", **session) == 200
+        assert await status("GET", f"/login?token={token}") == 401
+        assert await status("GET", "/", Host="evil.example", **session) == 421
+        assert await status("GET", "/", Host="evil.example:80", **session) == 421
+        assert await status("POST", "/verify", **session) == 403
+        other = {"Origin": "http://evil.example", **session}
+        assert await status("POST", "/export", **other) == 403
+        own = {"Origin": served.base, "Sec-Fetch-Site": "cross-site", **session}
+        assert await status("POST", "/sync", **own) == 403
+        assert await status("GET", "/media?key=../../etc/passwd", **session) == 404
+        assert await status("GET", "/room?id=%00", **session) == 404
+        assert await status("PUT", "/", Origin=served.base, **session) == 405
+
+        async with client.get(f"{served.base}/room?id={DESK}", headers=session) as page:
+            text = await page.text()
+        link = re.search(r'href="(/media\?key=[^"]+)"', text)
+        assert link is not None
+        async with client.get(served.base + link[1], headers=session) as got:
+            # An attachment is saved, never run.
+            assert got.headers["Content-Type"] == "application/octet-stream"
+            assert got.headers["Content-Disposition"].startswith("attachment;")
+            assert got.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+            assert (await got.read()).startswith(b"\x89PNG")

@@ -1,0 +1,174 @@
+"""Schedules, figures, the homeserver's own work and the bots, by a server admin's commands."""
+
+import secrets
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+
+from common.demo.waiting import wait_for
+from tests.support.clients import RawClient
+from tests.support.databases import open_database
+from tests.support.talk import Talk, talk_in
+from tests.support.world import MakeWorld, World
+
+PNG = "image/png"
+
+
+@pytest.fixture
+async def talk(world: World) -> AsyncIterator[Talk]:
+    async with talk_in(world) as one:
+        yield one
+
+
+async def test_a_command_is_given_at_its_time_with_the_rights_of_then(
+    world: World, talk: Talk
+) -> None:
+    mark = secrets.token_hex(4)
+    room = await talk.admin.create_room(name=mark)
+    await talk.admin.wait_for_members(room, world.steward.adminbot)
+
+    said = await talk.do(f'schedule --at "in 2s" room list --name {mark}')
+    assert "Scheduled" in said
+    bot = world.steward.adminbot
+    listed = await talk.admin.wait_for_message(talk.chat, "1 room in all", sender=bot)
+    assert room in listed["content"]["body"]
+
+    # What asks elsewhere has been confirmed when it was scheduled.
+    person = await world.person()
+    async with person:
+        await talk.do(f'schedule --at "in 2s" notice {person.user_id} Later {mark}')
+
+        async def told() -> bool:
+            rows = await talk.ask("notice status")
+            return mark in rows
+
+        await wait_for(told, 20, "the scheduled notice to be sent")
+
+    await talk.do("schedule --every 1d --missed all version")
+    shown = await talk.ask("schedule list")
+    number = next(line.split()[0] for line in shown.splitlines() if "version" in line)
+    await talk.do(f"schedule remove {number}")
+    assert "version" not in await talk.ask("schedule list")
+    for wrong, why in (
+        ("schedule --every 1d versoin", "no command"),
+        ("schedule --every 1d room show", "missing"),
+        ("schedule --every 1d schedule list", "cannot be scheduled"),
+        ("schedule --every 1d room prune-empty", "confirm room prune-empty"),
+        ("schedule --every 10s version", "Once a minute"),
+        ("schedule version", "either --at or --every"),
+        ("schedule --at yesterday version", "is over"),
+    ):
+        assert why in await talk.ask(wrong)
+
+    # Who lost the right meanwhile is refused then.
+    await talk.do(f'schedule --at "in 4s" room list --name {mark}')
+    async with await world.person(admin=True) as other:
+        await other.request(
+            "PUT", f"/_synapse/admin/v1/users/{talk.admin.user_id}/admin", {"admin": False}
+        )
+    assert await talk.admin.wait_for_message(talk.chat, "is for server admins", sender=bot)
+
+
+async def test_figures_are_counted_and_drawn(world: World, talk: Talk) -> None:
+    async with await world.person() as alice:
+        room = await alice.create_room(name="Figures")
+        await alice.wait_for_members(room, world.steward.adminbot)
+        await alice.send_text(room, "counted")
+
+        async def seen() -> bool:
+            csv = await talk.files("mau --csv", f"mau-{datetime.now(UTC):%Y-%m}.csv")  # noqa: TID251
+            return int(csv["info"]["size"]) > len("user,days,counts")
+
+        await wait_for(seen, 20, "somebody to be seen")
+        # Seen on three days: one from now, two written as if they had been.
+        url = f"sqlite:///{world.steward.directory / 'steward.db'}"
+        async with open_database(url) as database, database.transaction() as connection:
+            await connection.execute(
+                "INSERT INTO admin_seen (month, user_id, days) VALUES ($1, $2, 7)"
+                " ON CONFLICT (month, user_id) DO UPDATE SET days = 7",
+                "2026-01",
+                alice.user_id,
+            )
+
+        async def counted_in() -> bool:
+            listed = await talk.ask("mau 2026-01 --list")
+            return "Monthly active users: 1" in listed and alice.user_id in listed
+
+        # As soon as it is known that this is a person.
+        await wait_for(counted_in, 20, "alice to be a monthly active user")
+
+    picture = await talk.files("mau --trend", "mau.png")
+    assert picture["msgtype"] == "m.image"
+    assert picture["info"]["mimetype"] == PNG
+    assert picture["info"]["w"] > 500
+    counted = await talk.ask("users count")
+    assert "People:" in counted
+    daily = await talk.ask("stats daily --days 2")
+    assert str(datetime.now(UTC).date()) in daily  # noqa: TID251
+    assert "Week of" in await talk.ask("stats weekly --weeks 2")
+    assert (await talk.files("stats daily --picture", "stats.png"))["info"]["mimetype"] == PNG
+    assert "is no month" in await talk.ask("mau 2026-13")
+
+
+async def test_the_homeserver_is_looked_after(world: World, talk: Talk) -> None:
+    status = await talk.ask("server status")
+    assert "1.163.2" in status
+    assert "Default room version:" in await talk.ask("server capabilities")
+    assert "checks found nothing wrong" in await talk.ask("doctor")
+    assert "task" in await talk.ask("tasks")
+
+    async def enabled() -> bool:
+        path = "/_synapse/admin/v1/background_updates/status"
+        return bool((await talk.admin.request("GET", path))["enabled"])
+
+    await talk.do("updates pause")
+    assert not await enabled()
+    assert "paused" in await talk.ask("updates status")
+    await talk.do("updates resume")
+    assert await enabled()
+    assert "Done" in await talk.do("updates run regenerate_directory")
+    assert "This cannot be undone" in await talk.ask("updates resign --old-key ed25519:a_old")
+    bots = await talk.ask("bots status")
+    assert world.steward.auditbot in bots
+    assert "server admin" in bots
+
+
+async def test_the_bots_leave_every_room_and_come_back(make_world: MakeWorld) -> None:
+    world = await make_world()
+    bots = (world.steward.adminbot, world.steward.auditbot)
+    async with talk_in(world) as talk, await world.person() as alice:
+        rooms = [await alice.create_room(name=f"Room {number}") for number in range(3)]
+        for room in rooms:
+            await alice.wait_for_members(room, *bots)
+
+        said = await talk.do("bots leave-all")
+
+        assert "Done: Have the bots leave 3 rooms" in said
+        for room in rooms:
+            assert not set(bots) & await alice.joined_members(room)
+        # Nor do they come by themselves: not for what is said, nor into new rooms.
+        await alice.send_text(rooms[0], "alone at last")
+        new = await alice.create_room(name="New")
+        assert "Bots enter no rooms since" in await talk.ask("server status")
+        assert "bots rejoin" in await talk.ask("bots sweep")
+        assert not set(bots) & await alice.joined_members(rooms[0])
+        # Who begins a chat with adminbot is heard all the same.
+        await _can_still_command(world, talk.admin)
+
+        said = await talk.do("bots rejoin")
+
+        assert "Done" in said
+        for room in (*rooms, new):
+            await alice.wait_for_members(room, *bots)
+        assert "Bots enter no rooms since" not in await talk.ask("server status")
+        assert "in every room" in await talk.ask("bots missing")
+        assert "Done" in await talk.do("bots sweep")
+
+
+async def _can_still_command(world: World, admin: RawClient) -> None:
+    chat = await admin.create_room(direct=True, invite=[world.steward.adminbot])
+    await admin.wait_for_members(chat, world.steward.adminbot)
+    assert world.steward.auditbot not in await admin.joined_members(chat)
+    asked = await admin.send_text(chat, "whoami")
+    await admin.wait_for_message(chat, sender=world.steward.adminbot, after=asked)

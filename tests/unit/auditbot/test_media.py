@@ -1,0 +1,272 @@
+"""Attachments: each is fetched, stored once, and said to be stored, or why not."""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pyrage
+import pytest
+
+from auditbot.bot import Auditbot
+from auditbot.media import MediaKeeper
+from common.crypto.attachments import EncryptedFile, decrypt_stream, encrypt_stream
+from common.database.pool import Database
+from common.errors import TransientError
+from common.matrix.client import MatrixError
+from tests.support.databases import open_database, sqlite_url
+from tests.unit.auditbot.builders import (
+    NOON,
+    ScriptedDecryption,
+    StoppedClock,
+    entries,
+    event,
+    new_room,
+)
+from tests.unit.auditbot.builders import encrypted as encrypted_event
+from tests.unit.auditbot.world import World
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
+
+
+@dataclass
+class ScriptedFiles:
+    """A homeserver's files; a trouble is raised as often as it says."""
+
+    held: dict[str, bytes] = field(default_factory=dict)
+    troubles: list[Exception] = field(default_factory=list)
+    asked: int = 0
+
+    async def download(self, content_uri: object) -> AsyncIterator[bytes]:
+        self.asked += 1
+        if self.troubles:
+            raise self.troubles.pop(0)
+        if content_uri not in self.held:
+            raise MatrixError(404, "M_NOT_FOUND", "no")
+        body = self.held[str(content_uri)]
+        for at in range(0, len(body), 50):
+            yield body[at : at + 50]
+
+    async def read_file(self, content: Any) -> AsyncIterator[bytes]:
+        if "file" in content:
+            file = EncryptedFile.parse(content["file"])
+            async for portion in decrypt_stream(self.download(file.url), file):
+                yield portion
+            return
+        async for portion in self.download(content["url"]):
+            yield portion
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    async with open_database(sqlite_url(tmp_path)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def world(database: Database, tmp_path: Path) -> World:
+    return World(database, tmp_path, StoppedClock(NOON))
+
+
+def started(world: World, files: ScriptedFiles) -> tuple[Auditbot, MediaKeeper]:
+    bot = cast(Auditbot, world.restart())
+    assert bot.media is not None
+    bot.media.files = files
+    bot.media.again_after_ms = (1000, 1000)
+    return bot, bot.media
+
+
+def image(event_id: str, url: str = "mxc://example.org/a", **more: object) -> bytes:
+    return event(event_id, {"msgtype": "m.image", "body": "a.png", "url": url, **more})
+
+
+async def found(world: World) -> list[dict[str, Any]]:
+    return await world.events("media")
+
+
+def stored(world: World) -> dict[str, bytes]:
+    root = world.directory / "archive"
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("media/*/*")
+    }
+
+
+async def test_a_file_in_two_messages_is_one_object_and_two_records(world: World) -> None:
+    files = ScriptedFiles({"mxc://example.org/a": PNG, "mxc://example.org/b": PNG})
+    bot, keeper = started(world, files)
+    sent = [*new_room(), image("$1"), image("$2"), image("$3", "mxc://example.org/b")]
+    await world.give(bot, entries(sent))
+    await keeper.step()
+
+    records = await found(world)
+    events = {record["seq"]: record for record in await world.events()}
+
+    digest = hashlib.sha256(PNG).hexdigest()
+    key = f"v1/example.org/media/{digest[:2]}/{digest}"
+    assert stored(world) == {key: PNG}
+    assert sorted(record["media_status"] for record in records) == [
+        "duplicate",
+        "duplicate",
+        "stored",
+    ]
+    for record in records:
+        assert (record["media_key"], record["media_sha256"]) == (key, digest)
+        assert (record["media_size"], record["media_mime_sniffed"]) == (len(PNG), "image/png")
+        carrier = events[record["of_seq"]]
+        assert carrier["event_id"] == record["event_id"]
+        assert carrier["media_status"] == "pending"
+    assert files.asked == 2
+    assert await world.database.fetchval("SELECT count(*) FROM audit_media") == 0
+
+
+async def encrypted_file(clear: bytes) -> tuple[dict[str, Any], bytes]:
+    async def portions() -> AsyncIterator[bytes]:
+        yield clear
+
+    stream = encrypt_stream(portions())
+    body = b"".join([portion async for portion in stream])
+    return stream.file("mxc://example.org/a").content(), body
+
+
+async def test_an_encrypted_file_is_archived_in_clear_text(world: World) -> None:
+    block, cipher = await encrypted_file(PNG)
+    payload = {"type": "m.room.message", "content": {"msgtype": "m.image", "file": block}}
+    world.crypto = ScriptedDecryption(payloads={"$1": json.dumps(payload).encode()})
+    bot, keeper = started(world, ScriptedFiles({"mxc://example.org/a": cipher}))
+    await world.give(bot, entries([*new_room(), encrypted_event("$1")]))
+    await keeper.step()
+
+    (record,) = await found(world)
+    assert list(stored(world).values()) == [PNG]
+    assert record["media_cipher_sha256"] == hashlib.sha256(cipher).hexdigest()
+    assert block["key"]["k"] not in json.dumps(record)
+
+
+async def test_a_file_that_is_not_the_one_described_is_said_to_be_so(world: World) -> None:
+    block, cipher = await encrypted_file(PNG)
+    bot, keeper = started(
+        world, ScriptedFiles({"mxc://example.org/a": bytes([cipher[0] ^ 1, *cipher[1:]])})
+    )
+    content = {"msgtype": "m.image", "body": "x", "file": block}
+    await world.give(bot, entries([*new_room(), event("$1", content)]))
+    await keeper.step()
+
+    (record,) = await found(world)
+    assert record["media_status"] == "hash_mismatch"
+    assert stored(world) == {}
+
+
+@pytest.mark.parametrize(
+    ("trouble", "status"),
+    [
+        (MatrixError(404, "M_NOT_FOUND", "no"), "missing"),
+        (MatrixError(403, "M_FORBIDDEN", "no"), "forbidden"),
+        (TransientError("the homeserver is away"), "gave_up"),
+    ],
+)
+async def test_trouble_is_tried_again_and_recorded_once_at_the_end(
+    world: World, trouble: Exception, status: str
+) -> None:
+    files = ScriptedFiles({"mxc://example.org/a": PNG}, troubles=[trouble] * 3)
+    bot, keeper = started(world, files)
+    clock = cast(StoppedClock, world.clock)
+    await world.give(bot, entries([*new_room(), image("$1")]))
+    for _ in range(3):
+        await keeper.step()
+        clock.moment_ms += 1000
+    await keeper.step()
+
+    (record,) = await found(world)
+    assert record["media_status"] == status
+    assert files.asked == 3
+
+
+async def test_a_homeserver_that_comes_back_loses_no_file(world: World) -> None:
+    files = ScriptedFiles({"mxc://example.org/a": PNG}, troubles=[TransientError("away")])
+    bot, keeper = started(world, files)
+    await world.give(bot, entries([*new_room(), image("$1")]))
+    await keeper.step()
+    cast(StoppedClock, world.clock).moment_ms += 1000
+    await keeper.step()
+
+    (record,) = await found(world)
+    assert record["media_status"] == "stored"
+
+
+async def test_a_file_that_is_too_large_is_not_kept(world: World) -> None:
+    bot, keeper = started(world, ScriptedFiles({"mxc://example.org/a": PNG}))
+    keeper.max_bytes = len(PNG) - 1
+    await world.give(bot, entries([*new_room(), image("$1")]))
+    await keeper.step()
+
+    (record,) = await found(world)
+    assert record["media_status"] == "too_large"
+    assert stored(world) == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"file": {"url": "mxc://example.org/a", "v": "v9"}},
+        {"file": {"url": "mxc://example.org/a", "junk": "x" * 50_000}},
+        {"url": "mxc://../../etc/passwd"},
+        {"url": "mxc://" + "x" * 5000},
+    ],
+)
+async def test_a_hostile_description_is_one_record_and_no_more(
+    world: World, content: dict[str, Any]
+) -> None:
+    bot, keeper = started(world, ScriptedFiles())
+    await world.give(
+        bot, entries([*new_room(), event("$1", {"msgtype": "m.file", "body": "x", **content})])
+    )
+    for _ in range(4):
+        await keeper.step()
+        cast(StoppedClock, world.clock).moment_ms += 1000
+
+    (record,) = await found(world)
+    assert record["media_status"] in {"missing", "gave_up"}
+
+
+async def test_in_an_encrypted_archive_only_the_officers_can_tell_which_file_it_is(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    officers = [pyrage.x25519.Identity.generate() for _ in range(2)]
+    world.recipients = tuple(str(officer.to_public()) for officer in officers)
+    bot, keeper = started(world, ScriptedFiles({"mxc://example.org/a": PNG}))
+    await world.give(bot, entries([*new_room(), image("$1")]))
+    await keeper.step()
+
+    ((key, body),) = stored(world).items()
+    assert hashlib.sha256(PNG).hexdigest() not in key
+    assert PNG not in body
+    for officer in officers:
+        assert pyrage.decrypt(body, [officer]) == PNG
+
+
+async def test_a_crash_between_storing_and_recording_costs_only_a_repeat(world: World) -> None:
+    officers = [pyrage.x25519.Identity.generate() for _ in range(2)]
+    world.recipients = tuple(str(officer.to_public()) for officer in officers)
+    files = ScriptedFiles({"mxc://example.org/a": PNG})
+    bot, keeper = started(world, files)
+    await world.give(bot, entries([*new_room(), image("$1")]))
+
+    async def crash(*_: object, **__: object) -> None:
+        raise ConnectionResetError
+
+    finish: Callable[..., Any] = keeper._finish
+    keeper._finish = crash  # type: ignore[method-assign]
+    with pytest.raises(ExceptionGroup):
+        await keeper.step()
+    keeper._finish = finish  # type: ignore[method-assign]
+    before = stored(world)
+    await keeper.step()
+
+    (record,) = await found(world)
+    assert record["media_status"] == "stored"
+    assert stored(world) == before
+    row = await world.database.fetchrow("SELECT sha256 FROM audit_object")
+    assert row is not None
+    assert row["sha256"] == hashlib.sha256(next(iter(before.values()))).hexdigest()

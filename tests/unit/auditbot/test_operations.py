@@ -1,0 +1,428 @@
+"""What operators do to the archive: every act is signed, recorded, and undoes no proof."""
+
+import base64
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import pyrage
+import pytest
+
+from auditbot.bot import Auditbot
+from auditbot.operations import destination, holds, keys, legal_holds, retention
+from auditbot.operations.desk import Desk
+from auditbot.pipeline.segment import DAY_MS
+from common.database.pool import Database
+from common.errors import TransientError, UserError
+from tests.support.archive_check import Checked, check_archive, read_directory
+from tests.support.databases import open_database, sqlite_url
+from tests.unit.auditbot.builders import (
+    ALICE,
+    NOON,
+    ROOM,
+    StoppedClock,
+    entries,
+    message,
+    new_room,
+    state,
+)
+from tests.unit.auditbot.test_media import PNG, ScriptedFiles, image
+from tests.unit.auditbot.world import World
+
+TODAY = NOON + 100 * DAY_MS
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    async with open_database(sqlite_url(tmp_path)) as opened:
+        yield opened
+
+
+class Office:
+    """auditbot and an operator, on one clock."""
+
+    def __init__(self, database: Database, directory: Path) -> None:
+        self.world = World(database, directory, StoppedClock(NOON))
+        self.files = ScriptedFiles()
+        self.start()
+
+    def start(self) -> None:
+        self.bot = cast(Auditbot, self.world.restart())
+        assert self.bot.media is not None
+        self.media = self.bot.media
+        self.media.files = self.files
+
+    @property
+    def desk(self) -> Desk:
+        return Desk(self.world.config, self.world.database, self.world.clock)
+
+    def at(self, moment_ms: int) -> None:
+        cast(StoppedClock, self.world.clock).moment_ms = moment_ms
+
+    async def say(self, *bodies: bytes) -> None:
+        await self.world.give(self.bot, entries(bodies, self.world.clock.now_ms()))
+
+    async def store(self) -> None:
+        """Store and sign everything, as a running Steward would."""
+        await self.bot.exporting.settle()
+        await self.bot.exporting.look()
+        await self.media.step()
+        archive = self.bot.archive
+        for _ in range(2):
+            await archive.seal(flush=True)
+            assert await archive.upload() is None
+            await archive.sign(flush=True)
+        assert await archive.upload() is None
+
+    def objects(self, name: str = "archive") -> dict[str, bytes]:
+        return read_directory(self.world.directory / name)
+
+    def check(self, name: str = "archive") -> Checked:
+        return check_archive(self.objects(name))
+
+    def events(self) -> set[str]:
+        return {record["event_id"] for record in self.check().of_kind("event")}
+
+    def controls(self, action: str) -> list[dict[str, Any]]:
+        found = self.check().of_kind("control")
+        return [json.loads(one["detail_json"]) for one in found if one["action"] == action]
+
+
+@pytest.fixture
+async def office(database: Database, tmp_path: Path) -> Office:
+    """Three days in the past, each with a message, the first with an attachment too."""
+    office = Office(database, tmp_path)
+    office.files.held["mxc://example.org/a"] = PNG
+    await office.say(*new_room("@bob:example.org"), message("$1"), image("$image"))
+    await office.store()
+    for day in (1, 2):
+        office.at(NOON + day * DAY_MS)
+        await office.say(message(f"${day + 1}"))
+        await office.store()
+    office.at(TODAY)
+    await office.say(message("$today"))
+    await office.store()
+    return office
+
+
+async def retain(office: Office, keep_days: int = 30) -> str:
+    found = await retention.survey(office.desk, keep_days=keep_days)
+    return await retention.apply(office.desk, found, keep_days=keep_days)
+
+
+async def test_a_dry_run_lists_and_deletes_nothing(office: Office) -> None:
+    before = office.objects()
+
+    found = await retention.survey(office.desk, keep_days=30)
+
+    assert len(found.days) == 3
+    assert len(found.media) == 1
+    assert office.objects() == before
+    assert ROOM not in found.text()
+
+
+async def test_what_is_too_old_goes_and_the_rest_still_proves_itself(office: Office) -> None:
+    assert "5 objects" not in await retain(office)
+    await office.store()
+
+    assert office.events() == {"$today"}
+    assert not any("/media/" in key for key in office.objects())
+    (detail,) = office.controls("removal")
+    assert detail["policy"] == {"keep_days": 30}
+    manifests = [one for found in office.check().manifests.values() for one in found]
+    listed = [item["key"] for one in manifests for item in one["statements"]]
+    assert listed == [detail["document"]]
+
+
+async def test_a_deletion_without_a_removal_is_a_loss(office: Office) -> None:
+    objects = office.objects()
+    gone = next(key for key in objects if "/events/" in key)
+
+    with pytest.raises(KeyError):
+        check_archive({key: body for key, body in objects.items() if key != gone})
+
+
+async def test_only_days_before_the_policy_go(office: Office) -> None:
+    await retain(office, keep_days=98)
+    await office.store()
+
+    assert office.events() == {"$3", "$today"}
+
+
+@pytest.mark.parametrize(
+    ("sides", "kept"),
+    [
+        ({}, {"$1", "$2", "$3"}),
+        ({"rooms": [ROOM]}, {"$1", "$2", "$3"}),
+        ({"rooms": ["!other"]}, set()),
+        ({"users": [ALICE]}, {"$1", "$2", "$3"}),
+        ({"users": ["@bob:example.org"]}, {"$1", "$2", "$3"}),
+        ({"users": ["@carol:example.org"]}, set()),
+        ({"from_ms": NOON + DAY_MS, "to_ms": NOON + 2 * DAY_MS}, {"$2"}),
+        ({"users": [ALICE], "rooms": ["!other"]}, set()),
+    ],
+)
+async def test_a_hold_keeps_what_it_names(
+    office: Office, sides: dict[str, Any], kept: set[str]
+) -> None:
+    whole = {"rooms": [], "users": [], "from_ms": None, "to_ms": None, **sides}
+    await holds.add(office.desk, reason="a case", **whole)
+    await retain(office)
+    await office.store()
+
+    assert {event for event in office.events() if event[1:].isdigit()} == kept
+    assert len(office.controls("hold_added")) == 1
+    assert any("/media/" in key for key in office.objects()) == ("$1" in kept)
+
+
+async def test_a_directory_has_no_legal_hold_of_its_own(office: Office) -> None:
+    before = office.objects()
+    await holds.add(office.desk, reason="a case", rooms=[], users=[], from_ms=None, to_ms=None)
+
+    done = await legal_holds.settle(office.desk, actor="an officer")
+
+    assert (done.text, done.trouble) == ("", None)
+    assert before.items() <= office.objects().items()
+    assert not await office.world.database.fetchval("SELECT count(*) FROM audit_hold_object")
+
+
+async def test_a_released_hold_deletes_nothing_by_itself(office: Office) -> None:
+    await holds.add(office.desk, reason="a case", rooms=[], users=[], from_ms=None, to_ms=None)
+    (hold,) = await holds.active(office.desk)
+    await holds.remove(office.desk, hold.id, reason="closed")
+    await office.store()
+
+    assert await holds.active(office.desk) == []
+    assert "$1" in office.events()
+    assert len(office.controls("hold_released")) == 1
+    with pytest.raises(UserError, match="no hold"):
+        await holds.remove(office.desk, hold.id, reason="again")
+    await retain(office)
+    await office.store()
+    assert office.events() == {"$today"}
+
+
+async def test_an_interrupted_deletion_goes_on_where_it_was(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = await retention.survey(office.desk, keep_days=30)
+    count = 0
+    delete = retention._delete
+
+    async def crash(*arguments: Any) -> str | None:
+        nonlocal count
+        count += 1
+        if count > 2:
+            raise ConnectionResetError
+        return await delete(*arguments)
+
+    monkeypatch.setattr(retention, "_delete", crash)
+    with pytest.raises(ConnectionResetError):
+        await retention.apply(office.desk, found, keep_days=30)
+    office.check()
+    monkeypatch.setattr(retention, "_delete", delete)
+    await retention.carry_out(office.desk)
+    await retain(office)
+    await office.store()
+
+    assert office.events() == {"$today"}
+
+
+async def test_what_was_interrupted_is_not_deleted_once_it_is_held(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = await retention.survey(office.desk, keep_days=30)
+
+    async def crash(*_: object) -> None:
+        raise TransientError("no power")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(office.desk), "publish", crash)
+        with pytest.raises(TransientError):
+            await retention.apply(office.desk, found, keep_days=30)
+    await holds.add(office.desk, reason="a case", rooms=[ROOM], users=[], from_ms=None, to_ms=None)
+    (hold,) = await holds.active(office.desk)
+    before = office.events()
+
+    told = await retain(office)
+
+    await office.store()
+    assert "interrupted wait" in told
+    assert before <= office.events()
+    await holds.remove(office.desk, hold.id, reason="over")
+    assert "wait" not in await retention.carry_out(office.desk)
+    await retain(office)
+    await office.store()
+    assert office.events() == {"$today"}
+    office.check()
+
+
+async def test_an_encrypted_archive_is_held_by_days(database: Database, tmp_path: Path) -> None:
+    office = Office(database, tmp_path)
+    officers = [pyrage.x25519.Identity.generate() for _ in range(2)]
+    office.world.recipients = tuple(str(officer.to_public()) for officer in officers)
+    office.start()
+    await office.say(*new_room(), message("$1"))
+    await office.store()
+    office.at(TODAY)
+    await office.store()
+    await holds.add(office.desk, reason="x", rooms=["!other"], users=[], from_ms=None, to_ms=None)
+
+    found = await retention.survey(office.desk, keep_days=30)
+
+    assert found.free == []
+    for officer in officers:
+        checked = check_archive(office.objects(), open_body=partial(opened, officer))
+        assert "$1" in {record["event_id"] for record in checked.of_kind("event")}
+    assert b"hello" not in b"".join(office.objects().values())
+    assert "/recipients-" in "".join(office.objects())
+
+
+def database_files(directory: Path) -> list[bytes]:
+    return [path.read_bytes() for path in directory.glob("steward.db*")]
+
+
+def opened(officer: Any, body: bytes) -> bytes:
+    return bytes(pyrage.decrypt(body, [officer]))
+
+
+async def test_the_database_of_an_encrypted_archive_holds_no_clear_text(
+    database: Database, tmp_path: Path
+) -> None:
+    office = Office(database, tmp_path)
+    officers = [pyrage.x25519.Identity.generate() for _ in range(2)]
+    office.world.recipients = tuple(str(officer.to_public()) for officer in officers)
+    office.start()
+    await office.say(*new_room(), message("$1", "a secret word"))
+
+    held = b"".join(database_files(tmp_path))
+
+    assert b"audit_lines" in held
+    assert b"a secret word" not in held
+
+
+async def test_a_new_key_is_vouched_for_by_the_old_one(office: Office) -> None:
+    before = await keys.show(office.desk)
+    after = await keys.rotate(office.desk)
+    await office.say(message("$after"))
+    await office.store()
+
+    checked = office.check()
+    assert len(checked.fingerprints) == 2
+    for fingerprint, text in zip(sorted(checked.fingerprints), (before, after), strict=True):
+        assert any(fingerprint in told.replace(" ", "") for told in (before, after)), text
+    (detail,) = office.controls("signing_key_rotated")
+    rotation = f"v1/example.org/keys/rotation-{detail['new_key_id']}"
+    assert f"{rotation}.json" in office.objects()
+    assert len(office.objects()[f"{rotation}.sig"]) == 64
+
+
+async def test_a_destination_chosen_at_run_time_is_followed_and_no_event_falls_between(
+    office: Office,
+) -> None:
+    other = office.world.directory / "other"
+    await destination.change(office.desk, f"file:{other}", None, check=True)
+    await office.say(message("$elsewhere"))
+    await office.store()
+
+    (first, manifests), *_ = office.check().manifests.items()
+    (second,) = office.check("other").manifests
+    assert manifests[-1]["closed"]["next_stream"] == second
+    assert manifests[-1]["closed"]["next_destination"] == f"file:{other}"
+    elsewhere = office.check("other")
+    assert [record["event_id"] for record in elsewhere.of_kind("event")] == ["$elsewhere"]
+    assert elsewhere.manifests[second][0]["previous_stream"]["stream"] == first
+    started = json.loads(elsewhere.of_kind("control")[0]["detail_json"])
+    assert started["previous_stream"] == first
+    assert "command line" in elsewhere.of_kind("control")[0]["actor"]
+
+
+async def test_a_cleared_destination_stops_the_export_and_nothing_is_made_up_for(
+    office: Office,
+) -> None:
+    await destination.clear(office.desk)
+    await office.store()
+    await office.say(message("$unheard"), state("m.room.name", {"name": "unheard"}))
+    await destination.change(
+        office.desk, f"file:{office.world.directory / 'archive'}", None, check=True
+    )
+    await office.store()
+    await office.say(message("$heard"))
+    await office.store()
+
+    assert "$unheard" not in office.events()
+    assert "$heard" in office.events()
+    one, two = (found for _, found in sorted(office.check().manifests.items()))
+    assert one[-1]["closed"]["reason"] == "destination cleared"
+    previous = two[0]["previous_stream"]
+    assert previous["stopped_ms"] == TODAY
+    number = f"{one[-1]['stream']}-{one[-1]['number']:08d}.json"
+    (body,) = [body for key, body in office.objects().items() if key.endswith(number)]
+    assert previous["final_manifest"] == one[-1]["number"]
+    assert previous["final_sha256"] == hashlib.sha256(body).hexdigest()
+    assert "as configured" not in await destination.show(office.desk)
+
+
+async def test_a_newer_configuration_is_the_newer_word(office: Office) -> None:
+    await destination.clear(office.desk)
+    await office.store()
+    office.world.destination = f"file:{office.world.directory / 'third'}"
+    office.start()
+    await office.say(message("$third"))
+    await office.store()
+
+    assert office.check("third").of_kind("event")[0]["event_id"] == "$third"
+
+
+async def test_a_place_that_cannot_be_used_is_not_chosen(office: Office) -> None:
+    (office.world.directory / "file").write_text("in the way")
+
+    with pytest.raises(Exception, match="cannot be made"):
+        await destination.change(
+            office.desk, f"file:{office.world.directory / 'file' / 'x'}", None, check=True
+        )
+
+    assert "as configured" in await destination.show(office.desk)
+
+
+async def test_holes_and_acts_of_others_are_recorded_once_and_holes_are_closed(
+    office: Office,
+) -> None:
+    async with office.world.database.transaction() as connection:
+        await connection.execute(
+            "INSERT INTO inbox_set_aside (reader, position, kind, reason, set_aside_ms, body)"
+            " VALUES ('auditbot', 5, 'event', 'TypeError', 1, $1)",
+            b'{"poison":1}',
+        )
+        await connection.execute(
+            "INSERT INTO feed_gap (feed, room_id, from_token, to_token, refused)"
+            " VALUES ('f', '!r', 'a', 'b', 99)"
+        )
+        await connection.execute(
+            "INSERT INTO admin_action"
+            " (event_id, phase, step, at_ms, room_id, sender, command, detail)"
+            " VALUES ('$act', 'did', 1, $1, '!r', '@admin:x', 'user deactivate', 'done')",
+            office.world.clock.now_ms(),
+        )
+    for _ in range(2):
+        await office.store()
+    open_gaps = [one["gaps_open"] for found in office.check().manifests.values() for one in found]
+    async with office.world.database.transaction() as connection:
+        await connection.execute("DELETE FROM inbox_set_aside")
+        await connection.execute("DELETE FROM feed_gap")
+    for _ in range(2):
+        await office.store()
+
+    checked = office.check()
+    gaps = {one["action"]: one for one in checked.of_kind("gap")}
+    assert set(gaps) == {"set_aside", "history_refused"}
+    assert base64.b64decode(gaps["set_aside"]["raw_b64"]) == b'{"poison":1}'
+    assert open_gaps[-1] == 2
+    closed = {one["of_seq"] for one in checked.of_kind("gap_closed")}
+    assert closed == {one["seq"] for one in gaps.values()}
+    (act,) = [one for one in checked.of_kind("control") if one["action"] == "admin_action"]
+    assert act["actor"] == "@admin:x"
+    assert json.loads(act["detail_json"])["command"] == "user deactivate"
