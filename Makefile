@@ -2,6 +2,9 @@
 # that has Python ≥ 3.11 with venv, make and git; nothing else is installed outside of this folder.
 UV_VERSION := 0.13.9
 export UV_PYTHON_DOWNLOADS := never
+# Some containers forbid Python to keep what it has compiled. Each of the hundreds of processes that
+# the tests start would then compile all of Synapse or Steward anew, which takes longer than to run it.
+export PYTHONDONTWRITEBYTECODE :=
 UV := .uv/bin/uv
 RUN := .venv/bin/
 JS := tests/e2e/js
