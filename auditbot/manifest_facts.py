@@ -139,18 +139,26 @@ async def open_counts(connection: Connection) -> Json:
     }
 
 
+_NOT_COVERED = (
+    " FROM (SELECT room_id, reason, since_ms FROM membership_left_out"
+    " UNION ALL SELECT room_id, problem AS reason, since_ms FROM membership_problem"
+    # Where only adminbot lacks power, auditbot reads all the same.
+    " WHERE inside = 0 AND room_id NOT IN (SELECT room_id FROM membership_left_out)) AS out"
+)
+
+
 async def rooms(connection: Connection) -> Json:
     """Return how many rooms are followed, and which are not, and why."""
     covered = await connection.fetchval("SELECT count(*) FROM audit_room WHERE complete = 1")
-    count = await connection.fetchval("SELECT count(*) FROM membership_problem")
+    count = await connection.fetchval(f"SELECT count(*){_NOT_COVERED}")
     problems = await connection.fetch(
-        "SELECT room_id, problem, since_ms FROM membership_problem ORDER BY room_id LIMIT $1",
+        f"SELECT room_id, reason, since_ms{_NOT_COVERED} ORDER BY room_id LIMIT $1",
         MOST_ROOMS,
     )
     return {
         "covered": int(covered),
         "not_covered": [
-            {"room_id": row["room_id"], "reason": row["problem"], "since_ms": row["since_ms"]}
+            {"room_id": row["room_id"], "reason": row["reason"], "since_ms": row["since_ms"]}
             for row in problems
         ],
         "not_covered_count": int(count),

@@ -25,7 +25,7 @@ from common.matrix.client import MatrixClient, MatrixError
 from common.membership import dismissal, pause, problems
 from common.membership.entering import Entering
 from common.membership.making import Making
-from common.membership.policy import BridgeChats, is_wanted
+from common.membership.policy import BridgeChats, judge
 from common.telemetry.log import Log
 
 log = Log("membership")
@@ -43,6 +43,10 @@ FOREIGN_CONCURRENCY = 2
 GIVEN_UP_SECONDS = 600.0
 
 SWEEP_AGAIN_SECONDS = 30.0
+
+_PAUSED = "The bots were told to leave all rooms."
+_DISMISSED = "A bot was told to leave it."
+_OWN_ERROR = "an error of Steward's own"
 
 
 class _Member(msgspec.Struct):
@@ -169,13 +173,19 @@ class Keeper:
         )
 
     async def _mend_or_why_not(self, room: RoomId) -> str | None:
+        """Mend a room; what prevented it is written down, whatever it was."""
         try:
             return await self.mend(room)
         except TransientError as error:
-            return str(error)
+            problem = str(error)
         except Exception as error:  # noqa: BLE001  # the edge where a hostile room meets our bugs
             log.error("a room could not be looked at", room=room, reason=type(error).__name__)
-            return f"an error of Steward's own ({type(error).__name__})"
+            problem = f"{_OWN_ERROR} ({type(error).__name__})"
+        try:
+            await self._remember(room, problem)
+        except TransientError as error:
+            log.warning("a problem could not be written down", room=room, reason=error)
+        return problem
 
     async def mend(self, room: RoomId) -> str | None:
         """Bring every bot into a room and power to the leader; return what prevented it.
@@ -184,23 +194,31 @@ class Keeper:
             TransientError: the homeserver is away, so nothing is known.
         """
         if await pause.is_paused(self.database):
+            await self._leave_out(room, _PAUSED)
             return await self._answer_only(room)
         if self.making.is_going_on(room):
             return "It is just being made."
         bridges = await BridgeChats.known(self.database, self._joined, self.clock.now_ms())
-        wanted = await is_wanted(self.admin, room, self.settings, self.server_name, bridges)
-        if not wanted:
-            return None if wanted is False else "It is just being made."
-        bots = await self._staying(room)
-        if not bots:
-            return None
+        verdict = await judge(self.admin, room, self.settings, self.server_name, bridges)
+        if verdict.wanted is None:
+            if verdict.reason:
+                await self._remember(room, verdict.reason)
+            return verdict.reason or "It is just being made."
+        bots = await self._staying(room) if verdict.wanted else ()
+        problem = await self._enter(bots, room) if bots else None
+        await self._remember(room, problem)
+        if len(bots) < len(self.bots):
+            await self._leave_out(room, verdict.reason or _DISMISSED)
+        else:
+            await problems.leave_out(self.database, self.clock, room, None)
+        return problem
+
+    async def _enter(self, bots: Sequence[MatrixClient], room: RoomId) -> str | None:
         entering = self._entering(bots)
         try:
-            problem = await entering.enter_all(room) or await entering.empower(room)
+            return await entering.enter_all(room) or await entering.empower(room)
         except (MatrixError, RefusedError) as error:
-            problem = str(error)
-        await self._remember(room, problem)
-        return problem
+            return str(error)
 
     async def leave(self, room: RoomId) -> str | None:
         """Have the bots leave a room, and enter none by themselves; return what prevented it."""
@@ -216,6 +234,7 @@ class Keeper:
                     return f"{bot.user_id} cannot leave: {error.message}"
             self._joined.get(bot.user_id, set()).discard(room)
         await self._remember(room, None)
+        await self._leave_out(room, _PAUSED if len(bots) == len(self.bots) else _DISMISSED)
         return None
 
     async def dismiss(self, room: RoomId, bot: UserId, asked_by: UserId) -> str | None:
@@ -255,7 +274,19 @@ class Keeper:
         return None
 
     async def _remember(self, room: RoomId, problem: str | None) -> None:
-        await problems.remember(self.database, self.clock, room, problem)
+        inside = self._followers_inside(room)
+        await problems.remember(self.database, self.clock, room, problem, inside=inside)
+
+    async def _leave_out(self, room: RoomId, reason: str) -> None:
+        """Write down why a room is not followed; one that a bot stayed in still is."""
+        known = None if self._followers_inside(room) else reason
+        await problems.leave_out(self.database, self.clock, room, known)
+
+    def _followers_inside(self, room: RoomId) -> bool:
+        followers = self.bots[1:]
+        return bool(followers) and all(
+            room in self._joined.get(bot.user_id, ()) for bot in followers
+        )
 
     async def _sweep_when_due(self) -> None:
         while True:
@@ -281,17 +312,24 @@ class Keeper:
         waiting = [room for room in rooms if after is None or room > after]
         log.info("sweep of all rooms begins", rooms=len(waiting), of=len(rooms))
         unmended = 0
+        again: list[RoomId] = []
         for start in range(0, len(waiting), self.settings.sweep_concurrency):
             batch = waiting[start : start + self.settings.sweep_concurrency]
             outcomes: dict[RoomId, str | TransientError | None] = {}
             async with asyncio.TaskGroup() as group:
                 for room in batch:
                     group.create_task(self._mend_into(outcomes, room))
-            for outcome in outcomes.values():
-                if isinstance(outcome, TransientError):
-                    raise outcome
-            unmended += sum(outcome is not None for outcome in outcomes.values())
+            away = [one for one in outcomes.values() if isinstance(one, TransientError)]
+            if len(away) == len(batch):
+                raise away[0]  # not the rooms' fault: go on from here when it is back
+            again += [room for room in batch if isinstance(outcomes[room], TransientError)]
+            for room, outcome in outcomes.items():
+                unmended += isinstance(outcome, str)
+                if isinstance(outcome, str) and outcome.startswith(_OWN_ERROR):
+                    await self._remember(room, outcome)
             await self._sweep_reached(batch[-1])
+        for room in again:
+            unmended += await self._mend_or_why_not(room) is not None
         async with self.database.transaction() as connection:
             await connection.execute("DELETE FROM membership_sweep")
         await problems.forget_all_but(self.database, rooms)
@@ -306,7 +344,7 @@ class Keeper:
             outcomes[room] = error
         except Exception as error:  # noqa: BLE001  # the edge where a hostile room meets our bugs
             log.error("a room could not be looked at", room=room, reason=type(error).__name__)
-            outcomes[room] = f"an error of Steward's own ({type(error).__name__})"
+            outcomes[room] = f"{_OWN_ERROR} ({type(error).__name__})"
 
     async def _sweep_reached(self, room: RoomId) -> None:
         async with self.database.transaction() as connection:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from common.config.schema import Rooms
 from common.database.pool import Database
-from common.errors import TransientError
 from common.homeserver.client import AdminClient
 from common.homeserver.errors import RefusedError, StrangeAnswerError
 from common.homeserver.synapse.rooms import GetRoomState, StateEvent
@@ -33,34 +32,45 @@ class BridgeChats:
         return cls([UserId(row["bot"]) for row in rows], own, now_ms)
 
 
-async def is_wanted(
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the bots are to be in a room, and why not.
+
+    ``None``: that cannot be said yet; without a reason, the room is only just being made.
+    """
+
+    wanted: bool | None
+    reason: str = ""
+
+
+async def judge(
     admin: AdminClient,
     room: RoomId,
     settings: Rooms,
     server_name: str,
     bridges: "BridgeChats",
-) -> bool | None:
+) -> Verdict:
     """Say whether the settings want the bots in a room; everything, unless told otherwise.
 
-    ``None``: it is only just being made, and may become a chat with a bridge's bot.
-
     Never in somebody's own chat with a bridge's bot: codes to log in are shown there, and
-    several bridges take a chat for theirs only as long as two are in it. A room whose state
-    cannot be had yet is wanted: entering it then fails with a reason.
+    several bridges take a chat for theirs only as long as two are in it.
     """
     if settings.direct_chats and settings.federated and not bridges.bots:
-        return True
+        return Verdict(wanted=True)
     try:
         state = await admin.read(GetRoomState(room=room))
     except (RefusedError, StrangeAnswerError) as error:
-        raise TransientError(f"The state of {room} cannot be read: {error}") from error
+        return Verdict(None, f"Its state cannot be read: {error}")
     if is_bridge_chat(state, bridges.bots, bridges.own):
-        return False
+        return Verdict(wanted=False, reason="It is somebody's chat with a bridge's bot.")
     if bridges.bots and _is_being_made(state, bridges.now_ms):
-        return None
+        return Verdict(None)
+    reason = ""
     if not settings.federated and not _is_local(state, server_name):
-        return False
-    return settings.direct_chats or not _is_direct(state) or _is_with_us(state, bridges.own)
+        reason = "It is another server's (rooms.federated is off)."
+    elif not settings.direct_chats and _is_direct(state) and not _is_with_us(state, bridges.own):
+        reason = "It is a direct chat (rooms.direct_chats is off)."
+    return Verdict(not reason, reason)
 
 
 def _is_being_made(state: tuple[StateEvent, ...], now_ms: int) -> bool:

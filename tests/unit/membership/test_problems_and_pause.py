@@ -14,7 +14,7 @@ from common.homeserver.port import Json
 from common.ids import RoomId, UserId
 from common.matrix.client import MatrixError
 from common.membership.pause import is_begun_with
-from common.membership.policy import BridgeChats, is_wanted
+from common.membership.policy import BridgeChats, judge
 from common.membership.problems import forget_all_but, remember
 from tests.support.databases import open_database, sqlite_url
 
@@ -107,4 +107,7 @@ async def test_without_direct_chats_a_chat_with_the_bots_is_entered_all_the_same
     admin = AdminClient(cast(Any, Members(**members)))
     bridges = BridgeChats([], {LEADER, SECOND}, SystemClock().now_ms())
 
-    assert await is_wanted(admin, ROOM, Rooms(direct_chats=False), "x", bridges) is wanted
+    verdict = await judge(admin, ROOM, Rooms(direct_chats=False), "x", bridges)
+
+    assert verdict.wanted is wanted
+    assert bool(verdict.reason) is not wanted
