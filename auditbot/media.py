@@ -9,11 +9,11 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import puremagic
 
+from auditbot.clear_folder import clear_folder, sweep
 from auditbot.day_keys import readers_of_day
 from auditbot.encryption import encrypt_file
 from auditbot.ledger import Destinations, Writing, open_stream
@@ -33,13 +33,14 @@ from auditbot.storage.errors import ObjectExistsError
 from auditbot.storage.port import ArchiveStore, Found
 from common.clock import Clock
 from common.crypto.attachments import AttachmentError, EncryptedFile
-from common.errors import PermanentError, TransientError
+from common.errors import PermanentError, StewardError, TransientError
 from common.inbox.signal import Signal
 from common.matrix.client import MatrixError
 from common.telemetry.log import Log
 
 AT_ONCE = 4
 STORE_WAIT_SECONDS = 15.0
+REFUSED_WAIT_MS = 600_000
 LONGEST_WAIT_SECONDS = 60.0
 _HEAD_BYTES = 4096
 _REFUSED = {401, 403}
@@ -98,6 +99,8 @@ class MediaKeeper:
 
     async def run(self) -> None:
         """Fetch until cancelled."""
+        if left := await asyncio.to_thread(sweep):
+            log.info("attachments on their way were left by a crash, and removed", count=left)
         try:
             while True:
                 seen = self.wanted.count
@@ -125,12 +128,14 @@ class MediaKeeper:
                 return await self._pause()
             # Two messages with the same file would both store it.
             by_file = {source_of(wanted.file): wanted for wanted in reversed(due)}
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for source, wanted in by_file.items():
-                        group.create_task(self._fetch(target, wanted, source))
-            except* (TransientError, PermanentError) as group_of_errors:
-                raise first_of(group_of_errors) from group_of_errors
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._try(target, wanted, source))
+                    for source, wanted in by_file.items()
+                ]
+            errors = [error for task in tasks if (error := task.result()) is not None]
+            if len(errors) == len(tasks):
+                raise errors[0]  # the store's or the database's fault, not the attachments'
 
     async def _pause(self) -> float:
         due_ms = await self.queue.next_due_ms()
@@ -138,14 +143,39 @@ class MediaKeeper:
             return LONGEST_WAIT_SECONDS
         return min(max((due_ms - self.clock.now_ms()) / 1000, 0.01), LONGEST_WAIT_SECONDS)
 
+    async def _try(self, target: Target, wanted: Wanted, source: str) -> StewardError | None:
+        """Fetch one; what the store refuses must not keep the others from being stored."""
+        try:
+            await self._fetch(target, wanted, source)
+        except (TransientError, PermanentError) as error:
+            try:
+                await self._wait_for_store(target, wanted, error)
+            except TransientError as away:
+                return away
+            return error
+        return None
+
+    async def _wait_for_store(self, target: Target, wanted: Wanted, error: StewardError) -> None:
+        """Try an attachment again later that was fetched and could not be stored."""
+        refused = isinstance(error, PermanentError)
+        now_ms = self.clock.now_ms()
+        wait_ms = REFUSED_WAIT_MS if refused else int(STORE_WAIT_SECONDS * 1000)
+        sentence = (
+            f"An attachment cannot be stored in {target.destination}: {error} Nothing is lost: it "
+            "is tried again every ten minutes, and other attachments are stored meanwhile."
+        )
+        await self.queue.wait(
+            wanted, due_ms=now_ms + wait_ms, sentence=sentence if refused else None, now_ms=now_ms
+        )
+
     async def _fetch(self, target: Target, wanted: Wanted, source: str) -> None:
         known = await self.queue.known(target, source)
         if known is not None:
             await self._finish(target, wanted, _found("duplicate", known))
             return
-        with TemporaryDirectory(prefix="steward-") as directory:
+        with clear_folder() as folder:
             try:
-                fetched = await self._download(wanted, Path(directory) / "clear")
+                fetched = await self._download(wanted, folder / "clear")
             except _GoneWrongError as trouble:
                 await self._trouble(target, wanted, trouble)
                 return
@@ -206,7 +236,10 @@ class MediaKeeper:
             stored = await store.put_file(key, path, digest)
         except ObjectExistsError:
             if not target.recipients:
-                raise
+                raise PermanentError(
+                    f"The object “{key}” is there already, with other contents than its name "
+                    "says. Somebody else wrote it: look who may write there, and remove it."
+                ) from None
             # Ours, from before a crash: the name says what is in it, the bytes differ each time.
             return await store.look(key)
         return Found(digest, size, stored.version_id if stored is not None else None)
@@ -266,11 +299,6 @@ class MediaKeeper:
             place = StreamPlace(target.stream, target.destination, target.endpoint_url)
             self._stores[target.stream] = self.open_store(place)
         return self._stores[target.stream]
-
-
-def first_of(error: BaseException) -> BaseException:
-    """Return one of the errors in a group: that of what failed first."""
-    return first_of(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _found(status: str, kept: KeptObject) -> MediaFound:

@@ -13,6 +13,7 @@ from auditbot.pipeline.other_records import CARRIED
 from auditbot.pipeline.seal import day_of
 from auditbot.pipeline.segment import DAY_MS
 from auditbot.storage.port import Found
+from common.alarms import raise_alarm
 from common.config.secret import Secret
 from common.crypto.sealing import Sealer
 from common.database.pool import Connection, Database, Row
@@ -136,6 +137,30 @@ class MediaQueue:
                 wanted.seq,
                 due_ms,
             )
+
+    async def wait(
+        self, wanted: Wanted, *, due_ms: int, sentence: str | None, now_ms: int
+    ) -> None:
+        """Try an attachment again later that is not at fault.
+
+        Args:
+            wanted: which
+            due_ms: when
+            sentence: what the admins are told, unless they know of another one
+            now_ms: the present moment
+        """
+        async with self.database.transaction() as connection:
+            known = await connection.fetchval("SELECT 1 FROM audit_media WHERE told = 1 LIMIT 1")
+            await connection.execute(
+                "UPDATE audit_media SET due_ms = $3, told = CASE WHEN $4 = 1 THEN 1 ELSE told END"
+                " WHERE stream = $1 AND seq = $2",
+                wanted.stream,
+                wanted.seq,
+                due_ms,
+                int(sentence is not None),
+            )
+            if sentence is not None and not known:
+                await raise_alarm(connection, sentence, now_ms=now_ms)
 
     async def target(self, *, now_ms: int) -> Target | None:
         """Return where attachments go now, ``None`` if nothing is exported."""

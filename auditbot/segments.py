@@ -23,6 +23,7 @@ from auditbot.pipeline.seal import (
 from auditbot.pipeline.segment import Limits, Line, Segment, cut, due_ms, is_old
 from auditbot.spool import Spool
 from auditbot.storage.port import Stored
+from common.alarms import raise_alarm
 from common.database.pool import Connection, Database, Row
 from common.telemetry.log import Log
 
@@ -134,6 +135,14 @@ class Segments:
                 last_seq=last,
                 found=built.count,
             )
+            sentence = (
+                f"Records {first:,} to {last:,} of the archive's stream {stream} are damaged in "
+                "Steward's database: the stream is not stored from there on, and what comes after "
+                "waits. Restore the database from a backup; if there is none, set the archive's "
+                "destination anew (steward audit destination), so that a new stream begins."
+            )
+            async with self._database.transaction() as connection:
+                await raise_alarm(connection, sentence, now_ms=now_ms)
             return True
         body = b"".join(built.frames)
         if row["object_key"].endswith(SUFFIX):

@@ -8,6 +8,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from common.alarms import raise_alarm
 from common.config.secret import Secret
 from common.crypto.canonical import canonical_json
 from common.crypto.sealing import Sealer
@@ -41,6 +42,12 @@ class SigningKey:
     def fingerprint(self) -> str:
         """Return the digest of the public key."""
         return hashlib.sha256(self.public_key).hexdigest()
+
+    @property
+    def grouped(self) -> str:
+        """Return the fingerprint as people copy it: in groups of four."""
+        digits = self.fingerprint
+        return " ".join(digits[at : at + 4] for at in range(0, len(digits), 4))
 
     @property
     def key_id(self) -> str:
@@ -92,6 +99,13 @@ class Keyring:
             self._sealer.seal(seed, name=_name(key.key_id)),
             now_ms,
         )
+        # The archive cannot vouch for its own key: people have to know it from elsewhere.
+        sentence = (
+            f"auditbot signs the archive with the new key {key.key_id} from now on. Its "
+            f"fingerprint: {key.grouped}. Write it down outside of this server and give it to "
+            "whoever verifies the archive: steward audit verify --key FINGERPRINT."
+        )
+        await raise_alarm(connection, sentence, now_ms=now_ms)
         return key
 
     async def find(self, connection: Connection, key_id: str) -> SigningKey:

@@ -16,7 +16,7 @@ async def show(desk: Desk) -> str:
     lines = [
         f"Key {current.key_id} signs the archive. Write its fingerprint down, apart from it:",
         "",
-        f"  {_grouped(current.fingerprint)}",
+        f"  {current.grouped}",
     ]
     lines += [
         f"\nKey {row['key_id']} signed from {moment_text(row['created_ms'])} to "
@@ -48,7 +48,7 @@ async def rotate(desk: Desk) -> str:
     await publish(desk)
     return (
         f"Key {new.key_id} signs the archive from now on. Write its fingerprint down:\n\n"
-        f"  {_grouped(new.fingerprint)}"
+        f"  {new.grouped}"
     )
 
 
@@ -72,7 +72,3 @@ def _rotation(desk: Desk, old: SigningKey, new: SigningKey, now_ms: int) -> Stat
         }
     )
     return Statement(f"{desk.root}keys/rotation-{new.key_id}.json", body, old.sign(body))
-
-
-def _grouped(fingerprint: str) -> str:
-    return " ".join(fingerprint[at : at + 4] for at in range(0, len(fingerprint), 4))

@@ -287,6 +287,8 @@ async def test_a_segment_whose_lines_are_not_all_there_is_not_built_and_loses_no
         (broken, seq) for seq in (0, 1, 3, 4, 5)
     ]
     assert caplog.text.count("not stored any further") == 1
+    (told,) = await database.fetch("SELECT sentence FROM alarm")
+    assert "Restore the database" in told["sentence"]
 
 
 @pytest.mark.parametrize("damage", ["x'28b52ffd00'", "x'00'", "x''", "x'7b7d0a'"])

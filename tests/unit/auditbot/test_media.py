@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +12,11 @@ import pyrage
 import pytest
 
 from auditbot.bot import Auditbot
+from auditbot.clear_folder import clear_folder, sweep
 from auditbot.media import MediaKeeper
 from common.crypto.attachments import EncryptedFile, decrypt_stream, encrypt_stream
 from common.database.pool import Database
-from common.errors import TransientError
+from common.errors import PermanentError, TransientError
 from common.matrix.client import MatrixError
 from tests.support.databases import open_database, sqlite_url
 from tests.unit.auditbot.builders import (
@@ -270,3 +272,53 @@ async def test_a_crash_between_storing_and_recording_costs_only_a_repeat(world: 
     row = await world.database.fetchrow("SELECT sha256 FROM audit_object")
     assert row is not None
     assert row["sha256"] == hashlib.sha256(next(iter(before.values()))).hexdigest()
+
+
+async def alarms(world: World) -> list[str]:
+    rows = await world.database.fetch("SELECT sentence FROM alarm ORDER BY number")
+    return [row["sentence"] for row in rows]
+
+
+async def test_an_attachment_that_the_store_refuses_keeps_no_other_from_it(world: World) -> None:
+    bodies = {f"mxc://example.org/{n}": PNG + bytes([n]) for n in range(6)}
+    bot, keeper = started(world, ScriptedFiles(bodies))
+    clock = cast(StoppedClock, world.clock)
+    digest = hashlib.sha256(PNG + bytes([0])).hexdigest()
+    squatted = world.directory / f"archive/v1/example.org/media/{digest[:2]}/{digest}"
+    squatted.parent.mkdir(parents=True)
+    squatted.write_bytes(b"not what the name says")
+    sent = [image(f"${n}", url) for n, url in enumerate(bodies)]
+    await world.give(bot, entries([*new_room(), *sent]))
+
+    await keeper.step()
+
+    assert len(await found(world)) == 5
+    (told,) = await alarms(world)
+    assert digest in told
+    assert "remove it" in told
+    clock.moment_ms += 600_000
+    with pytest.raises(PermanentError):  # nothing else is due: it is waited
+        await keeper.step()
+    assert await alarms(world) == [told]
+    squatted.unlink()
+    clock.moment_ms += 600_000
+    await keeper.step()
+    assert len(await found(world)) == 6
+
+
+def test_clear_text_that_a_crash_left_is_swept_and_only_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / "steward-clear-left"
+    left.mkdir()
+    (left / "clear").write_bytes(PNG)
+    (tmp_path / "steward-clear-link").symlink_to(tmp_path)
+    with clear_folder() as folder:
+        (folder / "clear").write_bytes(PNG)
+
+        assert sweep() == 1
+
+        assert (folder / "clear").exists()
+        assert not left.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["steward-clear-link"]

@@ -312,6 +312,11 @@ async def test_a_new_key_is_vouched_for_by_the_old_one(office: Office) -> None:
 
     checked = office.check()
     assert len(checked.fingerprints) == 2
+    # People have to know the fingerprint from elsewhere than the archive: they are told.
+    alarms = await office.desk.database.fetch("SELECT sentence FROM alarm ORDER BY number")
+    said = [row["sentence"].replace(" ", "") for row in alarms]
+    for fingerprint in checked.fingerprints:
+        assert sum(fingerprint in sentence for sentence in said) == 1
     for fingerprint, text in zip(sorted(checked.fingerprints), (before, after), strict=True):
         assert any(fingerprint in told.replace(" ", "") for told in (before, after)), text
     (detail,) = office.controls("signing_key_rotated")
