@@ -24,6 +24,7 @@ from auditbot.room_fetch import RoomFetch
 from auditbot.rooms import Rooms
 from auditbot.sampling import Sampling
 from auditbot.segments import Segments, StreamPlace
+from auditbot.senders import SenderKinds
 from auditbot.signing import Keyring
 from auditbot.stamping import Stamping, ask
 from auditbot.storage.open import open_store
@@ -168,11 +169,15 @@ def create_bot(services: Services) -> Bot:
         destinations=destinations,
         server_name=server_name,
         clock=clock,
-        sender_kinds={
-            f"@{config.adminbot.localpart}:{server_name}": "bot",
-            f"@{config.auditbot.localpart}:{server_name}": "bot",
-            f"@{config.appservice.sender_localpart}:{server_name}": "appservice",
-        },
+        sender_kinds=SenderKinds(
+            {
+                f"@{config.adminbot.localpart}:{server_name}": "bot",
+                f"@{config.auditbot.localpart}:{server_name}": "bot",
+                f"@{config.appservice.sender_localpart}:{server_name}": "appservice",
+            },
+            server_name,
+            clock,
+        ),
         written=written,
         media=queue,
     )

@@ -21,6 +21,7 @@ from auditbot.pipeline.reading import MALFORMED, attachment_of
 from auditbot.pipeline.record import Arrival, Record, Setting, event_record
 from auditbot.pipeline.room_state import RoomContext, completed, fold
 from auditbot.rooms import Rooms
+from auditbot.senders import SenderKinds
 from common.clock import Clock
 from common.crypto.opening import Early
 from common.crypto.port import EncryptedEvent, Reading
@@ -111,8 +112,7 @@ class Recorder:
     destinations: Destinations
     server_name: str
     clock: Clock
-    sender_kinds: Mapping[str, str]
-    """What is known of certain senders: our own accounts."""
+    sender_kinds: SenderKinds
     written: Callable[[Writing], None]
     media: MediaQueue | None = None
     """Where attachments are noted that are to be fetched."""
@@ -173,7 +173,10 @@ class Recorder:
         contexts = dict(loaded)
         readings = await self._readings(connection, items)
         authors = await _edited_authors(connection, items)
-        listed = Listed(connection, writing, self.bases, self.sender_kinds)
+        kinds = await self.sender_kinds.of(
+            connection, {item.envelope.sender for item in items if item.envelope.sender}
+        )
+        listed = Listed(connection, writing, self.bases, self.sender_kinds.own)
         days = {day_name(writing, item.entry.received_ms) for item in items}
         await listed.look_up(days, contexts.values())
         waiting: list[Pending] = []
@@ -181,7 +184,7 @@ class Recorder:
         # One after the other, and nothing of one is kept: a room of thousands may change with
         # every event.
         for item, reading in zip(items, readings, strict=True):
-            setting = self._setting(item, contexts, authors)
+            setting = self._setting(item, contexts, authors, kinds)
             if not _is_membership(item.envelope):
                 day = day_name(writing, item.entry.received_ms)
                 await listed.add(day, item.arrival, setting.before)
@@ -211,6 +214,7 @@ class Recorder:
         item: Item,
         contexts: dict[str, RoomContext],
         authors: Mapping[str, str | None],
+        kinds: Mapping[str, str],
     ) -> Setting:
         """Fold an event into its room and return what surrounded it."""
         event = item.envelope
@@ -230,7 +234,7 @@ class Recorder:
         return Setting(
             before=before,
             after=after,
-            sender_kind=self.sender_kinds.get(event.sender or ""),
+            sender_kind=kinds.get(event.sender or ""),
             edited_sender=authors.get(_edited(event)),
             media=self.media is not None,
         )

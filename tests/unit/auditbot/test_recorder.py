@@ -249,3 +249,23 @@ async def test_a_device_that_is_gone_ends_whatever_noticed_it(world: World) -> N
             await bot.run()
 
     assert ended.value.subgroup(StartOverError) is not None
+
+
+async def test_what_sort_of_account_wrote_is_said_as_far_as_it_is_known(world: World) -> None:
+    kinds = {"alice": "person", "x_1": "bridged", "7": "guest", "robot": "bot", "odd": "else"}
+    async with world.database.transaction() as connection:
+        await connection.executemany(
+            "INSERT INTO admin_account (user_id, created_ms, kind, welcome)"
+            " VALUES ($1, 1, $2, 'old')",
+            [(f"@{name}:example.org", kind) for name, kind in kinds.items()],
+        )
+    people = [*(f"@{name}:example.org" for name in kinds), "@new:example.org", "@alice:else.org"]
+    text = {"msgtype": "m.text", "body": "said"}
+    sent = [event(f"${n}", text, sender=person) for n, person in enumerate(people)]
+
+    await world.give(world.restart(), entries([*new_room(), *sent]))
+
+    said = {r["sender"]: r["sender_kind"] for r in await world.events() if r["body"]}
+    assert [said[person] for person in people] == [
+        *("human", "bridge_ghost", "guest", "bot", None, None, None)
+    ]
