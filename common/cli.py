@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
@@ -224,11 +225,17 @@ def _config_file(arguments: argparse.Namespace, environ: Mapping[str, str]) -> P
 
 
 def _load(arguments: argparse.Namespace) -> Config:
-    from common.config.load import load  # noqa: PLC0415  # keeps --help quick
-    from common.telemetry.log import Log, configure_logging  # noqa: PLC0415  # other commands start without it
+    from common.telemetry.log import configure_logging  # noqa: PLC0415  # other commands start without it
 
     # Until the configuration is known, its own defaults.
     configure_logging("INFO", as_json=False)
+    return _read(arguments)
+
+
+def _read(arguments: argparse.Namespace) -> Config:
+    from common.config.load import load  # noqa: PLC0415  # keeps --help quick
+    from common.telemetry.log import Log  # noqa: PLC0415  # other commands start without it
+
     environ = environment()
     return load(_config_file(arguments, environ), environ, warn=Log("config").warning)
 
@@ -244,7 +251,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     config = _load(arguments)
     from common.run import main as run  # noqa: PLC0415  # other commands start without it
 
-    return run(config)
+    return run(config, partial(_read, arguments))
 
 
 def _keys(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -23,6 +23,7 @@ from common.inbox.store import StoredInbox
 from common.life import Process, Readiness
 from common.matrix.client import open_session
 from common.memory import set_thresholds
+from common.reload import Reload
 from common.telemetry.log import Log, configure_logging
 from common.telemetry.metrics import Metrics, serving
 
@@ -34,23 +35,24 @@ _SUPPORT_DOCUMENT = "SELECT value FROM admin_memory WHERE name = 'support-contac
 START_OVER_SECONDS = 1.0
 
 
-def main(config: Config) -> int:
-    """Run until a signal comes; return the exit status."""
+def main(config: Config, read: Callable[[], Config]) -> int:
+    """Run until a signal comes; return the exit status. ``read`` reads the configuration anew."""
     configure_logging(config.logging.level, as_json=config.logging.json)
     gc.freeze()  # what was imported stays
     set_thresholds()
-    asyncio.run(_until_signal(config))
+    asyncio.run(_until_signal(Reload(config, read)))
     return 0
 
 
-async def _until_signal(config: Config) -> None:
+async def _until_signal(reload: Reload) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, reload.ask)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     try:
         async with asyncio.TaskGroup() as group:
-            serving = group.create_task(serve(config))
+            serving = group.create_task(serve(reload))
             await stop.wait()
             log.info("stopping")
             serving.cancel()
@@ -63,13 +65,14 @@ def _first(error: BaseException) -> BaseException:
     return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
-async def serve(config: Config) -> None:
+async def serve(reload: Reload) -> None:
     """Listen, set the accounts up, and run both bots until cancelled."""
-    async with only_one(config.database.url.reveal()):
-        await _serve(config)
+    async with only_one(reload.config.database.url.reveal()):
+        await _serve(reload)
 
 
-async def _serve(config: Config) -> None:
+async def _serve(reload: Reload) -> None:
+    config = reload.config
     clock = SystemClock()
     database = Database(
         config.database.url.reveal(),
@@ -95,16 +98,24 @@ async def _serve(config: Config) -> None:
             ):
                 while True:
                     process = Process(
-                        config, clock, database, inbox, session, readiness, metrics, helpers
+                        reload.config, clock, database, inbox, session, readiness, metrics, helpers
                     )
                     try:
-                        await process.run()
+                        await _until_changed(process, reload)
                     except* StartOverError as why:
                         log.error("starting over", reason=_first(why))
                     readiness.ready = False
                     await asyncio.sleep(START_OVER_SECONDS)
     finally:
         await database.stop()
+
+
+async def _until_changed(process: Process, reload: Reload) -> None:
+    """Run until there is another configuration; what the homeserver pushes meanwhile is kept."""
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(process.run())
+        await reload.changed()
+        running.cancel()
 
 
 @asynccontextmanager

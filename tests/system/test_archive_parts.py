@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import json
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -139,7 +141,7 @@ async def test_an_operator_moves_and_stops_the_archive_while_steward_runs(
         key = await steward(world, "key", "show")
         await steward(world, "key", "rotate")
         await steward(world, "hold", "add", "--reason", "a case", "--room", room)
-        await steward(world, "destination", "clear")
+        by_config = await moved_by_configuration(world, alice, room)
         closed = other / "v1" / world.synapse.server_name / "state" / "head.json"
         await wait_for(lambda: is_closed(other), 15, f"the last manifest at {closed}")
         await alice.send_text(room, "nowhere")
@@ -157,8 +159,34 @@ async def test_an_operator_moves_and_stops_the_archive_while_steward_runs(
     assert "here" in bodies
     assert "there" in bodies
     assert "nowhere" not in bodies
+    assert by_config not in {one["event_id"] for one in (*first.records, *second.records)}
     acts = [one["action"] for one in second.of_kind("control")]
     assert {"signing_key_rotated", "hold_added", "export_stopped"} <= set(acts)
+
+
+async def moved_by_configuration(world: World, alice: RawClient, room: RoomId) -> EventId:
+    """Move the archive once more, by the file, which is read anew at SIGHUP; and clear it."""
+    third = world.directory / "third"
+    config = json.loads(world.steward.config_path.read_text())
+    config["auditbot"]["destination"] = f"file:{third}"
+    await reload(world, {**config, "homeserver": {"url": "nowhere"}}, "the file is wrong")
+    await reload(world, {**config, "metrics": {"listen_port": 1}}, "need a restart")
+    await reload(world, config, "holds from now on")
+    await wait_for((third / "v1").exists, 30, "the place of the new configuration")
+    said = await alice.send_text(room, "by configuration")
+    await wait_for(lambda: said in ids(third), 30, "the event in the third place")
+    await steward(world, "destination", "clear")
+    await wait_for(lambda: is_closed(third), 15, "the end of the third place")
+    return said
+
+
+async def reload(world: World, config: Json, said: str) -> None:
+    """Change the configuration's file and have it read; wait for what Steward says of it."""
+    world.steward.config_path.write_text(json.dumps(config))
+    pid = world.steward.child.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGHUP)
+    await wait_for(lambda: said in world.steward.log(), 15, f"“{said}” in the log")
 
 
 def ids(root: Path) -> set[str]:
