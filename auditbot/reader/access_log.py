@@ -1,7 +1,7 @@
 """Who searched, looked and took away what: a file that only grows.
 
 Each line names the one before it by its hash, so that nothing can be taken out or changed in the
-middle unnoticed.
+middle unnoticed; the hash of the last one, written down elsewhere, shows the same of the end.
 """
 
 import fcntl
@@ -58,6 +58,28 @@ class AccessLog:
                 f"The access log “{self.path}” cannot be written ({error.strerror}), so nothing "
                 "is shown: make room, or give the file to this user."
             ) from error
+
+    def seal(self) -> str:
+        """Return what stands for all entries so far: the hash of the last one.
+
+        Written down elsewhere, it shows later that nothing was cut off at the end.
+        """
+        try:
+            handle = os.open(self.path, os.O_RDONLY)
+        except FileNotFoundError:
+            return _FIRST
+        with os.fdopen(handle, "rb") as file:
+            last = _last_line(file.fileno())
+        return hashlib.sha256(last).hexdigest() if last else _FIRST
+
+    def has(self, seal: str) -> bool:
+        """Say whether the log ended with this once, and goes on from there."""
+        try:
+            with self.path.open("rb") as file:
+                hashes = (hashlib.sha256(line.removesuffix(b"\n")).hexdigest() for line in file)
+                return seal == _FIRST or seal in hashes
+        except FileNotFoundError:
+            return seal == _FIRST
 
     def entries(self) -> Iterator[tuple[dict[str, Any], bool]]:
         """Yield the entries, each with whether it follows the one before it unchanged."""

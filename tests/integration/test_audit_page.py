@@ -1,19 +1,25 @@
 """The officers' page in a real browser: it shows everything, and nothing in the archive acts."""
 
 import asyncio
+import io
 import json
 import re
 import sys
-from collections.abc import AsyncIterator
+import zipfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import aiohttp
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
 from common.config.environment import environment as process_environment
-from tests.support.archive_story import DESK, HOSTILE, tell_story
+from common.demo.waiting import wait_for
+from tests.support.archive_maker import Maker
+from tests.support.archive_story import ALICE, DESK, HOSTILE, tell_story
 from tests.support.browser import ARGUMENTS, browser
 
 _START_SECONDS = 40
@@ -36,7 +42,16 @@ class Served:
 
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
-    maker = tell_story(tmp_path / "archive")
+    async with serving(tmp_path) as started:
+        yield started
+
+
+@asynccontextmanager
+async def serving(
+    tmp_path: Path, before: Callable[[Maker], None] | None = None
+) -> AsyncIterator[Served]:
+    """Start the program on an archive of its own."""
+    maker = tell_story(tmp_path / "archive", before=before)
     home = tmp_path / "home"
     process = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).parent / "steward"),
@@ -45,6 +60,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
         f"--destination=file:{maker.root}",
         f"--home={home}",
         "--port=0",
+        "--name=archive.example",
         "--zone=Europe/Berlin",
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
@@ -54,9 +70,11 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
     async with asyncio.timeout(_START_SECONDS):
         while b"http" not in (line := await process.stdout.readline()):
             assert line
-    yield Served(line.decode().strip(), home)
-    process.terminate()
-    await process.wait()
+    try:
+        yield Served(line.decode().strip(), home)
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 @pytest.fixture(scope="session")
@@ -131,20 +149,68 @@ async def test_an_officer_searches_and_takes_messages_away(
     assert "Desk" in await visit.text()
     assert [entry["what"] for entry in served.logged()] == [
         "logged in",
+        "overview shown",
         "search",
         "exported",
         "exported",
         "exported",
         "exported",
         "case added",
+        "cases shown",
     ]
-    assert served.logged()[1]["query"] == "text “price”"
+    assert served.logged()[2]["query"] == "text “price”"
     assert not visit.trouble
 
     async with page.expect_navigation():
         await page.click("text=Log out")
     await page.goto(f"{served.base}/rooms")
     assert "Trading desk" not in await page.content()
+    assert served.logged()[-1]["what"] == "logged out"
+
+
+def with_a_file(maker: Maker) -> None:
+    """Add a message with a file that a page cannot hold in itself."""
+    body = b"No picture."
+    key, digest = maker.file(body)
+    about = {"room_id": "!files:example.org", "event_id": "$file", "media_name": "notes.txt"}
+    sent = maker.message("notes.txt", ALICE, msgtype="m.file", media_status="pending", **about)
+    maker.record(
+        "media",
+        of_seq=sent["seq"],
+        sender=ALICE,
+        media_status="stored",
+        media_key=key,
+        media_sha256=digest,
+        media_size=len(body),
+        **about,
+    )
+
+
+async def test_what_has_attachments_goes_with_them(tmp_path: Path) -> None:
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with (
+        serving(tmp_path, with_a_file) as served,
+        aiohttp.ClientSession(cookie_jar=jar) as me,
+    ):
+        async with me.get(served.url) as entered:
+            assert entered.status == 200
+
+        async def chosen() -> list[str]:
+            async with me.get(f"{served.base}/room?id=!files:example.org") as page:
+                return re.findall(r'name="m" value="([^"]+)"', await page.text())
+
+        (message,) = await wait_for(chosen, 20, "the archive's index")
+        async with me.post(
+            f"{served.base}/export",
+            data={"format": "html", "m": message},
+            headers={"Origin": served.base},
+        ) as answer:
+            assert answer.headers["Content-Disposition"] == 'attachment; filename="messages.zip"'
+            packed = zipfile.ZipFile(io.BytesIO(await answer.read()))
+    links = re.findall(r'href="(messages-files/[^"]+)"', packed.read("messages.html").decode())
+    assert links
+    for link in links:
+        assert packed.read(unquote(link)) == b"No picture."
 
 
 async def test_everything_is_shown_and_nothing_of_it_acts(
@@ -251,6 +317,8 @@ async def test_nobody_else_gets_in(served: Served) -> None:
         assert await status("POST", "/sync", **own) == 403
         assert await status("GET", "/media?key=../../etc/passwd", **session) == 404
         assert await status("GET", "/room?id=%00", **session) == 404
+        assert await status("GET", "/search?to=9999-12-31", **session) == 200
+        assert await status("GET", f"/room?id={DESK}&day=9999-12-31&page=99", **session) == 200
         assert await status("PUT", "/", Origin=served.base, **session) == 405
 
         async with client.get(f"{served.base}/room?id={DESK}", headers=session) as page:
@@ -263,3 +331,24 @@ async def test_nobody_else_gets_in(served: Served) -> None:
             assert got.headers["Content-Disposition"].startswith("attachment;")
             assert got.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
             assert (await got.read()).startswith(b"\x89PNG")
+
+
+async def test_a_proxy_with_tls_is_served_under_its_own_name_only(served: Served) -> None:
+    https = {"Host": "archive.example", "X-Forwarded-Proto": "https"}
+    jar = aiohttp.DummyCookieJar()
+    async with aiohttp.ClientSession(cookie_jar=jar) as client:
+        async with client.get(served.url, headers=https, allow_redirects=False) as entered:
+            cookie = entered.headers["Set-Cookie"]
+        assert "Secure" in cookie
+        session = {"Cookie": cookie.partition(";")[0]}
+
+        async def sync(origin: str, **headers: str) -> int:
+            asked = {**session, **headers, "Origin": origin}
+            url = f"{served.base}/sync"
+            async with client.post(url, headers=asked, allow_redirects=False) as got:
+                return got.status
+
+        assert await sync("https://archive.example", **https) == 303
+        assert await sync("https://evil.example", **https) == 403
+        assert await sync(served.base.replace("http:", "https:")) == 403
+        assert await sync(served.base) == 303

@@ -245,7 +245,9 @@ def _told(done: HandedOver, words: str) -> str:
         f"{done.attachments:,} attachments. {words}\n{missing}"
         f"    SHA-256 {done.sha256}\n"
         f"    signing key {grouped(done.fingerprint)}\n"
-        "Tell the receiver both by another way than you send the file.\n"
+        f"    files.json  {done.files_sha256}\n"
+        "Tell the receiver these by another way than you send the file. They check it with:\n"
+        f'    python3 verify.py --key "{grouped(done.fingerprint)}" --files {done.files_sha256}\n'
     )
 
 

@@ -63,6 +63,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     add_library_options(command)
     command = commands.add_parser("log", help="who searched, looked and exported")
     command.set_defaults(act=_log)
+    command.add_argument(
+        "--since",
+        metavar="HASH",
+        help="what it ended with once, as written down then: it must still be in there",
+    )
     add_zone_option(command)
     add_archive_options(command)
 
@@ -284,7 +289,8 @@ def _visible(value: object) -> object:
 async def _log(arguments: argparse.Namespace) -> int:
     is_whole = True
     async with open_archive(arguments) as archive:
-        for entry, follows in access_log(archive).entries():
+        log = access_log(archive)
+        for entry, follows in log.entries():
             is_whole &= follows
             detail = ", ".join(
                 f"{one_line(name)}: {one_line(value)}"
@@ -297,9 +303,14 @@ async def _log(arguments: argparse.Namespace) -> int:
                 f"{when} {mark}{one_line(entry.get('user'))} {one_line(entry.get('what'))}: "
                 f"{detail}\n"
             )
+    expected = arguments.since
+    if expected and not log.has(expected.lower()):
+        is_whole = False
+        sys.stdout.write(f"THE LOG HAS NO ENTRY {one_line(expected)}: its end was cut off.\n")
     sys.stdout.write(
         "The log is unbroken.\n"
         if is_whole
         else "THE LOG IS BROKEN: something was taken out or changed.\n"
     )
+    sys.stdout.write(f"It ends with {log.seal()}.\n")
     return 0 if is_whole else 1

@@ -14,7 +14,7 @@ from auditbot.reader.commands.options import add_zone_option, open_archive
 from auditbot.reader.index.library import Library
 from auditbot.reader.serve.app import make_app
 from auditbot.reader.serve.desk import Desk
-from auditbot.reader.serve.security import Door
+from auditbot.reader.serve.security import Door, Hosts
 from common.clock import SystemClock
 from common.errors import ConfigError, PermanentError
 
@@ -42,7 +42,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         action="append",
         default=[],
         metavar="HOST",
-        help="a further name under which the page is reached, such as a proxy's",
+        help="a further name under which browsers reach the page, such as that of a proxy with "
+        "TLS: archive.example.org, or archive.example.org:8443 where it has a port",
     )
     add_zone_option(command)
     add_library_options(command)
@@ -83,12 +84,14 @@ async def _run(
             if not _is_loopback(arguments.bind):
                 sys.stderr.write(
                     "Others can reach this page, and it is not encrypted: put a proxy with TLS "
-                    "before it.\n"
+                    "before it, which sets X-Forwarded-Proto, and give its name with --name.\n"
                 )
-            sys.stdout.write(
-                f"Open this address, once:\n\n    http://{_in_url(arguments.bind)}:{port}/login"
-                f"?token={door.new_token()}\n\nStop with Ctrl-C.\n"
+            token = door.new_token()
+            here, *elsewhere = (
+                f"    {address}/login?token={token}\n" for address in _addresses(arguments, port)
             )
+            by_proxy = f"\nor, through the proxy:\n\n{''.join(elsewhere)}" if elsewhere else ""
+            sys.stdout.write(f"Open this address, once:\n\n{here}{by_proxy}\nStop with Ctrl-C.\n")
             sys.stdout.flush()
             group.create_task(_prepare(desk, arguments))
             await asyncio.Event().wait()
@@ -107,11 +110,25 @@ def _listening(address: str, port: int) -> socket.socket:
         ) from error
 
 
-def _hosts(arguments: argparse.Namespace, port: int) -> frozenset[str]:
-    """Return the values of the Host header that are ours."""
+def _hosts(arguments: argparse.Namespace, port: int) -> Hosts:
     names = {_in_url(arguments.bind), "127.0.0.1", "localhost", "[::1]"}
-    own = {f"{name}:{port}".lower() for name in names}
-    return frozenset(own | {str(name).lower() for name in arguments.name})
+    if _is_any(arguments.bind):
+        names.add(socket.gethostname())
+    return Hosts(
+        own=frozenset(f"{name}:{port}".lower() for name in names),
+        proxied=frozenset(str(name).lower() for name in arguments.name),
+    )
+
+
+def _addresses(arguments: argparse.Namespace, port: int) -> list[str]:
+    """Return what a browser can open: here, and through a proxy where one is named."""
+    # Nobody can open 0.0.0.0.
+    name = socket.gethostname() if _is_any(arguments.bind) else arguments.bind
+    return [f"http://{_in_url(name)}:{port}", *(f"https://{each}" for each in arguments.name)]
+
+
+def _is_any(address: str) -> bool:
+    return address in {"0.0.0.0", "::"}  # noqa: S104  # compared, not listened on
 
 
 def _in_url(address: str) -> str:

@@ -42,6 +42,8 @@ class HandedOver:
 
     path: Path
     sha256: str
+    files_sha256: str
+    """Of ``files.json``, which lists the hash of every other file."""
     messages: int
     records: int
     attachments: int
@@ -100,6 +102,7 @@ async def hand_over(
     return HandedOver(
         path=path,
         sha256=hashlib.sha256(body).hexdigest(),
+        files_sha256=contents.listed_sha256,
         messages=len(messages),
         records=len(stored),
         attachments=len(shown),
@@ -132,6 +135,11 @@ class _Contents:
 
     def add_json(self, name: str, value: object) -> None:
         self.add(name, json.dumps(value, indent=1).encode() + b"\n")
+
+    @property
+    def listed_sha256(self) -> str:
+        """Return the hash of the list of all files, once they are zipped."""
+        return hashlib.sha256(self._files["files.json"]).hexdigest()
 
     def zipped(self) -> bytes:
         """Return the zip file; the same contents give the same bytes."""

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """Check a hand-over from an archive: are these the records that were archived?
 
-    python3 verify.py [--key FINGERPRINT] [FOLDER]
+    python3 verify.py [--key FINGERPRINT] [--files HASH] [FOLDER]
 
 Needs Python 3.8 or newer and nothing else: no network, no package. It reads the files beside it
 and proves of each record that it is in the Merkle tree (RFC 6962, section 2.1) whose root was
-signed (Ed25519, RFC 8032) by the archive's key. Exit status: 0 all is right, 1 something is wrong.
+signed (Ed25519, RFC 8032) by the archive's key, and of each attachment that a record names it.
+What was made of them for reading (transcript.html, messages.*) no signature covers: that it is what
+was handed over shows the hash of files.json, which whoever made the hand-over was shown.
+Exit status: 0 all is right, 1 something is wrong.
 """
 
 import argparse
@@ -125,7 +128,7 @@ class Wrong(Exception):
 
 
 def read_checkpoint(body, keys):
-    """Return origin, size and root of a checkpoint that one of the keys signed."""
+    """Return origin, size and root of a checkpoint that one of the keys signed, and its end."""
     text, separator, below = body.partition(b"\n\n")
     if not separator:
         raise Wrong("a checkpoint has no signature")
@@ -137,10 +140,10 @@ def read_checkpoint(body, keys):
         if not line.startswith("\u2014 ") or name != origin:
             continue
         signature = base64.b64decode(encoded)
-        for key in keys:
+        for key, retired_ms in keys:
             hint = hashlib.sha256(origin.encode() + b"\n\x01" + key).digest()[:4]
             if signature[:4] == hint and is_signed(key, text, signature[4:]):
-                return origin, size, root
+                return origin, size, root, retired_ms
     raise Wrong("the checkpoint of %s is not signed by a key that counts" % plain(origin))
 
 
@@ -174,13 +177,16 @@ class Handover:
 
 
 def trusted_keys(handover, fingerprint):
-    """Return the keys that count: the one that is trusted, and those it vouches for."""
+    """Return the keys that count: the one that is trusted, and those it vouches for.
+
+    Each with the time from which on it signs nothing more, None for the last.
+    """
     document = handover.json("keys.json")
     first = base64.b64decode(document["public_key"])
     found = hashlib.sha256(first).hexdigest()
     if fingerprint and found != fingerprint:
         raise Wrong("the archive's key is %s, not the one that you trust" % found)
-    keys = {found[:16]: first}
+    keys, retired = {found[:16]: first}, {}
     for rotation in document["rotations"]:
         body = base64.b64decode(rotation["document"])
         stated = json.loads(body.decode("utf-8"))
@@ -191,7 +197,8 @@ def trusted_keys(handover, fingerprint):
         if hashlib.sha256(new).hexdigest()[:16] != stated["new_key_id"]:
             raise Wrong("a key rotation names another key than it holds")
         keys[stated["new_key_id"]] = new
-    return found, list(keys.values())
+        retired[stated["old_key_id"]] = int(stated["created_ms"])
+    return found, [(key, retired.get(key_id)) for key_id, key in keys.items()]
 
 
 def check_files(handover):
@@ -215,10 +222,10 @@ def check_records(handover, keys):
     proofs = handover.json("proofs.json")
     trees = {}
     for stream, name in proofs["checkpoints"].items():
-        origin, size, root = read_checkpoint(handover.read(name), keys)
+        origin, size, root, retired_ms = read_checkpoint(handover.read(name), keys)
         if origin.rpartition("/")[2] != stream:
             raise Wrong("the checkpoint of stream %s is of another one" % plain(stream))
-        trees[stream] = (origin, size, root)
+        trees[stream] = (origin, size, root, retired_ms)
     lines = handover.read("records.jsonl").split(b"\n")
     if lines.pop() != b"" or len(lines) != len(proofs["records"]):
         raise Wrong("there are not as many records as proofs")
@@ -227,7 +234,7 @@ def check_records(handover, keys):
         stream, seq = proof["stream"], proof["seq"]
         if stream not in trees:
             raise Wrong("record %s has no checkpoint" % plain(seq))
-        origin, size, root = trees[stream]
+        origin, size, root, retired_ms = trees[stream]
         path = [bytes.fromhex(node) for node in proof["path"]]
         if root_of_path(leaf_hash(line), seq, size, path) != root:
             raise Wrong(
@@ -238,8 +245,22 @@ def check_records(handover, keys):
             raise Wrong("record %s says that it is another one" % plain(seq))
         if origin != "%s/steward/%s" % (record["server_name"], stream):
             raise Wrong("record %s is of another server than its checkpoint" % plain(seq))
+        # A minute's grace: both times are of one machine's clock, which may be set.
+        if retired_ms is not None and record["ts_received"] > retired_ms + 60000:
+            raise Wrong("record %s is signed by a key that was replaced before it" % plain(seq))
         records.append(record)
     return records
+
+
+def check_reading(handover, records):
+    """Check that what is for programs to read is made of the records that are proved."""
+    proved = {(record["stream"], record["seq"]): record for record in records}
+    for number, line in enumerate(handover.read("messages.jsonl").splitlines(), start=1):
+        for record in json.loads(line.decode("utf-8"))["records"]:
+            if proved.get((record["stream"], record["seq"])) != record:
+                raise Wrong(
+                    "line %d of messages.jsonl holds another record than is proved" % number
+                )
 
 
 def check_media(handover, records):
@@ -251,6 +272,8 @@ def check_media(handover, records):
             digest = hashlib.sha256(handover.read(name)).hexdigest()
             if digest not in known:
                 raise Wrong("no record speaks of the attachment %s" % plain(name))
+            if not name.startswith("media/" + digest):
+                raise Wrong("the attachment %s is another one than its name says" % plain(name))
             count += 1
     return count
 
@@ -261,6 +284,9 @@ def main(words=None):
     parser.add_argument(
         "--key", default="", help="the fingerprint that the archive's operator told you"
     )
+    parser.add_argument(
+        "--files", default="", help="the hash of files.json that whoever made this told you"
+    )
     options = parser.parse_args(words)
     fingerprint = re.sub(r"[\s:-]", "", options.key).lower()
     handover = Handover(options.folder)
@@ -268,7 +294,12 @@ def main(words=None):
         files = check_files(handover)
         found, keys = trusted_keys(handover, fingerprint)
         records = check_records(handover, keys)
+        check_reading(handover, records)
         media = check_media(handover, records)
+        listed = hashlib.sha256(handover.read("files.json")).hexdigest()
+        told = re.sub(r"[\s:-]", "", options.files).lower()
+        if told and told != listed:
+            raise Wrong("the hash of files.json is %s, not the one that you were told" % listed)
     except Wrong as error:
         print("WRONG: %s." % error)
         return 1
@@ -279,6 +310,15 @@ def main(words=None):
         "RIGHT: %d records, each as it was archived; %d attachments; %d files."
         % (len(records), media, files)
     )
+    print("Proved are records.jsonl and media/.")
+    if told:
+        print("Every other file, the transcript too, is the one that was handed over.")
+    else:
+        print(
+            "The transcript and the other files are for reading, and no signature covers them. They"
+        )
+        print("are what was handed over if whoever made this says that the hash of files.json is")
+        print(listed)
     print("Signing key: %s" % " ".join(found[start : start + 4] for start in range(0, 64, 4)))
     if not fingerprint:
         print("Compare this fingerprint with the one that the archive's operator told you by")

@@ -3,6 +3,8 @@
 import asyncio
 import io
 import tempfile
+import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from auditbot.reader.render.sheets import write_csv, write_jsonl
 from auditbot.reader.serve.desk import Desk
 from auditbot.reader.serve.pages import DESK, render
 from auditbot.reader.serve.security import COOKIE, Door, let_in
-from auditbot.reader.transcript.build import describe, gather
+from auditbot.reader.transcript.build import Transcript, describe, gather
 from auditbot.reader.transcript.html import write_html
 from auditbot.reader.transcript.pdf import write_pdf
 from common.errors import StewardError, UserError
@@ -45,12 +47,14 @@ async def log_in(request: web.Request) -> web.Response:
         )
     desk = request.app[DESK]
     await asyncio.to_thread(desk.log.write, "logged in")
-    return let_in(session)
+    return let_in(request, session)
 
 
 async def log_out(request: web.Request) -> web.Response:
     """End the session."""
     request.app[DOOR].leave()
+    desk = request.app[DESK]
+    await asyncio.to_thread(desk.log.write, "logged out")
     response = web.Response(
         text="You are logged out. Nothing of the archive stays in the browser."
     )
@@ -68,7 +72,9 @@ async def verify_again(request: web.Request) -> web.Response:
 
 async def sync_again(request: web.Request) -> web.Response:
     """Fetch what is new."""
-    await request.app[DESK].sync()
+    desk = request.app[DESK]
+    await asyncio.to_thread(desk.log.write, "synced")
+    await desk.sync()
     raise web.HTTPSeeOther("/")
 
 
@@ -77,13 +83,14 @@ async def media(request: web.Request) -> web.StreamResponse:
     desk = request.app[DESK]
     key = request.query.get("key", "")[:512]
     try:
-        path = await fetch_file(desk.archive.place, desk.library, key)
+        async with desk.alone():
+            path = await fetch_file(desk.archive.place, desk.library, key)
     except StewardError:
         raise web.HTTPNotFound(reason="This attachment is not in the archive.") from None
     known = await asyncio.to_thread(describe, path, "")
     is_shown = known.picture is not None and request.query.get("show") == "1"
-    if not is_shown:
-        await asyncio.to_thread(desk.log.write, "attachment saved", key=key)
+    what = "attachment shown" if is_shown else "attachment saved"
+    await asyncio.to_thread(desk.log.write, what, key=key)
     kind = known.picture if known.picture and is_shown else "application/octet-stream"
     disposition = "inline" if is_shown else "attachment"
     return web.FileResponse(
@@ -109,9 +116,9 @@ async def export(request: web.Request) -> web.Response:
         return await _to_case(desk, stored, str(form.get("case", "")))
     if what not in _TYPES:
         raise UserError("There is no such format.")
-    body = await _made(desk, stored, what, str(form.get("case", "")))
+    made = await _made(desk, stored, what, str(form.get("case", "")))
     await asyncio.to_thread(desk.log.write, "exported", format=what, messages=len(stored))
-    return _download(body, f"messages.{what}", _TYPES[what])
+    return _download(made.body, f"messages.{made.kind}", _TYPES[made.kind])
 
 
 async def export_case(request: web.Request) -> web.Response:
@@ -119,14 +126,15 @@ async def export_case(request: web.Request) -> web.Response:
     desk = request.app[DESK]
     form = await request.post()
     case = await asyncio.to_thread(desk.cases.load, str(form.get("case", ""))[:_LONGEST])
-    body = await _zipped(desk, case)
+    made = await _zipped(desk, case)
     await asyncio.to_thread(desk.log.write, "handed over", case=case.name)
-    return _download(body, "case.zip", _TYPES["zip"])
+    return _download(made.body, "case.zip", _TYPES["zip"])
 
 
 async def cases(request: web.Request) -> web.Response:
     """Show the cases."""
     desk = request.app[DESK]
+    await asyncio.to_thread(desk.log.write, "cases shown")
     names = await asyncio.to_thread(desk.cases.names)
     known = [await asyncio.to_thread(desk.cases.load, name) for name in names]
     return render(request, "page_cases.html", cases=known)
@@ -151,7 +159,15 @@ async def _to_case(desk: Desk, stored: list[Stored], name: str) -> web.Response:
     raise web.HTTPSeeOther("/cases")
 
 
-async def _made(desk: Desk, stored: list[Stored], what: str, name: str) -> bytes:
+@dataclass(frozen=True)
+class _Made:
+    """A file to be saved."""
+
+    body: bytes
+    kind: str
+
+
+async def _made(desk: Desk, stored: list[Stored], what: str, name: str) -> _Made:
     if what == "zip":
         now_ms = desk.clock.now_ms()
         items = tuple(
@@ -167,21 +183,40 @@ async def _made(desk: Desk, stored: list[Stored], what: str, name: str) -> bytes
         buffer = io.StringIO(newline="")
         writer = write_csv if what == "csv" else write_jsonl
         writer(messages, buffer, desk.zone)
-        return buffer.getvalue().encode("utf-8", "replace")
-    transcript = await gather(
-        desk.library, desk.archive.place, desk.request(name), messages, set()
-    )
-    with tempfile.TemporaryDirectory(prefix="steward-export-") as folder:
-        path = Path(folder) / f"messages.{what}"
-        await asyncio.to_thread(write_html if what == "html" else write_pdf, transcript, path)
-        return path.read_bytes()
+        return _Made(buffer.getvalue().encode("utf-8", "replace"), what)
+    async with desk.alone():
+        transcript = await gather(
+            desk.library, desk.archive.place, desk.request(name), messages, set()
+        )
+    return await asyncio.to_thread(_written, transcript, what)
 
 
-async def _zipped(desk: Desk, case: Case) -> bytes:
+def _written(transcript: Transcript, what: str) -> _Made:
+    with tempfile.TemporaryDirectory(prefix="steward-export-") as name:
+        folder = Path(name)
+        path = folder / f"messages.{what}"
+        (write_html if what == "html" else write_pdf)(transcript, path)
+        if len(list(folder.iterdir())) > 1:
+            # Attachments that are not in the page itself lie beside it, and go along.
+            return _Made(_packed(folder), "zip")
+        return _Made(path.read_bytes(), what)
+
+
+def _packed(folder: Path) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                archive.write(path, path.relative_to(folder))
+    return packed.getvalue()
+
+
+async def _zipped(desk: Desk, case: Case) -> _Made:
     with tempfile.TemporaryDirectory(prefix="steward-export-") as folder:
         path = Path(folder) / "case.zip"
-        await hand_over(desk.library, desk.archive.place, case, desk.request(case.name), path)
-        return path.read_bytes()
+        async with desk.alone():
+            await hand_over(desk.library, desk.archive.place, case, desk.request(case.name), path)
+        return _Made(path.read_bytes(), "zip")
 
 
 def _stored(desk: Desk, chosen: list[str]) -> list[Stored]:

@@ -8,7 +8,7 @@ from auditbot.reader.serve import acts, pages
 from auditbot.reader.serve.acts import DOOR
 from auditbot.reader.serve.desk import Desk
 from auditbot.reader.serve.pages import DESK, render
-from auditbot.reader.serve.security import Door, guard
+from auditbot.reader.serve.security import Door, Hosts, guard, protect
 from auditbot.reader.transcript.html import stylesheet
 from common.errors import StewardError, UserError
 
@@ -17,13 +17,14 @@ _MOST_POSTED = 2**20
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def make_app(desk: Desk, door: Door, hosts: frozenset[str]) -> web.Application:
-    """Return the application; ``hosts`` are the values of Host that are ours."""
+def make_app(desk: Desk, door: Door, hosts: Hosts) -> web.Application:
+    """Return the application."""
     app = web.Application(
         client_max_size=_MOST_POSTED,
         middlewares=[guard(door, hosts), failures],  # type: ignore[list-item]  # aiohttp's own type
     )
     app[DESK], app[DOOR] = desk, door
+    app.on_response_prepare.append(protect)
     app.add_routes(
         [
             web.get("/login", acts.log_in),

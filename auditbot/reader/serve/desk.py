@@ -1,7 +1,8 @@
 """What the page works with: the archive, its index, and what the last verification found."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Any, TypeVar
@@ -49,6 +50,12 @@ class Desk:
     def cases(self) -> Cases:
         """Return the cases of this archive."""
         return Cases(self.archive.cache / "cases")
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Have the index to oneself, for work that also waits for the archive's store."""
+        async with self._lock:
+            yield
 
     async def work(self, work: Callable[..., T], *arguments: Any) -> T:
         """Run what uses the index, one at a time and beside the server."""

@@ -25,8 +25,12 @@ from auditbot.reader.verify.report import as_json, grouped
 from common.errors import UserError
 
 PAGE = 100
+PAGE_OF_A_DAY = 1000
+_MOST_OF_A_DAY = 100_000
 _MOST_FOUND = 5000
 _LONGEST = 500
+_FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(2999, 12, 31)
+MOST_ROWS = 200
 
 DESK = web.AppKey("desk", Desk)
 
@@ -57,6 +61,7 @@ async def overview(request: web.Request) -> web.Response:
     desk = request.app[DESK]
 
     def gather() -> Json:
+        desk.log.write("overview shown")
         coverage = count_coverage(desk.library)
         return {
             "rooms": rooms(desk.library)[:12],
@@ -130,7 +135,13 @@ async def list_people(request: web.Request) -> web.Response:
 async def _list(request: web.Request, title: str, link: str) -> web.Response:
     desk = request.app[DESK]
     part = request.query.get("part", "")[:_LONGEST]
-    found = await desk.work(rooms if link == "/room" else people, desk.library, part)
+
+    def gather() -> list[Known]:
+        found = (rooms if link == "/room" else people)(desk.library, part)
+        desk.log.write(f"{title.lower()} listed", part=part, found=len(found))
+        return found
+
+    found = await desk.work(gather)
     return render(
         request,
         "page_list.html",
@@ -181,12 +192,21 @@ async def _timeline(request: web.Request, kind: str) -> web.Response:
             if kind == "room"
             else Query(people=(known.name,), period=period)
         )
-        roots = search(desk.library, query, limit=2000)
-        desk.log.write(f"{kind} shown", subject=name, day=str(days.day), found=len(roots))
+        roots = search(desk.library, query, limit=_MOST_OF_A_DAY)
+        pages = max(1, -(-len(roots) // PAGE_OF_A_DAY))
+        page = min(_page(request.query.get("page")), pages - 1)
+        desk.log.write(
+            f"{kind} shown", subject=name, day=str(days.day), found=len(roots), page=page
+        )
         viewer = Viewer(desk.library, desk.zone)
-        views = viewer.views(load(desk.library, roots))
+        begin = page * PAGE_OF_A_DAY
+        views = viewer.views(load(desk.library, roots[begin : begin + PAGE_OF_A_DAY]))
         return {
             "known": known,
+            "page": page,
+            "pages": pages,
+            "found": len(roots),
+            "is_cut": len(roots) == _MOST_OF_A_DAY,
             "days": days,
             "views": views,
             "audiences": viewer.audiences.lists,
@@ -209,10 +229,7 @@ async def _timeline(request: web.Request, kind: str) -> web.Response:
 
 def _days(desk: Desk, kind: str, known: Known, wanted: str) -> _Days:
     last = local(known.last_ms, desk.zone)
-    try:
-        day = date.fromisoformat(wanted)
-    except ValueError:
-        day = last.date() if last else date(1970, 1, 1)
+    day = _bounded(wanted) or (last.date() if last else _FIRST_DAY)
     column = "room" if kind == "room" else "sender"
     before, after = (
         desk.library.connection.execute(
@@ -269,13 +286,19 @@ async def coverage_page(request: web.Request) -> web.Response:
 
     coverage = await desk.work(gather)
     return render(
-        request, "page_coverage.html", coverage=coverage, bars=bars(coverage), worst=_worst
+        request,
+        "page_coverage.html",
+        coverage=coverage,
+        bars=bars(coverage),
+        worst=_worst,
+        most=MOST_ROWS,
     )
 
 
 async def verification(request: web.Request) -> web.Response:
     """Show what the last verification found."""
     desk = request.app[DESK]
+    await desk.work(desk.log.write, "verification shown")
     results = [as_json(item) for item in desk.verified]
     return render(
         request,
@@ -290,6 +313,7 @@ async def verification(request: web.Request) -> web.Response:
 async def access(request: web.Request) -> web.Response:
     """Show who looked at what."""
     desk = request.app[DESK]
+    await desk.work(desk.log.write, "access log shown")
     entries = await desk.work(lambda: list(desk.log.entries()))
     is_whole = all(follows for _, follows in entries)
     shown = [
@@ -307,7 +331,12 @@ async def access(request: web.Request) -> web.Response:
         for entry, follows in reversed(entries[-1000:])
     ]
     return render(
-        request, "page_access.html", entries=shown, count=len(entries), is_whole=is_whole
+        request,
+        "page_access.html",
+        entries=shown,
+        count=len(entries),
+        is_whole=is_whole,
+        seal=await desk.work(desk.log.seal),
     )
 
 
@@ -326,7 +355,7 @@ def _counts(library: Library) -> Json:
 
 def _worst(tallies: dict[Any, Any]) -> list[tuple[Any, Any]]:
     return sorted(tallies.items(), key=lambda item: (-item[1].unread, -item[1].all, str(item[0])))[
-        :200
+        :MOST_ROWS
     ]
 
 
@@ -345,11 +374,19 @@ def _page(text: str | None) -> int:
 def _day(text: str, desk: Desk, shift: int) -> int | None:
     if not text:
         return None
+    day = _bounded(text)
+    if day is None:
+        raise UserError(f"“{text}” is no day: write it like 2026-03-01.")
+    return _begin(day + timedelta(days=shift), desk)
+
+
+def _bounded(text: str) -> date | None:
+    """Return a day that an archive can hold something of, and that has a day after it."""
     try:
         day = date.fromisoformat(text)
     except ValueError:
-        raise UserError(f"“{text}” is no day: write it like 2026-03-01.") from None
-    return _begin(day + timedelta(days=shift), desk)
+        return None
+    return day if _FIRST_DAY <= day <= _LAST_DAY else None
 
 
 def _begin(day: date, desk: Desk) -> int:

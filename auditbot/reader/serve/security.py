@@ -79,31 +79,47 @@ class Door:
         self._session = None
 
 
-def guard(door: Door, hosts: frozenset[str]) -> Handler:
+@dataclass(frozen=True)
+class Hosts:
+    """The values of the Host header that are ours; ``proxied``: those of a proxy with TLS."""
+
+    own: frozenset[str]
+    proxied: frozenset[str] = frozenset()
+
+
+def guard(door: Door, hosts: Hosts) -> Handler:
     """Return what stands before every page."""
 
     @web.middleware
     async def stand(request: web.Request, handler: Handler) -> web.StreamResponse:
-        response: web.StreamResponse | None = _refusal(request, door, hosts)
-        if response is None:
-            try:
-                response = await handler(request)
-            except web.HTTPRedirection as error:
-                error.headers.extend(_HEADERS)
-                raise
-            except web.HTTPException as error:
-                response = web.Response(status=error.status, text=error.reason)
-        for name, value in _HEADERS.items():
-            response.headers.setdefault(name, value)
-        return response
+        refusal = _refusal(request, door, hosts)
+        if refusal is not None:
+            return refusal
+        try:
+            return await handler(request)
+        except web.HTTPRedirection:
+            raise
+        except web.HTTPException as error:
+            return web.Response(status=error.status, text=error.reason)
 
     return stand  # type: ignore[return-value]  # aiohttp's own type of a middleware
 
 
-def _refusal(request: web.Request, door: Door, hosts: frozenset[str]) -> web.Response | None:
-    if request.headers.get("Host", "").lower() not in hosts:
-        return web.Response(status=421, text="This address is not served here.")
-    if request.method not in {"GET", "HEAD"} and not _is_own(request):
+async def protect(request: web.Request, response: web.StreamResponse) -> None:
+    """Put the headers on every answer before it goes, those of failures included."""
+    del request
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+
+
+def _refusal(request: web.Request, door: Door, hosts: Hosts) -> web.Response | None:
+    if _host(request) not in hosts.own | hosts.proxied:
+        return web.Response(
+            status=421,
+            text="This address is not served here. If it is yours, start “steward audit serve” "
+            "with --name and what stands in it after http:// or https://, the port included.",
+        )
+    if request.method not in {"GET", "HEAD"} and not _is_own(request, hosts):
         return web.Response(status=403, text="This was not asked for by Steward's own page.")
     if request.path in {"/login", "/look.css", "/favicon.ico"}:
         return None
@@ -116,17 +132,30 @@ def _refusal(request: web.Request, door: Door, hosts: frozenset[str]) -> web.Res
     return None
 
 
-def _is_own(request: web.Request) -> bool:
-    origin = request.headers.get("Origin", "")
+def _is_own(request: web.Request, hosts: Hosts) -> bool:
+    origin = request.headers.get("Origin", "").lower()
     fetched = request.headers.get("Sec-Fetch-Site", "same-origin")
-    return origin == f"http://{request.headers.get('Host', '')}" and fetched == "same-origin"
+    host = _host(request)
+    ours = {f"http://{host}"} | ({f"https://{host}"} if host in hosts.proxied else set())
+    return origin in ours and fetched == "same-origin"
 
 
-def let_in(session: str) -> web.Response:
+def _host(request: web.Request) -> str:
+    return request.headers.get("Host", "").lower()
+
+
+def let_in(request: web.Request, session: str) -> web.Response:
     """Return the answer that gives a browser its cookie."""
     response = web.Response(status=303, headers={"Location": "/"})
     response.set_cookie(
-        COOKIE, session, httponly=True, samesite="Strict", max_age=_SESSION_SECONDS, path="/"
+        COOKIE,
+        session,
+        httponly=True,
+        samesite="Strict",
+        # Whoever lies about it harms nobody but themselves: their cookie goes nowhere.
+        secure=request.headers.get("X-Forwarded-Proto", "").lower() == "https",
+        max_age=_SESSION_SECONDS,
+        path="/",
     )
     return response
 

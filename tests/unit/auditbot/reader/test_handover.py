@@ -230,6 +230,21 @@ def no_json(folder: Path) -> None:
     (folder / "proofs.json").write_text("[" * 100_000)
 
 
+def swap_media(folder: Path) -> None:
+    """Give an attachment that a record names the name of another one."""
+    (path,) = (folder / "media").iterdir()
+    renamed = path.with_name("0" * 64 + path.suffix)
+    path.rename(renamed)
+    listed = json.loads((folder / "files.json").read_bytes())
+    listed[f"media/{renamed.name}"] = listed.pop(f"media/{path.name}")
+    (folder / "files.json").write_text(json.dumps(listed))
+
+
+def change_messages(folder: Path) -> None:
+    path = folder / "messages.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"The price is 100.", b"The price is 900."))
+
+
 def relist(folder: Path) -> None:
     """Make the list of files fit, as whoever changes one would."""
     listed = json.loads((folder / "files.json").read_bytes())
@@ -248,6 +263,7 @@ def relist(folder: Path) -> None:
         (change_checkpoint, "not signed by a key that counts"),
         (other_key, "not signed by a key that counts"),
         (change_media, "no record speaks of the attachment"),
+        (change_messages, "another record than is proved"),
         (path_outside, "is no name of a file in here"),
         (no_json, "not of the form"),
     ],
@@ -267,6 +283,35 @@ async def test_every_change_of_a_hand_over_is_found(
     assert "was changed" in first.stdout
     assert words in second.stdout, second.stdout
     assert second.stdout.isprintable() or second.stdout.rstrip("\n").isprintable()
+
+
+async def test_attachments_cannot_change_places(archive: Archive, tmp_path: Path) -> None:
+    await handed_over(archive, tmp_path, "$5")
+    swap_media(tmp_path / "case")
+
+    result = checked(tmp_path / "case")
+
+    assert result.returncode == 1
+    assert "another one than its name says" in result.stdout
+
+
+async def test_a_forged_transcript_is_not_called_proved(archive: Archive, tmp_path: Path) -> None:
+    """No signature covers what is for reading; only the hash that people tell each other does."""
+    done = await handed_over(archive, tmp_path, "$3")
+    folder = tmp_path / "case"
+    good = checked(folder, "--files", done.files_sha256)
+    page = folder / "transcript.html"
+    page.write_text(page.read_text().replace("The price is 100.", "The price is 900."))
+    relist(folder)
+
+    alone, told = checked(folder), checked(folder, "--files", done.files_sha256)
+
+    assert good.returncode == 0
+    assert "the transcript too, is the one that was handed over" in good.stdout
+    assert "no signature covers them" in alone.stdout
+    assert "handed over if" in alone.stdout
+    assert told.returncode == 1
+    assert "not the one that you were told" in told.stdout
 
 
 async def test_a_file_that_does_not_belong_is_found(archive: Archive, tmp_path: Path) -> None:
@@ -295,6 +340,33 @@ async def test_rotated_keys_vouch_for_each_other(tmp_path: Path) -> None:
     result = checked(tmp_path / "case", "--key", fingerprint(key_number(1)))
     assert result.returncode == 0, result.stdout
     library.close()
+
+
+async def test_a_key_that_was_replaced_signs_nothing_later(
+    archive: Archive, tmp_path: Path
+) -> None:
+    await handed_over(archive, tmp_path, "$3")
+    folder = tmp_path / "case"
+    new = key_number(2).public_key().public_bytes_raw()
+    rotation = json.dumps(
+        {
+            "old_key_id": fingerprint(key_number(1))[:16],
+            "new_key_id": fingerprint(key_number(2))[:16],
+            "new_public_key": base64.b64encode(new).decode(),
+            "created_ms": NOON - 86_400_000,
+        }
+    ).encode()
+    keys = json.loads((folder / "keys.json").read_bytes())
+    keys["rotations"] = [
+        {
+            "document": base64.b64encode(rotation).decode(),
+            "signature": base64.b64encode(key_number(1).sign(rotation)).decode(),
+        }
+    ]
+    (folder / "keys.json").write_text(json.dumps(keys))
+    relist(folder)
+
+    assert "signed by a key that was replaced before it" in checked(folder).stdout
 
 
 async def test_every_record_of_an_archive_can_be_proven(tmp_path: Path) -> None:
