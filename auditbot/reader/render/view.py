@@ -7,7 +7,7 @@ where it could be taken for Steward's words.
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 from auditbot.reader.conversation import Message, Reaction, edit_text
@@ -34,17 +34,48 @@ class Audiences:
             return None
         if audience_id not in self.numbers:
             before = message.records[0].id if message.records else 0
-            members = self.library.members(audience_id, before)
+            found = self.library.members(audience_id, before)
+            members = None if found is None else list(map(_member, found))
+            count = message.record.get("audience_count")
             self.numbers[audience_id] = len(self.lists) + 1
             self.lists.append(
                 {
                     "number": len(self.lists) + 1,
                     "id": audience_id,
-                    "count": message.record.get("audience_count"),
-                    "members": None if members is None else list(map(_member, members)),
+                    "count": count,
+                    "words": _counted(members, count),
+                    "members": members,
                 }
             )
         return self.numbers[audience_id]
+
+    def words(self, message: Message) -> str | None:
+        """Return by how many a message could be read, and by whom besides, later."""
+        number = self.number(message)
+        if number is None:
+            return None
+        more = _LATER.get(str(message.record.get("history_visibility")), "")
+        return f"{self.lists[number - 1]['words']}{more}"
+
+
+_LATER = {
+    "shared": ", and whoever joined later",
+    "world_readable": ", and anybody, member or not",
+}
+
+
+def _counted(members: list[Json] | None, count: object) -> str:
+    """Return how many people and how many bots were in a room; Steward's own are bots."""
+    if members is None:
+        return f"{count} members" if isinstance(count, int) else "a set of members"
+    inside = [member for member in members if not member["invited"]]
+    bots = sum(bool(member["bot"]) for member in inside)
+    people = _of(len(inside) - bots, "person", "people")
+    return f"{people} and {_of(bots, 'bot', 'bots')}" if bots else people
+
+
+def _of(number: int, one: str, several: str) -> str:
+    return f"{number:,} {one if number == 1 else several}"
 
 
 def _member(member: Mapping[str, Any]) -> Json:
@@ -129,7 +160,7 @@ class Viewer:
             "reply_to": self._reference(record.get("reply_to")),
             "thread": self._reference(record.get("thread_root")),
             "audience": self.audiences.number(message),
-            "audience_count": record.get("audience_count"),
+            "audience_words": self.audiences.words(message),
             "trust": None if not said.get("enc_trust") else TRUST.get(str(said["enc_trust"])),
             "trusted": said.get("enc_trust") == "cross_signed",
             "encrypted": record.get("enc_status") in {"decrypted", "undecryptable"},
@@ -202,12 +233,21 @@ class Viewer:
     def _moment(self, moment_ms: object) -> Json:
         when = local(moment_ms, self.zone)
         if when is None:
-            return {"day": "No time", "time": "", "when": "(no time)"}
+            return {"day": "No time", "time": "", "when": "(no time)", "utc": None}
         return {
             "day": when.strftime("%A, %-d %B %Y"),
             "time": when.strftime("%H:%M:%S"),
             "when": self._full(moment_ms),
+            "utc": self._utc(moment_ms, when),
         }
+
+    def _utc(self, moment_ms: object, when: datetime) -> str | None:
+        """Return the moment in UTC, where the zone is another: what every log has."""
+        in_utc = local(moment_ms, UTC)
+        if in_utc is None or when.utcoffset() == timedelta(0):
+            return None
+        same_day = in_utc.date() == when.date()
+        return in_utc.strftime("%H:%M:%S UTC" if same_day else "%Y-%m-%d %H:%M:%S UTC")
 
     def _full(self, moment_ms: object) -> str:
         when = local(moment_ms, self.zone)

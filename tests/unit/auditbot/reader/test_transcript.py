@@ -114,7 +114,8 @@ async def test_the_page_shows_everything_and_nothing_in_it_acts(
         "in the thread of Carol “chart.png”",
         "the sender's client gives keys to verified devices only",
         "readable only later: its key was not received",
-        "readable by 3 people",
+        "readable by 3 people, and whoever joined later",
+        "16:00:08 UTC",
         "1. @alice:example.org (Alice); @bob:example.org (Bob)",
         "1 could not be read",
         "RIGHT: nothing was changed, added or removed.",
@@ -366,3 +367,36 @@ async def test_a_terminal_obeys_nothing(tmp_path: Path) -> None:
     assert all(line.isprintable() for line in lines)
     assert "⟨U+001B⟩[2J" in lines[0]
     library.close()
+
+
+async def test_bots_are_not_counted_among_the_people_who_could_read(tmp_path: Path) -> None:
+    maker = Maker(tmp_path / "archive")
+    maker.publish_key()
+    members = [("alice", "join", None), ("bob", "invite", None)]
+    members += [("adminbot", "join", "bot"), ("auditbot", "join", "bot")]
+    maker.record(
+        "audience",
+        room_id="!lobby:example.org",
+        audience_id="a" * 64,
+        detail_json=json.dumps(
+            {
+                "members": [
+                    {"user_id": f"@{name}:example.org", "membership": state, "kind": kind}
+                    for name, state, kind in members
+                ]
+            }
+        ),
+    )
+    maker.message("Between us.", ALICE, audience_id="a" * 64, audience_count=3)
+    maker.message("Nobody knows.", ALICE, audience_id="b" * 64, audience_count=3)
+    maker.segment()
+    maker.manifest()
+    archive = Archive(maker, Library(tmp_path / "cache"))
+    await archive.sync()
+
+    write_html(await archive.transcript("Lobby"), tmp_path / "t.html")
+
+    shown = " ".join(Page((tmp_path / "t.html").read_text(encoding="utf-8")).text.split())
+    assert "readable by 1 person and 2 bots" in shown
+    assert "readable by 3 members" in shown
+    archive.library.close()
