@@ -1,12 +1,16 @@
 """Questions in SQL over all fields of the records, answered by DuckDB from the cached objects."""
 
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from auditbot.reader.index.library import Library
+from auditbot.reader.memory import write_private
 from common.errors import UserError
 
 _NUMBERS = (
@@ -41,17 +45,26 @@ class Answer:
 def ask(library: Library, question: str) -> Answer:
     """Answer a question; ``records`` is the table of all records.
 
-    The question can read the cached objects of this archive and nothing else.
+    The question can read the objects of this archive on this machine and nothing else. Encrypted
+    ones are opened into a private folder, which is gone when the answer was read.
 
     Raises:
         UserError: it is no question that DuckDB understands, or there is nothing to ask.
+        DamagedArchiveError: the objects are encrypted, and no identity opens them.
     """
-    rows = library.connection.execute(
-        "SELECT sha256 FROM object WHERE state = 'indexed' AND key NOT LIKE '%.age'"
-    ).fetchall()
-    files = [str(library.cached(row[0])) for row in rows]
+    with ExitStack() as stack:
+        clear = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="steward-sql-")))
+        columns, database = _asked(library, question, clear)
+        stack.callback(database.close)
+        return Answer(columns, _fetched(database, stack.pop_all()))
+
+
+def _asked(
+    library: Library, question: str, clear: Path
+) -> tuple[tuple[str, ...], duckdb.DuckDBPyConnection]:
+    files = list(_files(library, clear))
     if not files:
-        raise UserError("No object that is not encrypted is on this machine: run sync first.")
+        raise UserError("Nothing of the archive is on this machine: run “steward audit sync”.")
     columns = {
         **dict.fromkeys(_NUMBERS, "BIGINT"),
         **dict.fromkeys(_FLAGS, "BOOLEAN"),
@@ -65,7 +78,8 @@ def ask(library: Library, question: str) -> Answer:
             f"{_literal(files)}, columns = {_literal(columns)}, format = 'newline_delimited',"
             f" compression = 'zstd', maximum_object_size = {_LONGEST_LINE})"
         )
-        database.execute(f"SET allowed_directories = [{_quoted(str(library.folder / 'objects'))}]")
+        folders = [str(library.folder / "objects"), str(clear)]
+        database.execute(f"SET allowed_directories = {_literal(folders)}")
         database.execute("SET enable_external_access = false")
         database.execute("SET lock_configuration = true")
         result = database.execute(question)
@@ -73,17 +87,30 @@ def ask(library: Library, question: str) -> Answer:
         database.close()
         raise UserError(f"DuckDB cannot answer this: {error}") from None
     names = tuple(str(column[0]) for column in result.description or ())
-    return Answer(names, _fetched(database))
+    return names, database
 
 
-def _fetched(database: duckdb.DuckDBPyConnection) -> Iterator[Sequence[Any]]:
-    try:
-        while rows := database.fetchmany(1000):
-            yield from rows
-    except duckdb.Error as error:
-        raise UserError(f"DuckDB cannot answer this: {error}") from None
-    finally:
-        database.close()
+def _files(library: Library, folder: Path) -> Iterator[str]:
+    """Yield where each object can be read in clear."""
+    rows = library.connection.execute(
+        "SELECT key, sha256 FROM object WHERE state = 'indexed' ORDER BY key"
+    ).fetchall()
+    for key, sha256 in rows:
+        if not str(key).endswith(".age"):
+            yield str(library.cached(sha256))
+            continue
+        path = folder / str(sha256)
+        write_private(path, library.object_body(str(key)))
+        yield str(path)
+
+
+def _fetched(database: duckdb.DuckDBPyConnection, held: ExitStack) -> Iterator[Sequence[Any]]:
+    with held:
+        try:
+            while rows := database.fetchmany(1000):
+                yield from rows
+        except duckdb.Error as error:
+            raise UserError(f"DuckDB cannot answer this: {error}") from None
 
 
 def _literal(value: dict[str, str] | list[str]) -> str:

@@ -3,6 +3,7 @@
 The two share no code.
 """
 
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from auditbot.reader.conversation import Message, load
 from auditbot.reader.handover.proofs import Prover
 from auditbot.reader.index.library import Library
 from auditbot.reader.index.query import Query, search
+from auditbot.reader.index.sql import ask
 from auditbot.reader.index.sync import sync
 from auditbot.reader.media import fetch_file
 from auditbot.reader.memory import Remembered
 from auditbot.reader.render.words import media_state
+from auditbot.reader.unpack import DamagedArchiveError
 from auditbot.reader.verify.findings import Severity
 from auditbot.reader.verify.options import Options, Verified
 from auditbot.reader.verify.run import verify
@@ -133,8 +136,10 @@ async def test_what_was_done_to_it_is_right_too(office: Office, tmp_path: Path) 
 
 
 async def test_an_encrypted_archive_is_right_inside_and_outside(
-    database: Database, tmp_path: Path
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "clear").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "clear"))
     office = Office(database, tmp_path)
     officers = [pyrage.x25519.Identity.generate() for _ in range(2)]
     office.world.recipients = tuple(str(officer.to_public()) for officer in officers)
@@ -155,4 +160,10 @@ async def test_an_encrypted_archive_is_right_inside_and_outside(
     assert media is not None
     path = await fetch_file(DirectoryPlace(tmp_path / "archive"), library, str(media["key"]))
     assert path.read_bytes() == PNG
+    answer = ask(library, "SELECT body FROM records WHERE event_id = '$1'")
+    assert [row[0] for row in answer.rows] == ["sealed words"]
+    assert not list((tmp_path / "clear").iterdir())
+    library.identities = ()
+    with pytest.raises(DamagedArchiveError, match="--identity"):
+        ask(library, "SELECT 1")
     library.close()

@@ -372,8 +372,12 @@ async def test_a_terminal_obeys_nothing(tmp_path: Path) -> None:
 async def test_bots_are_not_counted_among_the_people_who_could_read(tmp_path: Path) -> None:
     maker = Maker(tmp_path / "archive")
     maker.publish_key()
-    members = [("alice", "join", None), ("bob", "invite", None)]
-    members += [("adminbot", "join", "bot"), ("auditbot", "join", "bot")]
+    members = [
+        ("alice", "join", "human"),
+        ("bob", "invite", "human"),
+        ("adminbot", "join", "bot"),
+        ("auditbot", "join", "bot"),
+    ]
     maker.record(
         "audience",
         room_id="!lobby:example.org",
