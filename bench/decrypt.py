@@ -16,10 +16,9 @@ from common.crypto.port import Decrypted, DeviceAddress
 from common.database.migrations import upgrade_table
 from common.database.pool import Database
 from common.ids import DeviceId
+from common.inbox.consumer import BATCH
 from tests.unit.crypto.peers import FakeRequester, KeyServer
 
-BATCH = 200
-"""As many events as one transaction of the inbox's consumer."""
 REPEATS = 5
 
 

@@ -12,10 +12,13 @@ import pwd
 import secrets
 import sys
 from argparse import Namespace
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
+
+import aiohttp
 
 from common import identity
 from common.clock import SystemClock
@@ -32,6 +35,9 @@ from common.database.migrations import upgrade_table
 from common.database.pool import Database
 from common.errors import StewardError, TransientError, UserError
 from common.matrix.client import CLIENT, MatrixClient, connect, open_session
+
+_LONGEST_ADDRESS = 500
+_LONGEST_DOCUMENT = 64 * 1024
 
 _LOGIN_TOKENS = """\
 {server} gives out no login tokens. Switch them on in homeserver.yaml and restart it:
@@ -204,8 +210,45 @@ async def _log_in_as(config: Config, bot: str, element: str) -> int:
             return 1
         async with _noted(desk, f"login-as {bot}"):
             answer = await _login_token(desk.account)
-        sys.stdout.write(_instructions(desk, element, answer))
+        public = await public_address(
+            config.homeserver.server_name, config.homeserver.url, _fetch_json
+        )
+        sys.stdout.write(_instructions(desk, element, answer, public))
         return 0
+
+
+async def public_address(
+    server_name: str, own: str, fetch: Callable[[str], Awaitable[object]]
+) -> str:
+    """Return where clients reach the homeserver, which may not be where Steward does.
+
+    Source: specification, client-server API, "Well-known URI".
+
+    Args:
+        server_name: the part after the colon in user IDs
+        own: Steward's address of it, which is returned where no other is published
+        fetch: gets and parses the document at an address; ``None`` if there is none
+    """
+    said = await fetch(f"https://{server_name}/.well-known/matrix/client")
+    address = said.get("m.homeserver") if isinstance(said, dict) else None
+    base = address.get("base_url") if isinstance(address, dict) else None
+    if not isinstance(base, str) or not base.isascii() or not base.isprintable():
+        return own
+    is_address = len(base) <= _LONGEST_ADDRESS and base.startswith(("https://", "http://"))
+    return base.rstrip("/") if is_address and " " not in base else own
+
+
+async def _fetch_json(url: str) -> object:
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
+            session.get(url) as response,
+        ):
+            if response.status != HTTPStatus.OK:
+                return None
+            return json.loads(await response.content.read(_LONGEST_DOCUMENT))
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError):
+        return None
 
 
 async def _gives_login_tokens(account: MatrixClient) -> bool:
@@ -228,16 +271,16 @@ async def _login_token(account: MatrixClient) -> dict[str, Any]:
         ) from error
 
 
-def _instructions(desk: _Desk, element: str, answer: dict[str, Any]) -> str:
+def _instructions(desk: _Desk, element: str, answer: dict[str, Any], public: str) -> str:
     token = str(answer["login_token"])
     minutes = int(answer.get("expires_in_ms", 0)) / 60_000
     place = f"{element or 'https://YOUR-ELEMENT'}/?loginToken={token}"
-    homeserver = json.dumps(desk.config.homeserver.url)
+    homeserver = json.dumps(public)
     return (
         f"One log-in as {desk.account.user_id}, good for {minutes:g} minutes, in Element Web:\n\n"
         f"1. Open {element or 'your Element Web'} in a private window. Element takes a token only\n"
-        "   when it knows the homeserver: open the browser's console (F12) and enter, with the\n"
-        "   homeserver's public address if that is another one,\n"
+        "   when it knows the homeserver: open the browser's console (F12) and enter (with another\n"
+        "   address, if people reach the homeserver under another one)\n"
         f'     localStorage.setItem("mx_sso_hs_url", {homeserver})\n'
         "2. Open, in the same window,\n"
         f"     {place}\n"

@@ -97,6 +97,19 @@ class BackupStore:
             kept.version,
         )
 
+    async def device(self, conn: Connection) -> str:
+        """Return the device that knows what the backup holds; empty if that is not known."""
+        found = await conn.fetchval(
+            "SELECT device_id FROM crypto_key_backup WHERE bot_id = $1", self._bot
+        )
+        return str(found or "")
+
+    async def keep_device(self, conn: Connection, device_id: str) -> None:
+        """Remember that this device knows what the backup holds."""
+        await conn.execute(
+            "UPDATE crypto_key_backup SET device_id = $2 WHERE bot_id = $1", self._bot, device_id
+        )
+
     async def make_all_due(self, conn: Connection) -> None:
         """Forget what is backed up: the backup is another one from now on."""
         await conn.execute(

@@ -18,7 +18,7 @@ from common.crypto.account import MEGOLM
 from common.crypto.attachments import AttachmentError, EncryptedFile
 from common.crypto.canonical import Json, object_of, parse_object, text_of
 from common.crypto.port import KeySource, SessionRef, Trust
-from common.crypto.room_keys import RoomKey, RoomKeyStore
+from common.crypto.room_keys import RoomKey, RoomKeyStore, Withheld, parse_withheld
 from common.crypto.sealing import Sealer
 from common.crypto.tracking import DeviceTracker
 from common.crypto.wire import Requester, batches, call
@@ -40,6 +40,7 @@ MOST_VALUES = 1_000_000
 largest size, and take a hundred times its memory as objects."""
 
 MOST_OFFERS = 100
+_MOST_WITHHELD = 10_000
 """Offers kept of one sender, the newest ones: every offer that waits is asked about again."""
 
 _KEEP_MS = 24 * 3600 * 1000
@@ -188,7 +189,8 @@ class KeyBundles:
         try:
             await self._check_device(offer)
             await self._check_invitation(offer)
-            keys = parse_bundle(offer.room_id, await _read(files, offer))
+            bundle = await _read(files, offer)
+            keys = parse_bundle(offer.room_id, bundle)
         except (_NotYetError, TransientError, MatrixError) as error:
             if self._clock.now_ms() - received_ms < _KEEP_MS:
                 await self._postpone(offer, received_ms)
@@ -198,6 +200,9 @@ class KeyBundles:
             _log.warning("a bundle of room keys was refused", reason=error, **say)
         else:
             improved = await self._import(keys)
+            withheld = parse_not_given(offer.room_id, bundle)
+            async with self._database.transaction() as conn:
+                await self._room_keys.add_withheld(conn, withheld)
             _log.info("room keys of the past received", keys=len(keys), new=len(improved), **say)
             await self._forget(offer)
             return improved
@@ -276,6 +281,20 @@ def parse_bundle(room_id: str, bundle: Json) -> list[RoomKey]:
     values = bundle.get("room_keys")
     found = [_room_key(room_id, value) for value in values] if isinstance(values, list) else []
     return [key for key in found if key is not None]
+
+
+def parse_not_given(room_id: str, bundle: Json) -> list[Withheld]:
+    """Return what an untrusted bundle says of keys that were withheld from its maker, too.
+
+    Who wrote with them it does not say: the reason then holds for whoever did.
+    """
+    values = bundle.get("withheld")
+    found = [
+        parse_withheld(value, sender="")
+        for value in (values[:_MOST_WITHHELD] if isinstance(values, list) else [])
+        if isinstance(value, dict)
+    ]
+    return [item for item in found if item is not None and item.room_id == room_id]
 
 
 def _room_key(room_id: str, value: object) -> RoomKey | None:

@@ -7,6 +7,7 @@ step repeats the upload of at most one portion, which the homeserver recognises 
 
 from collections.abc import Iterator
 
+from common.alarms import raise_alarm
 from common.clock import Clock
 from common.crypto.account import LARGEST_POOL, AccountStore, PublishedKeysDue
 from common.crypto.canonical import Json
@@ -71,7 +72,7 @@ class KeyPool:
             return
         # Ask again: what was reported may be from before the last upload.
         held = await self._wire.upload_keys({})
-        self._raise_alarm(held, due)
+        await self._raise_alarm(held, due)
         target = self._target if self.is_low(held) else 0
         portion, fallback_key_ms = _PORTION, None
         while True:
@@ -115,25 +116,30 @@ class KeyPool:
         self._target = held
         return held
 
-    def _raise_alarm(self, held: int, due: PublishedKeysDue) -> None:
+    async def _raise_alarm(self, held: int, due: PublishedKeysDue) -> None:
         """Say when the pool was nearly or quite used up; at the very first start it is empty."""
-        if due.first:
+        account = self._accounts.me.user_id
+        if due.first or not (due.fallback_key or held < self._target * _ALARMING):
             return
-        if due.fallback_key:
-            self._fallback_uses += 1
-            _log.error(
-                "all one-time keys were claimed and the fallback key was used: whose devices "
-                "claim so many?",
-                account=self._accounts.me.user_id,
-                pool=self._target,
-            )
-        elif held < self._target * _ALARMING:
+        if not due.fallback_key:
             _log.warning(
-                "one-time keys were running low",
-                account=self._accounts.me.user_id,
-                held=held,
-                pool=self._target,
+                "one-time keys were running low", account=account, held=held, pool=self._target
             )
+            return
+        self._fallback_uses += 1
+        _log.error(
+            "all one-time keys were claimed and the fallback key was used: whose devices "
+            "claim so many?",
+            account=account,
+            pool=self._target,
+        )
+        sentence = (
+            f"All one-time keys of {account} were claimed, and its fallback key was used. Nothing "
+            "is lost, and new keys are published. If many devices are new at once (a big import, "
+            "everybody logs in again) this passes; otherwise somebody uses the keys up."
+        )
+        async with self._database.transaction() as conn:
+            await raise_alarm(conn, sentence, now_ms=self._clock.now_ms())
 
     async def _prepare(self, *, one_time_keys: int, fallback_key: bool) -> Json:
         """Make keys, durably, and return the upload of them, or nothing."""

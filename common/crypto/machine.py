@@ -136,6 +136,7 @@ class CryptoMachine:
             accounts=self._accounts,
             room_keys=room_keys,
             passphrase=passphrase,
+            clock=clock,
         )
         indexes = MessageIndexes(self.me.user_id, is_postgres=database.is_postgres)
         used = helpers if helpers is not None and helpers.count else None
@@ -163,6 +164,7 @@ class CryptoMachine:
     def samples(self) -> Iterator[Sample]:
         """Yield figures of this moment."""
         yield from self._pool.samples()
+        yield from self.backup.samples()
         for reason, count in self._receiver.refused.items():
             labels = {"account": self.me.user_id, "reason": reason}
             yield Sample(REFUSED, count, labels)

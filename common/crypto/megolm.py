@@ -159,7 +159,8 @@ class MegolmReader:
         explained = list(opened)
         for place, (item, result) in enumerate(zip(sealed, opened, strict=True)):
             if isinstance(item, Sealed) and isinstance(result, Undecryptable):
-                names = ((*item.ref, item.event.sender), ("", "", item.event.sender))
+                sender = item.event.sender
+                names = ((*item.ref, sender), ("", "", sender), (*item.ref, ""))
                 why = next((reasons[name] for name in names if name in reasons), result.why)
                 if result.why is Why.NO_SESSION:
                     explained[place] = undecryptable(item, why)

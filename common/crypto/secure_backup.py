@@ -6,9 +6,11 @@ deleted: a restart finds it and goes on, and somebody else's backup is left alon
 """
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
+from common.alarms import raise_alarm
+from common.clock import Clock
 from common.config.secret import Secret
 from common.crypto.account import AccountStore
 from common.crypto.backup_store import BackupStore, KeptBackup, KeptStorage
@@ -36,6 +38,7 @@ from common.errors import PermanentError, TransientError
 from common.inbox.signal import Signal
 from common.matrix.client import MatrixError
 from common.telemetry.log import Log
+from common.telemetry.metrics import Metric, Sample
 
 KEYS_A_BATCH = 500
 _RECHECK_SECONDS = 60.0
@@ -49,6 +52,15 @@ _BATCHES_A_LINE = 10
 # No characters that are mistaken for each other when they are copied by hand.
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 _GROUPS, _LETTERS_A_GROUP = 7, 4
+
+DUE = Metric(
+    "steward_key_backup_due", "gauge", "Room keys of the bot that are not in its key backup yet."
+)
+BLOCKED = Metric(
+    "steward_key_backup_blocked",
+    "gauge",
+    "1 while room keys cannot be backed up until a person mends something, else 0.",
+)
 
 _log = Log("crypto.backup")
 
@@ -87,8 +99,16 @@ class SecureBackup:
         accounts: AccountStore,
         room_keys: RoomKeyStore,
         passphrase: Secret | None,
+        clock: Clock,
+        setting: str = "adminbot_passphrase or auditbot_passphrase",
     ) -> None:
-        """Wire the parts; ``passphrase`` is the configured one, ``None`` to have one made."""
+        """Wire the parts; ``passphrase`` is the configured one, ``None`` to have one made.
+
+        ``setting`` is where it is configured.
+        """
+        self._clock = clock
+        self._setting = setting
+        self._due = 0
         self._user = client.user_id
         self._database = database
         self._accounts = accounts
@@ -106,6 +126,12 @@ class SecureBackup:
     def passphrase(self) -> Secret | None:
         """The configured passphrase."""
         return self._passphrase
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the backup's figures: what waited at the last look, and whether it is stuck."""
+        labels = {"account": self._user}
+        yield Sample(DUE, self._due, labels)
+        yield Sample(BLOCKED, int(bool(self._alarm)), labels)
 
     async def set_up(self) -> bool:
         """Make secret storage and backup where the homeserver has none; return whether all is well.
@@ -140,7 +166,8 @@ class SecureBackup:
         done = number = total = 0
         while True:
             async with self._database.transaction() as conn:
-                total = total or await self._store.count_due(conn)
+                self._due = await self._store.count_due(conn)
+                total = total or self._due
             count = await self._upload_batch(mend=True) if total else 0
             if not count:
                 break
@@ -272,9 +299,10 @@ class SecureBackup:
                 await self._store.keep_storage(conn, KeptStorage(key, passphrase, None))
             _log.info("secret storage found and opened", user=self._user)
             return key
-        self._raise_alarm(
-            "the account's secret storage is another one than ours and our passphrase does not "
-            "open it; new room keys are not backed up until that is mended"
+        await self._raise_alarm(
+            "the account's secret storage is another one than ours, and our passphrase does not "
+            "open it. New room keys are not backed up until that is mended: set the passphrase "
+            f"that opens it (encryption.{self._setting}) and restart"
         )
         return None
 
@@ -288,16 +316,27 @@ class SecureBackup:
         elif kept is None or kept.key.public != current.public_key:
             theirs = await self._backup_key_of(key)
             if theirs is None or theirs.public != current.public_key:
-                self._raise_alarm(
-                    "another client began a key backup whose key is not in secret storage; it was "
-                    "left alone, and new room keys are not backed up until that is mended"
+                await self._raise_alarm(
+                    "another client began a key backup whose key is not in secret storage. It was "
+                    "left alone, and new room keys are not backed up until that is mended: log in "
+                    "as the bot (steward login-as), and delete that backup in the settings"
                 )
                 return False
             self._new |= (await self._switch(theirs, current.version)).new
         elif kept.version != current.version:
             self._new |= (await self._switch(kept.key, current.version)).new
+        elif await self._is_for_another_device():
+            self._new |= (await self._take_in(kept.key, current.version)).new
+        async with self._database.transaction() as conn:
+            await self._store.keep_device(conn, self._accounts.me.device_id)
         self._alarm = ""
         return True
+
+    async def _is_for_another_device(self) -> bool:
+        """Whether our device was replaced: while it was gone, others may have backed up keys."""
+        async with self._database.transaction() as conn:
+            known = await self._store.device(conn)
+        return known not in {"", self._accounts.me.device_id}
 
     async def _backup_key_of(self, key: StorageKey) -> BackupKey | None:
         try:
@@ -359,10 +398,14 @@ class SecureBackup:
                 user=self._user,
             )
 
-    def _raise_alarm(self, sentence: str) -> None:
-        if self._alarm != sentence:
-            _log.error(sentence, user=self._user)
+    async def _raise_alarm(self, sentence: str) -> None:
+        if self._alarm == sentence:
+            return
         self._alarm = sentence
+        _log.error(sentence, user=self._user)
+        async with self._database.transaction() as conn:
+            told = f"Secure Backup of {self._user}: {sentence}."
+            await raise_alarm(conn, told, now_ms=self._clock.now_ms())
 
 
 def secrets_of(identity: Identity, backup: BackupKey) -> dict[str, str]:

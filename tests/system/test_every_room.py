@@ -49,12 +49,13 @@ async def test_adminbot_has_power_that_moderators_cannot_take(world: World, vers
         assert await has_power(alice, world, room)
 
 
-async def test_an_upgraded_room_is_entered_too(world: World) -> None:
+@pytest.mark.parametrize(("before", "after"), [("10", "11"), ("11", "12"), ("12", "12")])
+async def test_an_upgraded_room_is_entered_too(world: World, before: str, after: str) -> None:
     async with await world.person() as alice:
-        room = await alice.create_room(extra={"room_version": "10"})
+        room = await alice.create_room(extra={"room_version": before})
         await bots_are_in(alice, world, room)
 
-        answer = await alice.client("POST", f"/rooms/{room}/upgrade", {"new_version": "11"})
+        answer = await alice.client("POST", f"/rooms/{room}/upgrade", {"new_version": after})
 
         new_room = RoomId(answer["replacement_room"])
         await bots_are_in(alice, world, new_room)

@@ -17,7 +17,7 @@ from common.crypto.bundles import (
     parse_bundle,
 )
 from common.crypto.canonical import Json
-from common.crypto.port import Decrypted, KeySource, Trust, Undecryptable
+from common.crypto.port import Decrypted, KeySource, Trust, Undecryptable, Why
 from tests.unit.crypto.peers import BOT, ROOM, Bot, KeyServer, Peer
 
 FILE = {
@@ -32,8 +32,8 @@ FILE = {
 class FakeFiles:
     """Holds one bundle; our own port's double."""
 
-    def __init__(self, *keys: Json) -> None:
-        self.body = json.dumps({"room_keys": list(keys)}).encode()
+    def __init__(self, *keys: Json, withheld: object = None) -> None:
+        self.body = json.dumps({"room_keys": list(keys), "withheld": withheld}).encode()
         self.asked = 0
         self.error: Exception | None = None
 
@@ -101,6 +101,41 @@ async def test_the_inviter_s_bundle_makes_the_past_readable(
     assert (reading.trust, reading.key_source) == (Trust.UNKNOWN_DEVICE, KeySource.HISTORY_SHARE)
     assert await bot.machine.bundles.fetch(files) == frozenset()
     assert files.asked == 1
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ({}, Why.WITHHELD_UNVERIFIED),
+        ({"code": "m.blacklisted"}, Why.WITHHELD_BLACKLISTED),
+        ({"code": "m.no_olm"}, Why.NO_SESSION),
+        ({"code": ["m.unverified"]}, Why.NO_SESSION),
+        ({"room_id": "!other:example.org"}, Why.NO_SESSION),
+        ({"session_id": None}, Why.NO_SESSION),
+    ],
+)
+async def test_what_was_withheld_from_the_inviter_too_is_told_with_its_reason(
+    bot: Bot, alice: Peer, carol: Peer, server: KeyServer, case: tuple[Json, Why]
+) -> None:
+    changes, why = case
+    alice.cross_sign()
+    event = carol.message("before", event_id="$1")
+    invite(server, alice.me.user_id)
+    await offer(bot, alice)
+    said = {
+        "algorithm": "m.megolm.v1.aes-sha2",
+        "room_id": ROOM,
+        "session_id": carol.group.session_id,
+        "sender_key": carol.account.curve25519,
+        "code": "m.unverified",
+        **changes,
+    }
+
+    await bot.machine.bundles.fetch(FakeFiles(withheld=[said, "odd", said]))
+
+    (reading,) = await bot.decrypt(event)
+    assert isinstance(reading, Undecryptable)
+    assert reading.why is why
 
 
 async def test_nothing_is_taken_from_who_did_not_invite(

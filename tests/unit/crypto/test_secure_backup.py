@@ -13,7 +13,7 @@ from common.crypto.account import AccountStore
 from common.crypto.canonical import Json
 from common.crypto.cross_signing import Identity, IdentityStore, SigningKey
 from common.crypto.key_backup import BackupKey
-from common.crypto.port import KeySource, SessionRef
+from common.crypto.port import DeviceAddress, KeySource, SessionRef
 from common.crypto.recovery import recover_identity
 from common.crypto.room_keys import RoomKey, RoomKeyStore
 from common.crypto.sealing import Sealer
@@ -126,17 +126,29 @@ class Homeserver:
 
 
 def backup_of(
-    server: Homeserver, database: Database, clock: FakeClock, passphrase: str = ""
+    server: Homeserver,
+    database: Database,
+    clock: FakeClock,
+    passphrase: str = "",
+    device: DeviceAddress = BOT,
 ) -> SecureBackup:
     """A SecureBackup as after a start of the process."""
     return SecureBackup(
         server,
         database=database,
         sealer=SEALER,
-        accounts=AccountStore(BOT, SEALER, is_postgres=False),
+        accounts=AccountStore(device, SEALER, is_postgres=False),
         room_keys=RoomKeyStore(BOT.user_id, SEALER, clock),
         passphrase=Secret(passphrase) if passphrase else None,
+        clock=clock,
     )
+
+
+ANOTHER = DeviceAddress(BOT.user_id, DeviceId("ANOTHER"))
+
+
+def figures(backup: SecureBackup) -> dict[str, float]:
+    return {sample.metric.name: sample.value for sample in backup.samples()}
 
 
 async def put_keys(database: Database, clock: FakeClock, count: int) -> list[SessionRef]:
@@ -261,9 +273,51 @@ async def test_a_foreign_secret_storage_is_left_alone(
     server.account_data["m.secret_storage.key.theirs"] = {"algorithm": "unknown"}
     before = dict(server.account_data)
 
-    assert not await backup_of(server, database, clock).set_up()
+    blocked = backup_of(server, database, clock)
+    assert not await blocked.set_up()
+    assert not await blocked.set_up()
 
     assert server.account_data == before
+    assert figures(blocked)["steward_key_backup_blocked"] == 1
+    (told,) = await database.fetch("SELECT sentence FROM alarm")
+    assert "passphrase" in told["sentence"]
+
+
+async def test_a_replaced_device_takes_in_what_others_backed_up_meanwhile(
+    bot: Bot, database: Database, clock: FakeClock
+) -> None:
+    server = Homeserver()
+    backup = backup_of(server, database, clock)
+    await backup.set_up()
+    await put_keys(database, clock, 2)
+    assert figures(backup) == {"steward_key_backup_due": 0, "steward_key_backup_blocked": 0}
+    await backup.upload()
+    async with database.transaction() as conn:
+        kept = await backup._store.backup(conn)
+    assert kept is not None
+    session = vodozemac.InboundGroupSession(vodozemac.GroupSession().session_key)
+    theirs = SessionRef(ROOM, session.session_id)
+    key = RoomKey(theirs, "@a:b", "c", "e", KeySource.DIRECT, session)
+    server.keys["1"][theirs] = kept.key.encrypt(key)
+
+    same = backup_of(server, database, clock)
+    await same.set_up()
+    assert not same._new
+    replaced = backup_of(server, database, clock, device=ANOTHER)
+    await replaced.set_up()
+
+    class ToldError(Exception):
+        pass
+
+    async def arrived(sessions: frozenset[SessionRef]) -> None:
+        assert sessions == {theirs}
+        raise ToldError
+
+    with pytest.raises(ToldError):
+        await replaced.run(arrived)
+    again = backup_of(server, database, clock, device=ANOTHER)
+    await again.set_up()
+    assert not again._new
 
 
 def published(identity: Identity) -> Json:
