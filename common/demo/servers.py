@@ -5,6 +5,7 @@ leaves the machine.
 """
 
 import base64
+import contextlib
 import json
 import os
 import secrets
@@ -30,6 +31,7 @@ from common.demo.process import LOOPBACK, Child, Program, ServerError
 _FIRST_PORT, _BLOCK_PORTS, _BLOCKS = 20_000, 240, 50
 
 _OK = 200
+_TIMEOUT = aiohttp.ClientTimeout(total=5)
 
 
 def free_ports(count: int) -> list[int]:
@@ -72,9 +74,11 @@ def free_port() -> int:
 
 async def answers(url: str, *, statuses: Sequence[int] = (_OK,)) -> bool:
     """Whether a GET of this address is answered with one of these statuses, now."""
-    timeout = aiohttp.ClientTimeout(total=5)
     try:
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+        async with (
+            aiohttp.ClientSession(timeout=_TIMEOUT) as session,
+            session.get(url) as response,
+        ):
             return response.status in statuses
     except (aiohttp.ClientError, OSError, TimeoutError):
         return False
@@ -378,8 +382,13 @@ class SeaweedFS:
         # After a restart all that answers before the stored data can be read again.
         probe = f"{filer}/started"
         if await answers(probe, statuses=(404,)):
-            async with aiohttp.ClientSession() as session, session.put(probe, data=b"1"):
-                pass
+            # The filer answers before it can store: then this is looked at once more.
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                async with (
+                    aiohttp.ClientSession(timeout=_TIMEOUT) as session,
+                    session.put(probe, data=b"1"),
+                ):
+                    pass
         return await answers(probe)
 
     def _command(self) -> list[str]:

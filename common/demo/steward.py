@@ -21,7 +21,7 @@ from common.ids import EventId, RoomId, UserId
 
 Record = dict[str, Any]
 
-_DEADLINE_SECONDS = 15.0
+_DEADLINE_SECONDS = 45.0
 
 
 class StewardProcess:
@@ -96,7 +96,7 @@ class StewardProcess:
 
     async def stop(self) -> None:
         """Stop in good order."""
-        await self.child.stop(grace_seconds=15)
+        await self.child.stop(grace_seconds=30)
 
     async def kill(self) -> None:
         """Stop with SIGKILL."""
