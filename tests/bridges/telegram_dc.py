@@ -13,6 +13,7 @@ Source: https://core.telegram.org/mtproto ("Mobile Protocol"), "Creating an Auth
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import struct
@@ -48,7 +49,8 @@ PRIME = int(
 P, Q = 1229739323, 1402015859
 BOT_TOKEN = "2002:fake-bot-token"  # noqa: S105  # of nobody
 RPC_RESULT, RPC_ERROR, VECTOR, TRUE = 0xF35C6D01, 0x2144CA19, 0x1CB5C415, 0x997275B5
-TOKEN_SECONDS = 60
+TOKEN_SECONDS = 600
+NUDGE_SECONDS = 0.5
 
 
 @dataclass
@@ -59,6 +61,7 @@ class World:
     keys: dict = field(default_factory=dict)
     logged_in: dict = field(default_factory=dict)
     scanned: set = field(default_factory=set)
+    asked_again: set = field(default_factory=set)
     waiting: set = field(default_factory=set)
     connections: list = field(default_factory=list)
     sent: list = field(default_factory=list)
@@ -252,6 +255,7 @@ def config(connection, request, who):
 def export_token(connection, request, who):
     key_id = connection.key.key_id
     if key_id in connection.world.scanned:
+        connection.world.asked_again.add(key_id)
         if connection.world.password is not None:
             return error(401, "SESSION_PASSWORD_NEEDED")
         connection.world.logged_in[key_id] = ME
@@ -365,7 +369,22 @@ ANSWERS = {
 }
 
 
-async def control(world, reader, writer):
+async def tell_of_scan(world, keys):
+    """Tell clients that their code was scanned, until they ask what came of it.
+
+    mautrix-telegram begins to listen for it a moment after it has shown the code.
+    """
+    while True:
+        listening = [one for one in world.connections if one.key.key_id in keys - world.asked_again]
+        if not listening:
+            return
+        for connection in listening:
+            with contextlib.suppress(ConnectionError):
+                await connection.push(types.UpdateLoginToken())
+        await asyncio.sleep(NUDGE_SECONDS)
+
+
+async def control(world, telling, reader, writer):
     """Do what the tests ask for, one line of JSON each."""
     while line := await reader.readline():
         order = json.loads(line)
@@ -373,11 +392,11 @@ async def control(world, reader, writer):
         match order["do"]:
             case "scan":
                 answer["waiting"] = len(world.waiting)
-                for connection in list(world.connections):
-                    if connection.key.key_id in world.waiting:
-                        world.scanned.add(connection.key.key_id)
-                        await connection.push(types.UpdateLoginToken())
+                told = {one.key.key_id for one in world.connections} & world.waiting
+                world.scanned |= told
+                world.asked_again -= told
                 world.waiting.clear()
+                telling.create_task(tell_of_scan(world, told))
             case "say":
                 world.message_id += 1
                 said = made(
@@ -419,10 +438,13 @@ async def main():
     await asyncio.start_server(
         lambda reader, writer: Connection(world, reader, writer).serve(), "127.0.0.1", port
     )
-    await asyncio.start_server(
-        lambda reader, writer: control(world, reader, writer), "127.0.0.1", control_port
-    )
-    await asyncio.Event().wait()
+    async with asyncio.TaskGroup() as telling:
+        await asyncio.start_server(
+            lambda reader, writer: control(world, telling, reader, writer),
+            "127.0.0.1",
+            control_port,
+        )
+        await asyncio.Event().wait()
 
 
 asyncio.run(main())
