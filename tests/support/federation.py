@@ -69,6 +69,10 @@ class Border:
         except OSError:  # the homeserver is not up
             writer.transport.abort()
             return
+        if self._is_shut:  # meanwhile
+            outside.transport.abort()
+            writer.transport.abort()
+            return
         both = {writer, outside}
         self._passing |= both
         try:
@@ -196,4 +200,4 @@ async def has(person: RawClient, room: RoomId, event: EventId) -> None:
             return False
         return True
 
-    await wait_for(there, 30, f"the event {event}")
+    await wait_for(there, 60, f"the event {event}")

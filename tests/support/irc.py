@@ -12,7 +12,7 @@ from common.demo.process import LOOPBACK, Child, Program, ServerError
 from common.demo.servers import free_port
 from common.demo.waiting import wait_for
 
-_DEADLINE_SECONDS = 15.0
+_DEADLINE_SECONDS = 45.0
 
 _CONFIG = """\
 [Global]
@@ -56,7 +56,7 @@ class IrcServer:
 
     async def __aenter__(self) -> Self:
         await self.child.start()
-        await self.child.wait_until_ready(self._answers, 15)
+        await self.child.wait_until_ready(self._answers, 45)
         return self
 
     async def __aexit__(

@@ -137,7 +137,7 @@ class Postgres:
 
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         return await asyncpg.connect(
-            host=LOOPBACK, port=self.port, user=_SYSTEM_USER, database="postgres", timeout=5
+            host=LOOPBACK, port=self.port, user=_SYSTEM_USER, database="postgres", timeout=30
         )
 
     async def _answers(self) -> bool:

@@ -67,6 +67,8 @@ class ProvisioningServer:
     async def _start(self, request: web.Request) -> web.Response:
         if not self._allowed(request):
             return web.json_response({"errcode": "M_UNKNOWN_TOKEN"}, status=401)
+        # What was meant for an earlier log-in, whose request may not have ended yet, is not for this.
+        self._next = asyncio.Queue()
         return web.json_response(_code("first-payload"))
 
     async def _cancel(self, request: web.Request) -> web.Response:

@@ -61,7 +61,7 @@ class TelegramDataCentre:
 
     async def __aenter__(self) -> Self:
         await self.child.start()
-        await self.child.wait_until_ready(self._listens, 30)
+        await self.child.wait_until_ready(self._listens, 60)
         return self
 
     async def __aexit__(
