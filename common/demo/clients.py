@@ -24,7 +24,7 @@ _ENCRYPTION = {"type": "m.room.encryption", "state_key": "", "content": {"algori
 _SYNC_FILTER = {"room": {"timeline": {"limit": 500}}}
 _POLL_MS = 500
 _PAUSE_SECONDS = 0.1
-_DEADLINE_SECONDS = 45.0
+_DEADLINE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from common.ids import EventId, RoomId, UserId
 
 Record = dict[str, Any]
 
-_DEADLINE_SECONDS = 45.0
+_DEADLINE_SECONDS = 60.0
 
 
 class StewardProcess:

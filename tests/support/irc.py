@@ -12,7 +12,7 @@ from common.demo.process import LOOPBACK, Child, Program, ServerError
 from common.demo.servers import free_port
 from common.demo.waiting import wait_for
 
-_DEADLINE_SECONDS = 45.0
+_DEADLINE_SECONDS = 60.0
 
 _CONFIG = """\
 [Global]

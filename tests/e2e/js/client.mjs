@@ -122,7 +122,7 @@ const commands = {
         await client.initRustCrypto({ useIndexedDB: false });
         await commands.setDeviceIsolation({ mode: isolation });
         await client.startClient({ initialSyncLimit: 50 });
-        await until(() => client.isInitialSyncComplete(), 45_000, "first sync");
+        await until(() => client.isInitialSyncComplete(), 50_000, "first sync");
         return {
             user_id: session.user_id,
             device_id: session.device_id,
@@ -131,7 +131,7 @@ const commands = {
     },
 
     // Makes this person's cross-signing identity and signs this device with it.
-    async bootstrapCrossSigning({ timeoutMs = 45_000 }) {
+    async bootstrapCrossSigning({ timeoutMs = 50_000 }) {
         const crypto = client.getCrypto();
         await crypto.bootstrapCrossSigning({
             setupNewCrossSigning: true,
@@ -164,7 +164,7 @@ const commands = {
         invite = [],
         name,
         direct = false,
-        timeoutMs = 45_000,
+        timeoutMs = 50_000,
     }) {
         const encryption = {
             type: "m.room.encryption",
@@ -193,13 +193,13 @@ const commands = {
         return { room_id: roomId };
     },
 
-    async join({ roomId, encrypted = true, timeoutMs = 45_000 }) {
+    async join({ roomId, encrypted = true, timeoutMs = 50_000 }) {
         await client.joinRoom(roomId);
         return await commands.waitUntilKnown({ roomId, encrypted, timeoutMs });
     },
 
     // Until this client has the room, and knows of its encryption if that is expected.
-    async waitUntilKnown({ roomId, encrypted = true, timeoutMs = 45_000 }) {
+    async waitUntilKnown({ roomId, encrypted = true, timeoutMs = 50_000 }) {
         await until(
             async () =>
                 client.getRoom(roomId)?.getMyMembership() === "join" &&
@@ -210,7 +210,7 @@ const commands = {
         return {};
     },
 
-    async waitJoined({ roomId, users, timeoutMs = 45_000 }) {
+    async waitJoined({ roomId, users, timeoutMs = 50_000 }) {
         await until(
             () => {
                 const room = client.getRoom(roomId);
@@ -254,7 +254,7 @@ const commands = {
     },
 
     // The first readable message with this text (by this sender).
-    async waitForMessage({ roomId, containing = "", sender, timeoutMs = 45_000 }) {
+    async waitForMessage({ roomId, containing = "", sender, timeoutMs = 50_000 }) {
         const event = await until(
             () =>
                 timelineOf(roomId).find(
@@ -294,7 +294,7 @@ const commands = {
 
     // Verifies somebody by emoji: in a direct chat, or with one device by to-device messages.
     // The answer holds the emoji; `decideVerification` says whether they match.
-    async verify({ user, roomId, device, timeoutMs = 45_000 }) {
+    async verify({ user, roomId, device, timeoutMs = 50_000 }) {
         const crypto = client.getCrypto();
         await crypto.getUserDeviceInfo([user], true);
         const request = roomId
@@ -322,7 +322,7 @@ const commands = {
         return { emoji: callbacks.sas.emoji, decimal: callbacks.sas.decimal };
     },
 
-    async decideVerification({ match = true, user, timeoutMs = 45_000 }) {
+    async decideVerification({ match = true, user, timeoutMs = 50_000 }) {
         if (match) await verification.sas.confirm();
         else verification.sas.mismatch();
         await Promise.race([
@@ -353,7 +353,7 @@ const commands = {
 
     // Unlocks secret storage as Element does after a login: the identity signs this device, and
     // the backup's key is there.
-    async unlock({ secret, timeoutMs = 45_000 }) {
+    async unlock({ secret, timeoutMs = 50_000 }) {
         entered = secret;
         const crypto = client.getCrypto();
         // It refuses private keys while it does not know the public ones.
