@@ -61,15 +61,12 @@ class Border:
             self.shut()
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._is_shut:
-            writer.transport.abort()
-            return
         try:
             inside, outside = await asyncio.open_connection(LOOPBACK, self.target)
         except OSError:  # the homeserver is not up
             writer.transport.abort()
             return
-        if self._is_shut:  # meanwhile
+        if self._is_shut:
             outside.transport.abort()
             writer.transport.abort()
             return
