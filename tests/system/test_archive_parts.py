@@ -75,7 +75,7 @@ async def test_attachments_parents_and_readers_are_in_the_archive(make_world: Ma
             missing = without_parents(found, [secret, plain])
             return found if len(media) == 2 and receipts and not missing else None
 
-        records = await wait_for(whole, 30, "all of it in the archive")
+        records = await wait_for(whole, 60, "all of it in the archive")
 
     digest = hashlib.sha256(PNG).hexdigest()
     assert records is not None
@@ -134,16 +134,16 @@ async def test_an_operator_moves_and_stops_the_archive_while_steward_runs(
         await world.steward.wait_for_event(await alice.send_text(room, "here"))
 
         told = await steward(world, "destination", "set", f"file:{other}")
-        await wait_for((other / "v1").exists, 15, "the new place")
+        await wait_for((other / "v1").exists, 60, "the new place")
         there = await alice.send_text(room, "there")
-        await wait_for(lambda: there in ids(other), 15, "the event in the new place")
+        await wait_for(lambda: there in ids(other), 60, "the event in the new place")
         shown = await steward(world, "destination", "show")
         key = await steward(world, "key", "show")
         await steward(world, "key", "rotate")
         await steward(world, "hold", "add", "--reason", "a case", "--room", room)
         by_config = await moved_by_configuration(world, alice, room)
         closed = other / "v1" / world.synapse.server_name / "state" / "head.json"
-        await wait_for(lambda: is_closed(other), 15, f"the last manifest at {closed}")
+        await wait_for(lambda: is_closed(other), 60, f"the last manifest at {closed}")
         await alice.send_text(room, "nowhere")
 
     await world.steward.stop()

@@ -1,6 +1,7 @@
 """What opens messages is nowhere in clear: not in the database's files, not in the log."""
 
 import base64
+import secrets
 from collections.abc import Iterator
 
 from common.clock import SystemClock
@@ -53,8 +54,9 @@ async def keys_of(world: World, bot: UserId) -> list[bytes]:
 
 
 async def test_no_key_is_in_the_databases_files_or_in_the_log(world: World) -> None:
-    account = await world.synapse.register("at-rest")
-    async with NioClient(world.synapse.url, account, world.directory / "at-rest") as alice:
+    name = f"at-rest-{secrets.token_hex(3)}"
+    account = await world.synapse.register(name)
+    async with NioClient(world.synapse.url, account, world.directory / name) as alice:
         room = await alice.create_room("room", encrypted=True)
         await alice.wait_for_members(room, world.steward.adminbot, world.steward.auditbot)
         record = await world.steward.wait_for_event(await alice.send_text(room, "hello"))

@@ -82,7 +82,7 @@ async def test_a_deleted_device_is_replaced_and_reading_goes_on(
 
         await lose_device(admin, world, way)
         await wait_for(
-            partial(has_another_device, admin, bot, before["signed"]), 45, "a new signed device"
+            partial(has_another_device, admin, bot, before["signed"]), 60, "a new signed device"
         )
         await alice.sync()  # learn of the new device, as an open app does
         after = await world.steward.wait_for_event(await alice.send_text(room, "after"))
@@ -119,7 +119,7 @@ async def test_a_client_that_trusts_signed_devices_only_goes_on_sharing_keys(
 
         await lose_device(admin, world, "password reset")
         await wait_for(
-            partial(has_another_device, admin, bot, before["signed"]), 45, "a new signed device"
+            partial(has_another_device, admin, bot, before["signed"]), 60, "a new signed device"
         )
 
         async def read() -> str | None:
@@ -127,7 +127,7 @@ async def test_a_client_that_trusts_signed_devices_only_goes_on_sharing_keys(
             return str((await world.steward.wait_for_event(event))["body"] or "") or None
 
         # The client learns of the new device through its own /sync, a moment later.
-        assert await wait_for(read, 20, "a message that can be read") == "after"
+        assert await wait_for(read, 60, "a message that can be read") == "after"
 
 
 async def test_without_a_control_room_the_server_admins_are_told_in_their_direct_chats(

@@ -26,7 +26,7 @@ async def test_what_was_said_before_the_bot_was_invited_becomes_readable(
             lambda record: record["event_id"] in said and record["body"] is not None,
             "what was said before",
             count=len(said),
-            deadline_seconds=30,
+            deadline_seconds=60,
         )
         await js.wait_for_members(room, bot)
         after = await world.steward.wait_for_event(await js.send_text(room, "after the bot"))

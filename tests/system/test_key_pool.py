@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import aiohttp
+import pytest
 
 from common.demo.servers import free_port
 from common.ids import EventId
@@ -21,6 +22,7 @@ EVERY = 50
 """One in so many claims is made by a device that then speaks."""
 
 
+@pytest.mark.timeout(400)
 async def test_three_thousand_devices_claim_a_key_while_steward_is_away(
     make_world: MakeWorld,
 ) -> None:
@@ -51,14 +53,19 @@ async def test_three_thousand_devices_claim_a_key_while_steward_is_away(
     await world.steward.start()
 
     records = await world.steward.wait_for_records(
-        lambda record: record["event_id"] in sent, "the first messages", count=len(sent)
+        lambda record: record["event_id"] in sent,
+        "the first messages",
+        count=len(sent),
+        deadline_seconds=120,
     )
     unread = [record["enc_error"] for record in records if record["enc_status"] != "decrypted"]
     assert not unread
     assert {record["body"] for record in records} == {
         f"first message of device {number}" for number in range(len(devices))
     }
-    await wait_for(partial(is_full, port, bot, held), 20, "a full pool")
+    await wait_for(partial(is_full, port, bot, held), 60, "a full pool")
+    # The pool is filled at the start; that the fallback key was used is told with the messages.
+    await wait_for(partial(fallback_was_used, port, bot), 60, "the use of the fallback key")
     assert await figure(port, bot, "steward_fallback_key_used_total") == 1
     assert "the fallback key was used" in world.steward.log()
     for device in devices:
@@ -126,6 +133,10 @@ async def figure(port: int, bot: str, name: str = "steward_one_time_keys") -> fl
     found = re.search(rf'^{name}{{account="{re.escape(bot)}"}} (\S+)$', text, re.MULTILINE)
     assert found, text
     return float(found[1])
+
+
+async def fallback_was_used(port: int, bot: str) -> bool:
+    return await figure(port, bot, "steward_fallback_key_used_total") > 0
 
 
 async def is_full(port: int, bot: str, held: int) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 import sys
 
 from common.ids import EventId
@@ -27,7 +28,7 @@ async def coverage(world: World) -> dict[str, object]:
 
 async def test_a_key_that_is_ten_seconds_late(world: World) -> None:
     bot = world.steward.auditbot
-    account = await world.synapse.register("slow")
+    account = await world.synapse.register(f"slow-{secrets.token_hex(3)}")
     async with OlmDevice(world.synapse.url, account) as slow:
         encryption = {"algorithm": "m.megolm.v1.aes-sha2"}
         room = await slow.create_room(name="slow")

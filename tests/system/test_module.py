@@ -1,6 +1,7 @@
 """The Synapse module: first words are read, and no room is ever refused because of it."""
 
 import asyncio
+import secrets
 from typing import Any
 
 import pytest
@@ -29,7 +30,8 @@ async def speak_first(
 async def test_the_first_words_of_fifty_rooms_and_fifty_direct_chats_are_read(
     world: World,
 ) -> None:
-    accounts = [await world.synapse.register(f"speaker-{number}") for number in range(PEOPLE)]
+    names = [f"speaker-{number}-{secrets.token_hex(3)}" for number in range(PEOPLE)]
+    accounts = [await world.synapse.register(name) for name in names]
     clients = [
         NioClient(world.synapse.url, account, world.directory / account.user_id)
         for account in accounts

@@ -120,8 +120,10 @@ async def test_each_person_has_a_notice_once_though_steward_is_killed(
         def known() -> bool:
             own = world.steward.directory / "steward.db"
             with sqlite3.connect(f"file:{own}?mode=ro", uri=True, timeout=60) as connection:
-                rows = connection.execute("SELECT COUNT(*) FROM admin_account").fetchone()
-            return bool(rows[0] > number)
+                (people,) = connection.execute(
+                    "SELECT COUNT(*) FROM admin_account WHERE user_id LIKE '@person-%'"
+                ).fetchone()
+            return bool(people == number)
 
         await wait_for(known, 60 + number / 10, "Steward to know the accounts")
         asked = await talk.admin.send_text(talk.chat, f"notice all --rate 100000 Hello {mark}")

@@ -1,5 +1,6 @@
 """The same promises wherever state and archive are kept, and whatever client people use."""
 
+import secrets
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ async def archived(world: World, event: EventId) -> Record:
                 return record
         return None
 
-    record = await wait_for(found, 20, f"{event} in the archive")
+    record = await wait_for(found, 60, f"{event} in the archive")
     assert record is not None
     return record
 
@@ -68,7 +69,7 @@ async def test_postgresql_survives_the_same_kill(
 async def test_clients_with_rust_and_python_cryptography_are_both_read(
     world: World, tmp_path: Path
 ) -> None:
-    account = await world.synapse.register("nio-person")
+    account = await world.synapse.register(f"nio-person-{secrets.token_hex(3)}")
     async with (
         NioClient(world.synapse.url, account, tmp_path / "nio") as nio,
         await JsClient.register(world.synapse, tmp_path, isolation="only-signed") as js,
