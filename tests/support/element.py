@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 from aiohttp import web
-from playwright.async_api import Locator, Page, async_playwright
+from playwright.async_api import Locator, Page, async_playwright, expect
 
 from common.demo.process import LOOPBACK
 from common.demo.servers import free_port
@@ -124,6 +124,7 @@ async def element(homeserver: str) -> AsyncIterator[Element]:
     if not (BUNDLE / "index.html").exists():
         pytest.fail("Element is not built; “make element” builds it and runs these tests")
     program, _ = browser()
+    expect.set_options(timeout=_WAIT_MS)
     async with _served() as url, async_playwright() as player:
         opened = await player.chromium.launch(executable_path=program, args=ARGUMENTS)
         try:

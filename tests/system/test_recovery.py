@@ -66,7 +66,7 @@ async def test_the_homeserver_killed_five_times_under_traffic_loses_nothing(
                 for place, room in enumerate(rooms):
                     group.create_task(chatter(person, room, sent, f"{kill}.{place}"))
             # The condition is traffic in flight, and some of it acknowledged.
-            await wait_for(partial(has_grown, sent, before + 25), 30, "traffic")
+            await wait_for(partial(has_grown, sent, before + 25), 60, "traffic")
             await world.synapse.kill()
         await world.synapse.start()
 
