@@ -9,11 +9,19 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from common.demo.servers import SeaweedFS, SeaweedFSSpec, Synapse
 from common.demo.steward import StewardProcess
 from tests.support.postgres import Postgres
 from tests.support.world import MakeWorld, Wish, World, prepare_world
+
+# How long an example takes says something of the machine. Always the same examples: what a new one
+# finds has nothing to do with the change that is looked at; --hypothesis-profile=default looks for it.
+settings.register_profile(
+    "steward", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steward")
 
 _WORLDS = pytest.StashKey[list[World]]()
 

@@ -168,11 +168,11 @@ async def test_whose_rooms_are_entered_can_be_chosen(
 
 def test_no_user_id_takes_long_to_match() -> None:
     config = StewardModule.parse_config({"bots": BOTS, "creators": {"deny": ["@" + "*a" * 100]}})
-    started = time.perf_counter()
+    started = time.thread_time()  # others may use the machine meanwhile
 
     assert not config.denied("@" + "a" * 250 + "b")
 
-    assert time.perf_counter() - started < 0.05
+    assert time.thread_time() - started < 0.5
 
 
 async def test_a_bot_that_was_given_a_level_is_a_creator_instead() -> None:

@@ -52,7 +52,7 @@ class World:
     async def until(self, condition: Callable[[], Any], what: str) -> None:
         async with asyncio.TaskGroup() as group:
             task = group.create_task(self.later.run())
-            await wait_for(condition, 5, what)
+            await wait_for(condition, 60, what)
             task.cancel()
 
     async def until_over(self) -> None:

@@ -435,9 +435,9 @@ async def test_a_running_archive_stores_soon_after_the_age_is_reached(database: 
             )
             assert writing is not None
             written.notify()
-        await wait_for(stored, 10, "the first object")
+        await wait_for(stored, 60, "the first object")
         took = SystemClock().now_ms() - now
         task.cancel()
 
-    assert 100 <= took < 1000
+    assert 100 <= took < 20_000
     assert store.closed

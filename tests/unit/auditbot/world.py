@@ -99,7 +99,7 @@ class World:
         async def says_yes() -> bool:
             return bool(await self.database.fetchval(question))
 
-        await wait_for(says_yes, 20, question)
+        await wait_for(says_yes, 60, question)
 
     async def records(self) -> list[dict[str, Any]]:
         rows = await self.database.fetch(

@@ -41,9 +41,9 @@ def test_globs_of_a_kind_become_expressions() -> None:
 
 def test_an_expression_that_would_take_for_ever_does_not() -> None:
     evil = namespaces(SERVER, ["@(a+)+x"], [])
-    start = time.perf_counter()
+    start = time.thread_time()  # others may use the machine meanwhile
     assert not evil.covers(UserId("@" + "a" * 200 + f":{SERVER}"))
-    assert time.perf_counter() - start < 1
+    assert time.thread_time() - start < 1
 
 
 @pytest.mark.parametrize("expression", ["@(?!bot).*", "(", "@" + "a" * 2000])
