@@ -25,9 +25,11 @@ def init(directory: Path, *more: str) -> int:
 
 
 def test_both_files_belong_together_and_are_private(tmp_path: Path) -> None:
-    os.umask(0)
-
-    assert init(tmp_path / "new", *ANSWERS) == 0
+    usual = os.umask(0)
+    try:
+        assert init(tmp_path / "new", *ANSWERS) == 0
+    finally:
+        os.umask(usual)
 
     config = load(tmp_path / "new/config.yaml", {})
     read_back = YAML(typ="safe").load(tmp_path / "new/registration.yaml")
