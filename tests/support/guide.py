@@ -82,7 +82,7 @@ class Stage:
                 words in answers[-1].body for words in ("not known yet", "Nobody has made")
             )
 
-        await wait_for(settled, 60, "Steward to know how everybody came")
+        await wait_for(settled, 100, "Steward to know how everybody came")
         return answers[-1]
 
     async def _private(self) -> RoomId:
