@@ -183,7 +183,8 @@ def homeserver_events(world: World) -> dict[str, tuple[str, str, int]]:
             rows = cursor.fetchall()
     else:
         path: Path = world.synapse.directory / "homeserver.db"
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as file:
+        address = f"file:{path}?mode=ro"
+        with contextlib.closing(sqlite3.connect(address, uri=True, timeout=60)) as file:
             rows = file.execute(query).fetchall()
     return {event: (room, kind, place) for event, room, kind, place in rows}
 
