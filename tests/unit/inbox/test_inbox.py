@@ -224,7 +224,8 @@ async def test_what_arrives_while_a_batch_is_prepared_is_dealt_with_together(
         batches.append([entry.body.decode() for entry in entries])
         return _nothing
 
-    consumer = _consumer(inbox, database, handle, prepare)
+    # On a clock that stands: how long a slow disk takes does not end the batch.
+    consumer = replace(_consumer(inbox, database, handle, prepare), clock=SteppingClock())
     assert await consumer.step()
     assert batches == [names]
     assert await consumer.step() is False
