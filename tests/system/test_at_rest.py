@@ -1,7 +1,6 @@
 """What opens messages is nowhere in clear: not in the database's files, not in the log."""
 
 import base64
-import secrets
 from collections.abc import Iterator
 
 from common.clock import SystemClock
@@ -13,7 +12,7 @@ from common.ids import UserId
 from tests.support.backup import config_of, passphrase_of
 from tests.support.clients import NioClient
 from tests.support.databases import open_database
-from tests.support.world import World
+from tests.support.world import MakeWorld, World
 
 
 def spellings(secret: bytes) -> Iterator[bytes]:
@@ -53,10 +52,11 @@ async def keys_of(world: World, bot: UserId) -> list[bytes]:
     return found
 
 
-async def test_no_key_is_in_the_databases_files_or_in_the_log(world: World) -> None:
-    name = f"at-rest-{secrets.token_hex(3)}"
-    account = await world.synapse.register(name)
-    async with NioClient(world.synapse.url, account, world.directory / name) as alice:
+async def test_no_key_is_in_the_databases_files_or_in_the_log(make_world: MakeWorld) -> None:
+    # Of its own: each key is looked for everywhere, and the shared one has many of both.
+    world = await make_world()
+    account = await world.synapse.register("at-rest")
+    async with NioClient(world.synapse.url, account, world.directory / "at-rest") as alice:
         room = await alice.create_room("room", encrypted=True)
         await alice.wait_for_members(room, world.steward.adminbot, world.steward.auditbot)
         record = await world.steward.wait_for_event(await alice.send_text(room, "hello"))
