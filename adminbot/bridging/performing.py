@@ -215,11 +215,11 @@ class Performing:
             key=key,
             tell=partial(self._tell, step.person, key),
         )
-        await self.telling.to_person(step.person, said, key=f"{key}-words")
+        say_what = partial(self.telling.to_person, step.person, said, key=f"{key}-words")
         rooms = (step.about,) if step.about else ()
         expected = spellings(bridge, words)
         return await self.closing.unless_cancelled(
-            talk, lambda: hand_off(self.speaking, talk, expected, rooms)
+            talk, lambda: hand_off(self.speaking, talk, expected, rooms, say_what)
         )
 
     async def _carried_out(self, talk: Conversation) -> Done:

@@ -211,9 +211,13 @@ class Speaking:
 
 
 async def hand_off(
-    speaking: Speaking, talk: Conversation, expected: frozenset[str], rooms: tuple[RoomId, ...]
+    speaking: Speaking,
+    talk: Conversation,
+    expected: frozenset[str],
+    rooms: tuple[RoomId, ...],
+    say_what: Callable[[], Awaitable[object]],
 ) -> Done:
-    """Wait until the person has typed the words, then follow the answers.
+    """Say what to type, wait until the person has typed it, then follow the answers.
 
     Raises:
         StewardError: they did not, or as in ``Speaking.carry_out``.
@@ -222,6 +226,7 @@ async def hand_off(
     with speaking.ears.listening(
         talk.bridge.bot, talk.account.user, *rooms, expected=expected
     ) as listener:
+        await say_what()  # now: they may type it at once
         try:
             async with asyncio.timeout(HAND_OFF_SECONDS):
                 while listener.typed_in is None:
