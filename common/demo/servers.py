@@ -134,7 +134,7 @@ class Synapse:
             )
         )
 
-    async def start(self, *, deadline_seconds: float = 60) -> None:
+    async def start(self, *, deadline_seconds: float = 120) -> None:
         """Write the configuration, start, and wait until it answers."""
         self._write_files()
         await self.child.start()
@@ -329,7 +329,7 @@ class SeaweedFS:
             )
         )
 
-    async def start(self, *, deadline_seconds: float = 60) -> None:
+    async def start(self, *, deadline_seconds: float = 120) -> None:
         """Write the configuration, start, and wait until the bucket answers."""
         (self.directory / "data").mkdir(parents=True, exist_ok=True)
         key = {"accessKey": self.access_key_id, "secretKey": self.secret_access_key.reveal()}

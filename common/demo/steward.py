@@ -82,7 +82,7 @@ class StewardProcess:
             )
         )
 
-    async def start(self, *, deadline_seconds: float = 60) -> None:
+    async def start(self, *, deadline_seconds: float = 120) -> None:
         """Start and wait until both bots are up."""
         await self.launch()
         await self.wait_until_ready(deadline_seconds=deadline_seconds)
@@ -91,7 +91,7 @@ class StewardProcess:
         """Start without waiting."""
         await self.child.start()
 
-    async def wait_until_ready(self, *, deadline_seconds: float = 60) -> None:
+    async def wait_until_ready(self, *, deadline_seconds: float = 120) -> None:
         """Wait until its health check says so."""
         await self.child.wait_until_ready(lambda: answers(f"{self.url}/health"), deadline_seconds)
 

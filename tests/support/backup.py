@@ -48,7 +48,7 @@ async def steward_command(steward: StewardProcess, *words: str, given: str = "")
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         out, err = await process.communicate(given.encode())
     return Said(process.returncode or 0, out.decode(), err.decode())
 

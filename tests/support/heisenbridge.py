@@ -76,7 +76,7 @@ class Heisenbridge:
         """Start and wait until it runs."""
         await self.child.start()
         await self.child.wait_until_ready(
-            lambda: answers(f"{self.url}/_matrix/mau/live"), deadline_seconds=60
+            lambda: answers(f"{self.url}/_matrix/mau/live"), deadline_seconds=120
         )
 
     async def stop(self) -> None:

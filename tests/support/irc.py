@@ -56,7 +56,7 @@ class IrcServer:
 
     async def __aenter__(self) -> Self:
         await self.child.start()
-        await self.child.wait_until_ready(self._answers, 45)
+        await self.child.wait_until_ready(self._answers, 60)
         return self
 
     async def __aexit__(

@@ -74,7 +74,7 @@ class Postgres:
         """Make the cluster and start it."""
         await self._initialise()
         await self._child.start()
-        await self._child.wait_until_ready(self._answers, 60)
+        await self._child.wait_until_ready(self._answers, 120)
 
     async def stop(self) -> None:
         """Stop and remove everything."""
@@ -89,7 +89,7 @@ class Postgres:
         """Start again on the same files and port."""
         await self._child.stop(request=signal.SIGINT)
         await self._child.start()
-        await self._child.wait_until_ready(self._answers, 60)
+        await self._child.wait_until_ready(self._answers, 120)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -161,7 +161,7 @@ class Postgres:
         program = self._program("initdb", command)
         child = Child(program)
         await child.start()
-        if await child.wait(60) != 0:
+        if await child.wait(120) != 0:
             raise ServerError(f"initdb failed:\n{program.tail()}")
 
     def _server_command(self) -> list[str]:

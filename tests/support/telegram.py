@@ -61,7 +61,7 @@ class TelegramDataCentre:
 
     async def __aenter__(self) -> Self:
         await self.child.start()
-        await self.child.wait_until_ready(self._listens, 60)
+        await self.child.wait_until_ready(self._listens, 120)
         return self
 
     async def __aexit__(
@@ -166,7 +166,7 @@ class MautrixTelegram:
     async def __aenter__(self) -> Self:
         await self.child.start()
         await self.child.wait_until_ready(
-            lambda: answers(f"{self.url}/_matrix/mau/live"), deadline_seconds=60
+            lambda: answers(f"{self.url}/_matrix/mau/live"), deadline_seconds=120
         )
         return self
 
