@@ -26,7 +26,7 @@ from common.telemetry.log import Log
 
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 60.0
-FLUSH_SECONDS = 5.0
+FLUSH_SECONDS = 15.0
 
 log = Log("audit.archive")
 
