@@ -98,9 +98,12 @@ async def make_world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIte
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item,
+    item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the logs of the servers that a failed test used."""
+    """Show the logs of the servers that a failed test used, then let go of these servers.
+
+    A session keeps all its tests to the end, and each server that is kept keeps its ports.
+    """
     report = yield
     if report.failed:
         shared = getattr(item, "funcargs", {}).get("prepared_world")
@@ -108,4 +111,6 @@ def pytest_runtest_makereport(
         for each in used:
             for name, text in each.logs().items():
                 report.sections.append((f"end of the log of {name}", text))
+    if call.when == "teardown" and _WORLDS in item.stash:
+        del item.stash[_WORLDS]
     return report
