@@ -29,7 +29,7 @@ from common.homeserver.synapse.media_changes import (
     QuarantineUserMedia,
     UnquarantineMedia,
 )
-from common.ids import RoomId
+from common.ids import EventId, RoomId
 from tests.support.admin_api import adminbot_api
 from tests.support.clients import RawClient
 from tests.support.world import World
@@ -76,9 +76,9 @@ async def downloads(person: RawClient, where: tuple[str, str]) -> bool:
         return response.status == 200
 
 
-async def share(person: RawClient, room: RoomId, where: tuple[str, str]) -> None:
+async def share(person: RawClient, room: RoomId, where: tuple[str, str]) -> EventId:
     content = {"msgtype": "m.file", "body": "file", "url": f"mxc://{where[0]}/{where[1]}"}
-    await person.send(room, "m.room.message", content)
+    return await person.send(room, "m.room.message", content)
 
 
 async def test_a_file_is_shown_quarantined_protected_and_deleted(

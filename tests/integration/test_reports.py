@@ -36,12 +36,24 @@ class Scene:
 
     async def press(self, card: Seen, key: str) -> Seen:
         """Press a button and say yes to what is asked then; return the outcome."""
+        # As one presses a button: when it is there.
+        await self.admin.sync_until(lambda: self._has(card, key), f"the button {key}")
         pressed = await self.admin.react(self.chat, card.event_id, key)
         bot = self.world.steward.adminbot
-        asked = await self.admin.wait_for_message(self.chat, sender=bot, after=pressed)
-        assert "React with ✅" in asked.body
+        asked = await self.admin.wait_for_message(
+            self.chat, "React with ✅", sender=bot, after=pressed
+        )
         said_yes = await self.admin.react(self.chat, asked.event_id, "✅")
-        return await self.admin.wait_for_message(self.chat, sender=bot, after=said_yes)
+        return await self.admin.wait_for_message(self.chat, "Done", sender=bot, after=said_yes)
+
+    def _has(self, card: Seen, key: str) -> bool:
+        return any(
+            one.type == "m.reaction"
+            and one.sender == self.world.steward.adminbot
+            and one.content["m.relates_to"].get("event_id") == card.event_id
+            and one.content["m.relates_to"].get("key") == key
+            for one in self.admin.timeline(self.chat)
+        )
 
     async def report(self, path: str, reason: str) -> None:
         await self.alice.request("POST", f"/_matrix/client/v3/{path}", {"reason": reason})
@@ -100,7 +112,7 @@ async def test_reports_appear_and_are_dealt_with_by_reaction(scene: Scene) -> No
         )
         return "redacted_because" in event.get("unsigned", {})
 
-    await wait_for(gone, 10, "the message to be gone")
+    await wait_for(gone, 60, "the message to be gone")
     assert "Done: Suspend" in (await scene.press(person, "⏸️")).body
     with pytest.raises(ServerError, match="M_USER_SUSPENDED"):
         await scene.mallory.send_text(scene.room, "more of it")

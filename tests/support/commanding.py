@@ -9,7 +9,7 @@ from tests.support.again import unless_changed
 from tests.support.clients import RawClient, wait_for
 from tests.support.world import World
 
-_DEADLINE_SECONDS = 20.0
+_DEADLINE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -109,15 +109,20 @@ class Commander:
             and "m.new_content" not in event["content"]
         ]
 
-    async def files(self, name: str) -> list[bytes]:
-        """Wait for files of this name, and return them, oldest first."""
+    async def files(self, *names: str, count: int = 1) -> list[bytes]:
+        """Wait for so many files with one of these names; return all there are, oldest first.
 
-        async def found() -> list[str]:
-            return [str(each["url"]) for each in await self.said() if each.get("filename") == name]
+        Some come after the words that they go with.
+        """
 
-        return [
-            await self.client.download(uri) for uri in await wait_for(found, 10, f"file {name}")
-        ]
+        async def found() -> list[str] | None:
+            uris = [
+                str(each["url"]) for each in await self.said() if each.get("filename") in names
+            ]
+            return uris if len(uris) >= count else None
+
+        uris = await wait_for(found, _DEADLINE_SECONDS, f"{count} files {' or '.join(names)}")
+        return [await self.client.download(uri) for uri in uris or ()]
 
 
 def _replies_to(content: Mapping[str, Any]) -> str | None:
