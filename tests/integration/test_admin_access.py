@@ -1,6 +1,7 @@
 """How Steward reaches the admin API: whose request it is, at which address, and when again."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -49,6 +50,13 @@ class Adminbot:
 @pytest.fixture
 async def adminbot(world: World) -> AsyncIterator[Adminbot]:
     """The running Steward's adminbot."""
+    async with adminbot_of(world) as one:
+        yield one
+
+
+@asynccontextmanager
+async def adminbot_of(world: World) -> AsyncIterator[Adminbot]:
+    """Give the adminbot of a world."""
     sender = UserId(f"@_steward:{world.synapse.server_name}")
     async with open_session() as session:
         api = connect(
@@ -61,9 +69,14 @@ async def adminbot(world: World) -> AsyncIterator[Adminbot]:
         yield Adminbot(client, sender, AdminClient(client, sender=SenderRequests(client, sender)))
 
 
-async def test_lists_of_what_others_did_are_whole(world: World, adminbot: Adminbot) -> None:
-    admin = adminbot.admin
-    async with await world.person() as reporter, await world.person() as other:
+async def test_lists_of_what_others_did_are_whole(make_world: MakeWorld) -> None:
+    world = await make_world()  # every server admin of a world is told of each report
+    async with (
+        adminbot_of(world) as adminbot,
+        await world.person() as reporter,
+        await world.person() as other,
+    ):
+        admin = adminbot.admin
         room = await reporter.create_room(invite=[other.user_id])
         await other.join(room)
         event = await other.send_text(room, "buy pills")
@@ -115,7 +128,7 @@ async def test_the_admin_api_is_asked_at_its_own_address(make_world: MakeWorld) 
             is_admin = await admin.read(GetUserAdmin(world.steward.adminbot))
             assert await client.joined_rooms() is not None
         sweep = "/_synapse/admin/v1/rooms"
-        await wait_for(lambda: sweep in inside.passed, 30, "the sweep")
+        await wait_for(lambda: sweep in inside.passed, 60, "the sweep")
         await world.steward.stop()
 
     assert version.server_version.startswith("1.")

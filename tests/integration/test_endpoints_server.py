@@ -57,7 +57,7 @@ from common.homeserver.synapse.users import GetUser
 from tests.support.admin_api import admin_api, adminbot_api
 from tests.support.clients import RawClient, wait_for
 from tests.support.postgres import Postgres, PostgresDatabase
-from tests.support.world import World
+from tests.support.world import MakeWorld, World
 
 FAR_AHEAD = 4_000_000_000_000
 UNREACHABLE = "127.0.0.1:1"
@@ -153,7 +153,13 @@ async def test_registration_tokens(world: World, admin: AdminClient) -> None:
         await admin.read(GetRegistrationToken(name))
 
 
-async def test_reports_on_messages_and_people(world: World, admin: AdminClient) -> None:
+async def test_reports_on_messages_and_people(make_world: MakeWorld) -> None:
+    world = await make_world()  # every server admin of a world is told of each report
+    async with adminbot_api(world) as admin:
+        await _reports_are_listed_and_deleted(world, admin)
+
+
+async def _reports_are_listed_and_deleted(world: World, admin: AdminClient) -> None:
     async with await world.person() as reporter, await world.person() as reported:
         room = await reporter.create_room(name="here", invite=[reported.user_id])
         await reported.join(room)
@@ -225,7 +231,7 @@ async def test_other_servers(root: RawClient) -> None:
     async def destinations() -> dict[str, Destination]:
         return {one.destination: one async for one in all_destinations(admin)}
 
-    listed = await wait_for(destinations, 15, "the failure to be noted")
+    listed = await wait_for(destinations, 60, "the failure to be noted")
 
     assert listed[UNREACHABLE].failing
     assert listed[UNREACHABLE].retry_interval > 0
@@ -255,7 +261,7 @@ async def at_rest(admin: AdminClient) -> None:
     async def done() -> bool:
         return not (await admin.read(GetBackgroundUpdates())).current_updates
 
-    await wait_for(done, 30, "the homeserver's database to be up to date")
+    await wait_for(done, 60, "the homeserver's database to be up to date")
 
 
 async def test_a_closed_account_is_opened_again(other_synapse: Synapse, root: RawClient) -> None:

@@ -5,7 +5,7 @@ import pytest
 from common.ids import RoomId
 from tests.support.clients import RequestFailedError, wait_for
 from tests.support.people import hall, server_admin
-from tests.support.world import World
+from tests.support.world import MakeWorld, World
 
 V11 = {"room_version": "11"}
 both = pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
@@ -125,7 +125,7 @@ async def test_a_mute_and_a_lock_with_a_time_end_by_themselves(world: World) -> 
         async def as_before() -> bool:
             return await here.alice.state(here.room, "m.room.power_levels") == before
 
-        await wait_for(as_before, 20, "the power levels as they were")
+        await wait_for(as_before, 60, "the power levels as they were")
 
 
 @both
@@ -177,6 +177,16 @@ async def test_inviting_and_knocking(world: World) -> None:
         listed = await here.alice.ask(here.room, "!knocks list")
         assert emil.user_id in listed.body
         assert "let me in" in listed.body
+        # As one presses a button: when it is there.
+        await here.alice.client.sync_until(
+            lambda: any(
+                one.type == "m.reaction"
+                and one.content["m.relates_to"]["event_id"] == listed.event_id
+                and one.content["m.relates_to"]["key"] == "1️⃣"
+                for one in here.alice.client.timeline(here.room)
+            ),
+            "the button",
+        )
         await here.alice.client.react(here.room, listed.event_id, "1️⃣")
         await here.until_membership(emil.user_id, "invite")
 
@@ -186,7 +196,8 @@ async def test_inviting_and_knocking(world: World) -> None:
         assert await here.membership(emil.user_id) == "leave"
 
 
-async def test_reports_of_this_room_and_no_other(world: World) -> None:
+async def test_reports_of_this_room_and_no_other(make_world: MakeWorld) -> None:
+    world = await make_world()  # every server admin of a world is told of each report
     async with hall(world) as here, hall(world) as there:
         for one in (here, there):
             bad = await one.bob.send_text(one.room, "bad")
