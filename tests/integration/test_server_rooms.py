@@ -70,6 +70,9 @@ async def test_rooms_are_found_by_what_they_are(scene: Scene) -> None:
         space, "m.space.child", {"via": ["steward.localhost"]}, state_key=plain
     )
     await scene.alice.send_text(plain, "just now")
+    for room in (plain, secret, space):
+        await scene.alice.wait_for_members(room, scene.world.steward.auditbot)
+    await scene.talk.admin.wait_until_listed(mark, plain, secret, space, members=3)
 
     async def listed(options: str) -> set[RoomId]:
         said = await scene.talk.ask(f"room list --name {mark} {options}")
@@ -188,12 +191,12 @@ async def test_a_room_is_blocked_and_the_list_is_kept(scene: Scene) -> None:
     await scene.talk.do(f"room block {room} spam")
 
     assert (await scene.admin_api(f"v1/rooms/{room}/block"))["block"]
-    listed = await scene.talk.ask("room blocked")
+    listed = await scene.talk.pages("room blocked")
     assert room in listed
     assert "spam" in listed
     await scene.talk.do(f"room unblock {room}")
     assert not (await scene.admin_api(f"v1/rooms/{room}/block"))["block"]
-    assert room not in await scene.talk.ask("room blocked")
+    assert room not in await scene.talk.pages("room blocked")
 
 
 async def test_a_room_is_closed(scene: Scene) -> None:
@@ -239,7 +242,7 @@ async def test_a_room_is_deleted_and_people_are_moved(scene: Scene) -> None:
     assert "Done" in said
     assert await scene.gone(room)
     assert (await scene.admin_api(f"v1/rooms/{room}/block"))["block"]
-    assert room in await scene.talk.ask("room blocked")
+    assert room in await scene.talk.pages("room blocked")
     joined = (await scene.alice.request("GET", "/_matrix/client/v3/joined_rooms"))["joined_rooms"]
     (moved,) = joined
     assert (await scene.alice.state(moved, "m.room.name"))["name"] == "After Doomed"
@@ -278,10 +281,9 @@ async def test_rooms_that_everybody_has_left_are_listed_and_deleted(scene: Scene
         details = await scene.admin_api(f"v1/rooms/{room}")
         return bool(details["joined_local_members"] == 0)
 
-    await wait_for(empty, 15, "the room to be empty")
-    orphans = await scene.talk.ask("room orphans")
-    assert room in orphans
-    said = await scene.talk.do("room prune-empty")
+    await wait_for(empty, 60, "the room to be empty")
+    assert room in await scene.talk.pages("room orphans")
+    said = await scene.talk.do("room prune-empty", deadline_seconds=90)
     assert "Deleted" in said
     assert await scene.gone(room)
 

@@ -16,7 +16,7 @@ from common.ids import EventId, RoomId, UserId
 
 __all__ = ["NioClient", "RawClient", "RequestFailedError", "Seen", "wait_for"]
 
-_DEADLINE_SECONDS = 15.0
+_DEADLINE_SECONDS = 60.0
 
 
 class RequestFailedError(Exception):
@@ -191,6 +191,20 @@ class RawClient:
             return await self.joined_members(room_id) >= set(members)
 
         await wait_for(arrived, deadline_seconds, f"{', '.join(members)} in {room_id}")
+
+    async def wait_until_listed(self, name: str, *rooms: RoomId, members: int = 0) -> None:
+        """Wait, as a server admin, until the homeserver lists rooms under part of a name.
+
+        It takes names and numbers of members into its list in the background.
+        """
+
+        async def listed() -> bool:
+            query = {"search_term": name, "limit": "500"}
+            found = await self.request("GET", "/_synapse/admin/v1/rooms", query=query)
+            counts = {room["room_id"]: room["joined_members"] for room in found["rooms"]}
+            return all(counts.get(room, -1) >= members for room in rooms)
+
+        await wait_for(listed, _DEADLINE_SECONDS, f"{len(rooms)} rooms “{name}” in the list")
 
     async def wait_for_message(
         self,

@@ -13,8 +13,9 @@ from tests.support.again import unless_changed
 from tests.support.clients import RawClient
 from tests.support.world import World
 
-_DEADLINE_SECONDS = 30.0
+_DEADLINE_SECONDS = 60.0
 _TYPED = re.compile(r"^confirm (.+)$", re.MULTILINE)
+_NEXT_PAGE = re.compile(r"Go on with --page (\d+)")
 _CODE = re.compile(r"“confirm ([A-Z2-7]{4})”")
 
 
@@ -29,6 +30,16 @@ class Talk:
     async def ask(self, text: str, *, extra: Mapping[str, object] | None = None) -> str:
         """Give a command; return the first answer's plain text."""
         return str((await self.answer(text, extra=extra))["content"]["body"])
+
+    async def pages(self, text: str) -> str:
+        """Ask for a list, and for each page that follows; return them all.
+
+        Others of the same world fill lists too.
+        """
+        said = [await self.ask(text)]
+        while found := _NEXT_PAGE.search(said[-1]):
+            said.append(await self.ask(f"{text} --page {found[1]}"))
+        return "\n".join(said)
 
     async def answer(
         self, text: str, *, extra: Mapping[str, object] | None = None
