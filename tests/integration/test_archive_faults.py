@@ -1,6 +1,5 @@
 """A store that is away, slow, full, forbidden or wrong: nothing is lost, nothing is doubled."""
 
-import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -58,7 +57,7 @@ class Running:
     def __init__(self, database: Database, server: SeaweedFS, proxy: FaultProxy) -> None:
         self.database, self.server, self.proxy = database, server, proxy
         self.clock = StoppedClock(NOON)
-        self.prefix = hashlib.sha256(proxy.url.encode()).hexdigest()[:12]
+        self.prefix = proxy.name
         settings = S3(
             endpoint_url=proxy.url,
             access_key_id=Secret(server.access_key_id),

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
@@ -53,8 +54,8 @@ def settings(server: SeaweedFS, **other: Any) -> S3:
 
 
 @pytest.fixture
-async def store(server: SeaweedFS, request: pytest.FixtureRequest) -> AsyncIterator[ObjectStore]:
-    prefix = hashlib.sha256(request.node.name.encode()).hexdigest()[:12]
+async def store(server: SeaweedFS) -> AsyncIterator[ObjectStore]:
+    prefix = secrets.token_hex(6)
     opened = open_store(f"s3://{server.bucket}/{prefix}", settings(server))
     yield opened
     await opened.close()

@@ -1,5 +1,6 @@
 """An archive in a real bucket: read by version, so that nobody can hide what was stored."""
 
+import secrets
 import shutil
 from pathlib import Path
 
@@ -62,7 +63,7 @@ async def checked(store: SeaweedFS, bucket: str, maker: Maker) -> Verified:
 async def test_what_was_stored_is_found_under_what_was_written_over_it(
     seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
-    bucket = "versions"
+    bucket = f"versions-{secrets.token_hex(4)}"
     first = make_archive(tmp_path / "first")
     async with s3_client(seaweedfs) as client:
         await client.create_bucket(Bucket=bucket)
@@ -94,7 +95,7 @@ async def test_what_was_stored_is_found_under_what_was_written_over_it(
 async def test_a_bucket_without_versions_is_verified_and_searched(
     seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
-    bucket = "plain"
+    bucket = f"plain-{secrets.token_hex(4)}"
     maker = make_archive(tmp_path / "archive")
     async with s3_client(seaweedfs) as client:
         await client.create_bucket(Bucket=bucket)

@@ -1,5 +1,6 @@
 """What only a client with Element's own crypto shows: withheld keys, and a session that heals."""
 
+import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -37,7 +38,8 @@ async def together(bot: Bot, person: JsClient) -> RoomId:
 async def test_an_unverified_device_is_told_and_a_verified_one_reads(
     homeserver: Synapse, bot: Bot, tmp_path: Path
 ) -> None:
-    account = await homeserver.register("unverified")
+    name = f"unverified-{secrets.token_hex(4)}"
+    account = await homeserver.register(name)
     bot.machine = CryptoMachine(
         client=bot.client,
         database=bot.database,
@@ -49,7 +51,7 @@ async def test_an_unverified_device_is_told_and_a_verified_one_reads(
     )
     await bot.machine.set_up()
     async with JsClient(tmp_path / "js") as alice:
-        await alice.log_in(homeserver.url, "unverified", account.password)
+        await alice.log_in(homeserver.url, name, account.password)
         room = await together(bot, alice)
         await bot.sync()  # a first /sync reports no changed devices, the later ones do
 
@@ -62,7 +64,7 @@ async def test_an_unverified_device_is_told_and_a_verified_one_reads(
         async def told() -> bool:
             return await reason() == "MEGOLM_KEY_WITHHELD_FOR_UNVERIFIED_DEVICE"
 
-        await wait_for(told, 15, "the reason at the client")
+        await wait_for(told, 60, "the reason at the client")
         await alice.call("bootstrapCrossSigning")
 
         async def heard() -> bool:
@@ -71,7 +73,7 @@ async def test_an_unverified_device_is_told_and_a_verified_one_reads(
             seen = await alice.timeline(room)
             return any(event["content"].get("body") == "for you too" for event in seen)
 
-        await wait_for(heard, 15, "a message that is read")
+        await wait_for(heard, 60, "a message that is read")
 
 
 async def test_a_wedged_session_heals(homeserver: Synapse, bot: Bot, tmp_path: Path) -> None:
@@ -96,5 +98,5 @@ async def test_a_wedged_session_heals(homeserver: Synapse, bot: Bot, tmp_path: P
                 read.append(event)
             return bool(read)
 
-        await wait_for(healed, 15, "a message over the new session")
+        await wait_for(healed, 60, "a message over the new session")
         assert body_of(await bot.read(room, read[0])) == "three"

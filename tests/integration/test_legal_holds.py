@@ -1,6 +1,6 @@
 """The bucket's own legal hold follows Steward's holds, on a real S3 server with Object Lock."""
 
-import hashlib
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -60,11 +60,9 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 
 
 @pytest.fixture
-async def office(
-    database: Database, server: SeaweedFS, tmp_path: Path, request: pytest.FixtureRequest
-) -> AsyncIterator[Office]:
-    prefix = hashlib.sha256(request.node.name.encode()).hexdigest()[:12]
-    async with opened(database, server, tmp_path, f"{LOCKED}/{prefix}") as office:
+async def office(database: Database, server: SeaweedFS, tmp_path: Path) -> AsyncIterator[Office]:
+    place = f"{LOCKED}/{secrets.token_hex(6)}"
+    async with opened(database, server, tmp_path, place) as office:
         yield office
 
 
@@ -305,11 +303,12 @@ async def test_a_refusal_is_told_once_with_what_to_do_and_mended_by_the_next_pas
 async def test_a_bucket_without_lock_is_left_alone(
     database: Database, server: SeaweedFS, client: S3Client, tmp_path: Path
 ) -> None:
-    await client.create_bucket(Bucket="versions")
+    bucket = f"versions-{secrets.token_hex(4)}"
+    await client.create_bucket(Bucket=bucket)
     await client.put_bucket_versioning(
-        Bucket="versions", VersioningConfiguration={"Status": "Enabled"}
+        Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}
     )
-    async with opened(database, server, tmp_path, "versions/p") as office:
+    async with opened(database, server, tmp_path, f"{bucket}/p") as office:
         await hold(office)
 
         done = await settle(office)

@@ -1,6 +1,7 @@
 """The ground that the other tests stand on: servers start, and real clients read each other."""
 
 import asyncio
+import secrets
 import socket
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import zstandard
 from botocore.exceptions import ClientError
 
+from common.demo.accounts import Account
 from common.demo.process import LOOPBACK, Child, Program, ServerError
 from common.demo.servers import SeaweedFS, Synapse, SynapseSpec, free_port
 from common.demo.steward import read_records
@@ -23,6 +25,7 @@ from tests.support.world import MakeWorld, Wish
 
 _PARENT = """
 import asyncio, pathlib, sys
+from common.demo.accounts import Account
 from common.demo.process import LOOPBACK, Child, Program
 
 async def main():
@@ -70,13 +73,20 @@ async def test_synapse_puts_the_bots_into_a_new_room_through_the_module(synapse:
     assert bot["membership"] in {"invite", "join"}
 
 
+async def two_people(synapse: Synapse) -> tuple[Account, Account]:
+    """Make two accounts under names that nobody has, if a test is run again either."""
+    mark = secrets.token_hex(4)
+    return await synapse.register(f"anna-{mark}"), await synapse.register(f"ben-{mark}")
+
+
 async def test_two_people_read_each_other_in_an_encrypted_room(
     synapse: Synapse, tmp_path: Path
 ) -> None:
-    anna, ben = await synapse.register("e2e-anna"), await synapse.register("e2e-ben")
+    anna, ben = await two_people(synapse)
+    name = ben.user_id[1:].partition(":")[0]
     async with (
         NioClient(synapse.url, anna, tmp_path / "anna") as alice,
-        await NioClient.log_in(synapse.url, "e2e-ben", ben.password, tmp_path / "ben") as bob,
+        await NioClient.log_in(synapse.url, name, ben.password, tmp_path / "ben") as bob,
     ):
         room_id = await alice.create_room("Secrets", encrypted=True, invite=[bob.user_id])
         await bob.join(room_id, encrypted=True)
@@ -103,7 +113,7 @@ async def test_two_people_read_each_other_in_an_encrypted_room(
 async def test_a_direct_chat_is_read_by_an_app_that_syncs_all_the_while(
     synapse: Synapse, tmp_path: Path
 ) -> None:
-    anna, ben = await synapse.register("dm-anna"), await synapse.register("dm-ben")
+    anna, ben = await two_people(synapse)
     async with (
         NioClient(synapse.url, anna, tmp_path / "anna") as alice,
         NioClient(synapse.url, ben, tmp_path / "ben") as bob,
@@ -120,7 +130,7 @@ async def test_a_direct_chat_is_read_by_an_app_that_syncs_all_the_while(
 async def test_a_client_keeps_its_keys_when_it_is_opened_again(
     synapse: Synapse, tmp_path: Path
 ) -> None:
-    anna, ben = await synapse.register("again-anna"), await synapse.register("again-ben")
+    anna, ben = await two_people(synapse)
     async with NioClient(synapse.url, anna, tmp_path / "anna") as alice:
         async with NioClient(synapse.url, ben, tmp_path / "ben") as bob:
             room_id = await alice.create_room(encrypted=True, invite=[bob.user_id])
@@ -137,7 +147,7 @@ async def test_a_client_keeps_its_keys_when_it_is_opened_again(
 async def test_a_rust_client_shares_keys_with_signed_devices_only(
     synapse: Synapse, tmp_path: Path
 ) -> None:
-    person = await synapse.register("js-reader")
+    person = await synapse.register(f"js-reader-{secrets.token_hex(4)}")
     async with (
         await JsClient.register(synapse, tmp_path) as js,
         await JsClient.register(synapse, tmp_path) as signed,
@@ -167,17 +177,18 @@ async def test_a_rust_client_shares_keys_with_signed_devices_only(
 async def test_the_object_store_keeps_what_it_is_given_and_refuses_strangers(
     seaweedfs: SeaweedFS,
 ) -> None:
+    bucket, key = seaweedfs.bucket, f"{secrets.token_hex(4)}/one"
     async with s3_client(seaweedfs) as s3:
-        await s3.put_object(Bucket=seaweedfs.bucket, Key="t/one", Body=b"1", IfNoneMatch="*")
+        await s3.put_object(Bucket=bucket, Key=key, Body=b"1", IfNoneMatch="*")
         with pytest.raises(ClientError, match="PreconditionFailed"):
-            await s3.put_object(Bucket=seaweedfs.bucket, Key="t/one", Body=b"2", IfNoneMatch="*")
+            await s3.put_object(Bucket=bucket, Key=key, Body=b"2", IfNoneMatch="*")
         await seaweedfs.kill()
         await seaweedfs.restart()
 
-    assert await s3_objects(seaweedfs, "t/") == {"t/one": b"1"}
+    assert await s3_objects(seaweedfs, key) == {key: b"1"}
     async with (
         aiohttp.ClientSession() as stranger,
-        stranger.get(f"{seaweedfs.endpoint_url}/{seaweedfs.bucket}/t/one") as response,
+        stranger.get(f"{seaweedfs.endpoint_url}/{bucket}/{key}") as response,
     ):
         assert response.status == 403
 
@@ -231,7 +242,7 @@ async def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
     await parent.wait()
 
     # Empty: it has ended, and nobody has asked for its exit status yet.
-    await wait_for(lambda: not child.exists() or not child.read_bytes(), 5, "the child's end")
+    await wait_for(lambda: not child.exists() or not child.read_bytes(), 60, "the child's end")
 
 
 def test_records_are_read_across_frames() -> None:

@@ -1,7 +1,6 @@
 """How adminbot speaks to somebody, and the digest, read by their own client."""
 
 import re
-import secrets
 
 from common.demo.waiting import wait_for
 from tests.support.databases import open_database
@@ -99,7 +98,7 @@ async def test_a_digest_comes_again_and_again_until_it_is_ended(world: World) ->
 
 
 async def test_a_digest_is_for_the_direct_chat_of_a_server_admin(world: World) -> None:
-    async with talk_in(world) as talk, await world.person(secrets.token_hex(4)) as alice:
+    async with talk_in(world) as talk, await world.person() as alice:
         chat = await alice.create_room(direct=True, invite=[world.steward.adminbot])
         await alice.wait_for_members(chat, world.steward.adminbot)
         await alice.send_text(chat, "digest subscribe daily")

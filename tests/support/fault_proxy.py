@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -53,9 +54,13 @@ def _all_well(_: Request) -> Fault | None:
 
 @dataclass
 class FaultProxy:
-    """Listens on loopback; ``decide`` says what happens to each request."""
+    """Listens on loopback; ``decide`` says what happens to each request.
+
+    ``name`` is no other one's, as its port may be after its end.
+    """
 
     target: str
+    name: str = field(default_factory=lambda: secrets.token_hex(6), kw_only=True)
     decide: Decide = _all_well
     requests: list[Request] = field(default_factory=list)
     _server: asyncio.Server | None = None
