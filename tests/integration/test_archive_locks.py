@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError
@@ -155,18 +155,28 @@ async def test_a_large_file_goes_in_parts_once_and_is_locked(
 
 
 async def test_an_upload_that_is_interrupted_leaves_nothing_behind(
-    server: SeaweedFS, client: S3Client, tmp_path: Path
+    server: SeaweedFS, client: S3Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = store_of(server)
-    body = bytes(12 * PART_BYTES)
+    assert isinstance(store, S3Store)
+    body = bytes(3 * PART_BYTES)
     path = tmp_path / "file"
     path.write_bytes(body)
+    own = cast(Any, await store._connected())
+    upload_part = own.upload_part
 
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(store.put_file("cut", path, digest(body)))
-        await wait_for(partial(has_parts, client), 10, "a part")
-        assert not task.done()
-        task.cancel()
+    async def the_first_only(**arguments: Any) -> Any:
+        if arguments["PartNumber"] > 1:
+            await asyncio.Event().wait()
+        return await upload_part(**arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(own, "upload_part", the_first_only)
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(store.put_file("cut", path, digest(body)))
+            await wait_for(partial(has_parts, client), 60, "a part")
+            assert not task.done()
+            task.cancel()
 
     assert (await client.list_multipart_uploads(Bucket=LOCKED)).get("Uploads", []) == []
     await store.put_file("cut", path, digest(body))
@@ -193,5 +203,5 @@ async def test_the_store_tells_how_far_the_clock_is_off(server: SeaweedFS) -> No
     await store.put("clock", ONE, digest(ONE))
 
     assert store.clock_offset_ms is not None
-    assert abs(store.clock_offset_ms) < 3000
+    assert abs(store.clock_offset_ms) < 10_000  # one clock; the answer may have had to wait
     await store.close()

@@ -81,7 +81,8 @@ async def test_a_room_is_deleted_and_followed(
 async def test_people_of_a_deleted_room_are_led_to_another(
     world: World, admin: AdminClient, person: RawClient
 ) -> None:
-    room = await person.create_room(name="old")
+    # A bot that is just coming in would stay.
+    room = await settled_room(world, person)
 
     await follow(
         admin,
