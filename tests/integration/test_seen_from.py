@@ -36,6 +36,7 @@ from common.homeserver.synapse.users import (
     UserSummary,
 )
 from common.ids import UserId
+from tests.integration.test_user_commands import export_names
 from tests.support.admin_api import admin_api
 from tests.support.clients import RawClient, wait_for
 from tests.support.commanding import Commander
@@ -351,8 +352,7 @@ async def test_who_used_an_address_of_the_real_server_is_found(world: World) -> 
             typed=person.user_id,
             deadline_seconds=60,
         )
-        name = f"export-{person.user_id[1:].partition(':')[0]}-{SystemClock().now():%Y-%m-%d}"
-        (locked,) = await commander.files(f"{name}.zip.age")
+        (locked,) = await commander.files(*export_names(person.user_id))
         with zipfile.ZipFile(io.BytesIO(pyrage.decrypt(locked, [identity]))) as copy:
             kept = json.loads(copy.read("steward.json"))["seen_from"]
         assert ("127.0.0.77", person.account.device_id) in {
