@@ -22,7 +22,7 @@ from tests.support.archive_maker import Maker
 from tests.support.archive_story import ALICE, DESK, HOSTILE, tell_story
 from tests.support.browser import ARGUMENTS, browser
 
-_START_SECONDS = 40
+_START_SECONDS = 90
 
 
 @dataclass

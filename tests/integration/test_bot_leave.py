@@ -34,7 +34,7 @@ async def test_adminbot_leaves_and_stays_out_until_it_is_invited(make_world: Mak
         async def gone() -> bool:
             return adminbot not in await alice.joined_members(room)
 
-        await wait_for(gone, 30, "adminbot to leave")
+        await wait_for(gone, 60, "adminbot to leave")
         assert await talk.admin.wait_for_message(talk.chat, "had me leave", sender=adminbot)
         assert room in await talk.ask("bots missing")
         # Neither what is said nor sweeps bring it back; auditbot stays.
@@ -54,13 +54,13 @@ async def test_adminbot_leaves_and_stays_out_until_it_is_invited(make_world: Mak
         async def back() -> bool:
             return adminbot in await alice.joined_members(room)
 
-        await wait_for(back, 30, "adminbot to be back")
+        await wait_for(back, 60, "adminbot to be back")
         assert room not in await talk.ask("bots missing")
 
         await leave(alice, room, adminbot)
-        await wait_for(gone, 30, "adminbot to leave again")
+        await wait_for(gone, 60, "adminbot to leave again")
         await talk.do(f"room join-bots {room}")
-        await wait_for(back, 30, "adminbot to be brought back by a server admin")
+        await wait_for(back, 60, "adminbot to be brought back by a server admin")
 
 
 async def leave(person: RawClient, room: RoomId, adminbot: UserId) -> None:

@@ -96,13 +96,13 @@ async def test_a_hook_that_hangs_is_ended_with_what_it_started(
         return child.exists() and child.read_text() != ""
 
     async with asyncio.TaskGroup() as group:
-        running = group.create_task(run_hook(bridge, command, seconds=5))
-        await wait_for(started, 30, "the hook's own child")
+        running = group.create_task(run_hook(bridge, command, seconds=10))
+        await wait_for(started, 60, "the hook's own child")
 
     trouble = running.result()
     assert trouble is not None
-    assert "was not done after 5 seconds" in trouble
-    await wait_for(lambda: is_gone(int(child.read_text())), 30, "the end of what it started")
+    assert "was not done after 10 seconds" in trouble
+    await wait_for(lambda: is_gone(int(child.read_text())), 60, "the end of what it started")
 
 
 async def is_gone(pid: int) -> bool:

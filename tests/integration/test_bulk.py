@@ -55,7 +55,7 @@ def closed(database: Path) -> Counter[int]:
         return Counter(int(row[0]) for row in rows)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_a_thousand_accounts_are_closed_through_everything(make_world: MakeWorld) -> None:
     storm = Storm()
     async with Doorway("/_synapse/", instead=storm) as door:

@@ -195,7 +195,7 @@ async def test_an_account_is_closed(world: World, admin: AdminClient, person: Ra
     async def gone() -> bool:
         return await admin.read(ListUserRooms(person.user_id)) == ()
 
-    await wait_for(gone, 15, "the account to be out of its rooms")
+    await wait_for(gone, 60, "the account to be out of its rooms")
     with pytest.raises(NotFoundError):
         await admin.change(DeactivateUser(new_user(world)))
 

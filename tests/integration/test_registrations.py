@@ -121,7 +121,7 @@ async def _denied_and_unknown(desk: Desk) -> None:
     async def approved() -> bool:
         return (await desk.account(bea)).approved is True
 
-    await wait_for(approved, 30, "the approval by a button")
+    await wait_for(approved, 60, "the approval by a button")
     assert band not in await desk.api.read(ListUserRooms(bea))
     assert (await all_tokens(desk))[for_band].completed == 1
     assert "no longer" in await root.ask("registrations watch off")

@@ -312,7 +312,7 @@ async def test_what_adminbot_does_in_a_room_by_itself(world: World, encrypted: b
                 one["event_id"] for one in events if "redacted_because" in one.get("unsigned", {})
             }
 
-        await wait_for(taken_back, 20, "a message that came too soon, taken back")
+        await wait_for(taken_back, 60, "a message that came too soon, taken back")
         assert await taken_back() == {second}
         assert first not in await taken_back()
         await here.alice.do(room, "!slow 0s")

@@ -35,7 +35,7 @@ class Here:
         self.server = server
         self.names = names
         self.internet = SafeInternet(
-            names, exceptions=LOOPBACK, tls=authority.client(), patience_seconds=5
+            names, exceptions=LOOPBACK, tls=authority.client(), patience_seconds=30
         )
 
     def serve(self, host: str, *ports: int) -> None:
@@ -274,7 +274,7 @@ async def test_nothing_private_is_connected_to_without_an_exception(
     authority: Authority, tmp_path: Path, site: Site, host: str
 ) -> None:
     async with web_server(authority.server(tmp_path, "localhost"), site.answer) as server:
-        internet = SafeInternet(SystemNames(), tls=authority.client(), patience_seconds=5)
+        internet = SafeInternet(SystemNames(), tls=authority.client(), patience_seconds=30)
         url = f"https://{host}:{server.port}"
 
         fetched = await internet.get(url)

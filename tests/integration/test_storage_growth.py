@@ -19,7 +19,7 @@ async def test_growth_is_written_down_and_shown(world: World) -> None:
             rows = await database.fetch("SELECT day FROM admin_storage_day")
             return str(today) in {row["day"] for row in rows}
 
-        await wait_for(written_down, 30, "today's figures")
+        await wait_for(written_down, 60, "today's figures")
         before = int((await talk.files("storage growth --csv", "storage.csv"))["info"]["size"])
         assert before > 0
         # As if it had run for ten days already.

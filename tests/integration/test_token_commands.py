@@ -73,7 +73,7 @@ async def test_a_token_is_made_used_up_and_told(desk: Desk) -> None:
     async def told() -> bool:
         return any("is used up" in each["body"] for each in await root.said())
 
-    await wait_for(told, 45, "being told that the token is used up")
+    await wait_for(told, 60, "being told that the token is used up")
     await root.ask(f"token update {token[:6]} --uses 5 --expires 2h")
     assert (await all_tokens(desk))[token].uses_allowed == 5
     assert "1 of 5" in await root.ask(f"token show {token}")
@@ -242,7 +242,7 @@ async def test_an_ordinary_person_invites_within_their_quota(desk: Desk) -> None
 
 
 async def test_a_secret_and_its_file_are_gone_after_a_while(make_world: MakeWorld) -> None:
-    world = await make_world(Wish(settings={"adminbot": {"secrets_kept_seconds": 5}}))
+    world = await make_world(Wish(settings={"adminbot": {"secrets_kept_seconds": 10}}))
     async with await world.person(admin=True) as client:
         root = await Commander.of(client, world)
         await root.ask("token create")
@@ -250,7 +250,7 @@ async def test_a_secret_and_its_file_are_gone_after_a_while(make_world: MakeWorl
         async def told() -> list[Mapping[str, Any]]:
             return [each for each in await root.said() if each.get("filename") == "token.png"]
 
-        (picture,) = await wait_for(told, 20, "the picture of the token")
+        (picture,) = await wait_for(told, 60, "the picture of the token")
         assert await client.download(picture["url"])
 
         async def gone() -> bool:
@@ -261,4 +261,4 @@ async def test_a_secret_and_its_file_are_gone_after_a_while(make_world: MakeWorl
                 await client.download(picture["url"])
             return True
 
-        await wait_for(gone, 30, "the secret taken back")
+        await wait_for(gone, 60, "the secret taken back")

@@ -59,7 +59,7 @@ async def adminbot_api(world: World) -> AsyncIterator[AdminClient]:
 
 
 async def follow(
-    admin: AdminClient, change: FollowedChange, deadline_seconds: float = 20
+    admin: AdminClient, change: FollowedChange, deadline_seconds: float = 60
 ) -> Progress:
     """Make a change and wait until the homeserver's task has ended; return how."""
     request = change.follow(await admin.change(change))

@@ -66,7 +66,7 @@ async def steward_running(
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while until not in (line := (await process.stdout.readline()).decode()):
                 assert line, "it ended"
         yield process

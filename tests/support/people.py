@@ -142,7 +142,7 @@ class Hall:
         async def reached() -> bool:
             return await self.membership(user) == wanted
 
-        await wait_for(reached, 20, f"{user} to be {wanted}")
+        await wait_for(reached, 60, f"{user} to be {wanted}")
 
 
 @asynccontextmanager
