@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import secrets
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -72,19 +73,19 @@ def store_of(server: SeaweedFS, bucket: str = LOCKED, **more: Any) -> ArchiveSto
 async def test_a_locked_object_cannot_be_deleted_or_hidden_from_who_knows_its_version(
     server: SeaweedFS, client: S3Client, mode: str
 ) -> None:
-    store = store_of(server, object_lock=mode, retention_days=3)
-    stored = await store.put(f"{mode}/1", ONE, digest(ONE))
+    store, name = store_of(server, object_lock=mode, retention_days=3), secrets.token_hex(4)
+    stored = await store.put(name, ONE, digest(ONE))
     assert stored is not None
     assert stored.version_id is not None
 
-    answer = await client.get_object_retention(Bucket=LOCKED, Key=f"p/{mode}/1")
+    answer = await client.get_object_retention(Bucket=LOCKED, Key=f"p/{name}")
     with pytest.raises(ClientError, match="AccessDenied"):
-        await client.delete_object(Bucket=LOCKED, Key=f"p/{mode}/1", VersionId=stored.version_id)
-    await client.put_object(Bucket=LOCKED, Key=f"p/{mode}/1", Body=TWO)
+        await client.delete_object(Bucket=LOCKED, Key=f"p/{name}", VersionId=stored.version_id)
+    await client.put_object(Bucket=LOCKED, Key=f"p/{name}", Body=TWO)
 
     assert answer["Retention"].get("Mode") == mode.upper()
-    assert await store.get(f"{mode}/1", stored.version_id) == ONE
-    assert await store.get(f"{mode}/1") == TWO
+    assert await store.get(name, stored.version_id) == ONE
+    assert await store.get(name) == TWO
     assert (await store.abilities()).object_lock == mode.upper()
     await store.close()
 

@@ -323,7 +323,8 @@ async def test_who_used_an_address_of_the_real_server_is_found(world: World) -> 
 
         async def written_down() -> bool:
             await watch.look()
-            return bool(await _seen_at(database, "127.0.0.77"))
+            seen = await _seen_at(database, "127.0.0.77")
+            return person.user_id in {one.user for one in seen}
 
         await wait_for(written_down, 60, "the visit")
 

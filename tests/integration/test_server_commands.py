@@ -93,9 +93,9 @@ async def test_figures_are_counted_and_drawn(world: World, talk: Talk) -> None:
         # Seen on three days: one from now, two written as if they had been.
         url = f"sqlite:///{world.steward.directory / 'steward.db'}"
         async with open_database(url) as database, database.transaction() as connection:
+            await connection.execute("DELETE FROM admin_seen WHERE month = $1", "2026-01")
             await connection.execute(
-                "INSERT INTO admin_seen (month, user_id, days) VALUES ($1, $2, 7)"
-                " ON CONFLICT (month, user_id) DO UPDATE SET days = 7",
+                "INSERT INTO admin_seen (month, user_id, days) VALUES ($1, $2, 7)",
                 "2026-01",
                 alice.user_id,
             )
