@@ -22,7 +22,7 @@ from tests.support.asking import Asking
 from tests.support.clients import RawClient
 from tests.support.world import SERVER_NAME, Wish, World, prepare_world
 
-pytestmark = [pytest.mark.xdist_group("bridge-discovery"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.xdist_group("bridge-discovery"), pytest.mark.timeout(300)]
 
 DAY_MS = 86_400_000
 NAMED, BY_PROTOCOL, BY_SEARCH, BY_EVENT = (

@@ -23,7 +23,7 @@ BRIDGE = "heisenbridge"
 NETWORK = "testnet"
 ROOT = UserId(f"@root:{SERVER_NAME}")
 
-pytestmark = [pytest.mark.xdist_group("heisenbridge"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.xdist_group("heisenbridge"), pytest.mark.timeout(300)]
 
 
 @dataclass

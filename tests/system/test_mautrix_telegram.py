@@ -22,7 +22,7 @@ BRIDGE = "telegram"
 CAROL = UserId(f"@telegram_3003:{SERVER_NAME}")
 ADMINBOT = UserId(f"@adminbot:{SERVER_NAME}")
 
-pytestmark = [pytest.mark.xdist_group("telegram"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.xdist_group("telegram"), pytest.mark.timeout(300)]
 
 
 @dataclass
