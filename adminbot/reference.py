@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from adminbot.commands import catalogue
 from adminbot.engine.command import Command
 from adminbot.engine.example import example
-from adminbot.engine.uses import changes_own_tables, danger, endpoints, guards
-from common.homeserver.port import Danger
+from adminbot.engine.uses import asks, changes_own_tables, endpoints
 
 
 def render() -> str:
@@ -33,8 +32,10 @@ def _permissions() -> Iterator[str]:
     yield "**server admin** commands in a direct chat or an admin room. Accounts of other servers,"
     yield "of bridges, bots, guests, and those that are deactivated, locked or suspended may nothing."
     yield ""
-    yield "Asks: “no” is done at once; “yes” is asked about first; “for good” cannot be undone;"
-    yield "“typed” wants a word typed. Own: it keeps something in Steward's own tables."
+    yield "Asks: “no” is done at once; “yes” is asked about first, if only where it matters to"
+    yield "others; “for good”: what it does may not be undone; “typed” wants a word typed before the"
+    yield "worst. Calls: what it may take, besides who somebody is and the answer itself. Own: it"
+    yield "keeps something in Steward's own tables."
     yield ""
     yield "| Command | For | Asks | Calls |"
     yield "| --- | --- | --- | --- |"
@@ -42,20 +43,9 @@ def _permissions() -> Iterator[str]:
         calls = [f"`{call}`" for call in endpoints(command)]
         calls += ["own"] if changes_own_tables(command) else []
         yield (
-            f"| `{command.name}` | {command.who.value} | {_asks(command)} "
+            f"| `{command.name}` | {command.who.value} | {', '.join(asks(command)) or 'no'} "
             f"| {'<br>'.join(calls) or '–'} |"
         )
-
-
-def _asks(command: Command) -> str:
-    if not command.changes_things:
-        return "no"
-    guard = guards(command)
-    worst = danger(command)
-    asks = ["for good"] if worst is Danger.IRREVERSIBLE else []
-    asks += ["yes"] if worst is Danger.REVERSIBLE or "ask" in guard else []
-    asks += ["typed"] if "typed" in guard else []
-    return ", ".join(asks) or "no"
 
 
 def _page() -> Iterator[str]:

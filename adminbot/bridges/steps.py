@@ -7,7 +7,21 @@ other network names that person, and only who asks can be named.
 from dataclasses import dataclass
 from typing import ClassVar
 
+from adminbot.engine.calls import (
+    CHAT_WITH_BOT,
+    HOOK,
+    KICK,
+    OWN,
+    PING,
+    PREPARE,
+    PROVISIONING,
+    STATE,
+    TELL,
+    Calls,
+)
 from common.homeserver.port import Danger, Permission
+from common.homeserver.synapse.account_state import SuspendUser
+from common.homeserver.synapse.users import GetUser
 from common.i18n import t
 from common.ids import RoomId, UserId
 
@@ -21,6 +35,7 @@ class PrepareRoom:
     permission: ClassVar = Permission.MANAGE
     danger: ClassVar = Danger.NONE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = PREPARE
 
     bridge: str
     bot: UserId
@@ -38,6 +53,7 @@ class SpeakToBridge:
     permission: ClassVar = Permission.MANAGE
     danger: ClassVar = Danger.NONE
     idempotent: ClassVar = False
+    calls: ClassVar[Calls] = (*CHAT_WITH_BOT, OWN)
 
     bridge: str
     verb: str
@@ -60,6 +76,7 @@ class SpeakForPerson:
     permission: ClassVar = Permission.PUBLIC
     danger: ClassVar = Danger.NONE
     idempotent: ClassVar = False
+    calls: ClassVar[Calls] = (GetUser, *CHAT_WITH_BOT, PROVISIONING, OWN)
 
     bridge: str
     verb: str
@@ -84,6 +101,7 @@ class ProbeBridge:
     permission: ClassVar = Permission.VIEW
     danger: ClassVar = Danger.NONE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = (PING, *CHAT_WITH_BOT, OWN)
 
     bridge: str
 
@@ -99,6 +117,7 @@ class HoldToLimits:
     permission: ClassVar = Permission.MANAGE
     danger: ClassVar = Danger.NONE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = (GetUser, SuspendUser, *TELL, OWN)
 
     bridge: str
 
@@ -117,6 +136,7 @@ class WriteConnection:
     permission: ClassVar = Permission.MANAGE
     danger: ClassVar = Danger.NONE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = (STATE,)
 
     bot: UserId
     room: RoomId
@@ -139,6 +159,7 @@ class RemoveOldBot:
     permission: ClassVar = Permission.MANAGE
     danger: ClassVar = Danger.REVERSIBLE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = KICK
 
     bot: UserId
     room: RoomId
@@ -155,6 +176,7 @@ class RestartBridge:
     permission: ClassVar = Permission.MANAGE
     danger: ClassVar = Danger.REVERSIBLE
     idempotent: ClassVar = False
+    calls: ClassVar[Calls] = (HOOK, PING, OWN)
 
     bridge: str
 
@@ -170,6 +192,7 @@ class LetUse:
     permission: ClassVar = Permission.MANAGE
     danger: ClassVar = Danger.REVERSIBLE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = (HOOK,)
 
     bridge: str
     user: UserId

@@ -23,10 +23,10 @@ from adminbot.engine.catalogue import Catalogue
 from adminbot.engine.command import Command, command
 from adminbot.engine.example import example
 from adminbot.engine.supply import Available, Health
-from adminbot.engine.uses import danger, endpoints
+from adminbot.engine.uses import asks, endpoints
 from adminbot.engine.values import Text
 from common.crypto.port import Trust
-from common.homeserver.port import AdminReader, Danger, Permission
+from common.homeserver.port import AdminReader, Permission
 from common.homeserver.synapse.server import GetServerVersion
 from common.i18n import n, t
 
@@ -68,8 +68,13 @@ def explain(one: Command, *, here: bool = True) -> Answer:
         blocks.append(facts((each.usage, t(each.help)) for each in one.parameters))
     blocks.append(say(t("For example: {line}", line=Mono(example(one)))))
     blocks.append(say(t("For: {whom}.", whom=_for_whom(one))))
-    if one.changes_things and danger(one) is not Danger.NONE:
+    guard = asks(one)
+    if guard:
         blocks.append(say(t("It asks before it does something that others notice.")))
+    if "typed" in guard:
+        blocks.append(say(t("Before the worst of it, it wants a word typed.")))
+    if "for good" in guard:
+        blocks.append(say(t("Some of what it does cannot be undone.")))
     calls = endpoints(one)
     if calls:
         blocks += [say(t("It calls:")), Code("\n".join(calls))]

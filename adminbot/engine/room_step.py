@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from adminbot.engine.calls import LEAVE, UPLOAD, Calls
+from common.homeserver.client_server.membership import InviteUser, UnbanUser
+from common.homeserver.client_server.settings import SetRoomAvatar
+from common.homeserver.client_server.state import SetPowerLevels, SetState
 from common.homeserver.port import Danger, Permission
+from common.homeserver.synapse.rooms import GetRoomState, GetStateEvent, ListRoomMembers
+from common.homeserver.synapse.users import JoinUser
 from common.i18n import Msg, t
 from common.ids import RoomId, UserId
 
@@ -23,6 +29,7 @@ class AdjustPower:
     permission: ClassVar = Permission.MANAGE
     danger: ClassVar = Danger.NONE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = (GetRoomState, ListRoomMembers, SetPowerLevels)
 
     room: RoomId
     sentence: Msg
@@ -59,6 +66,7 @@ class EndBan:
     permission: ClassVar = Permission.MODERATE
     danger: ClassVar = Danger.NONE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = (GetStateEvent, UnbanUser)
 
     room: RoomId
     user: UserId
@@ -79,6 +87,7 @@ class InviteFrom:
     permission: ClassVar = Permission.MANAGE
     danger: ClassVar = Danger.REVERSIBLE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = (ListRoomMembers, GetRoomState, InviteUser)
 
     room: RoomId
     source: RoomId
@@ -102,6 +111,7 @@ class MoveIn:
     permission: ClassVar = Permission.MANAGE
     danger: ClassVar = Danger.NONE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = (GetRoomState, ListRoomMembers, SetState, JoinUser, InviteUser)
 
     room: RoomId
     state: tuple[str, ...]
@@ -122,6 +132,7 @@ class SetPicture:
     permission: ClassVar = Permission.MANAGE
     danger: ClassVar = Danger.NONE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = (UPLOAD, SetRoomAvatar)
 
     room: RoomId
     data: bytes
@@ -140,6 +151,7 @@ class Dismiss:
     permission: ClassVar = Permission.MANAGE
     danger: ClassVar = Danger.REVERSIBLE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = LEAVE
 
     room: RoomId
     asked_by: UserId

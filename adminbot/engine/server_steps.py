@@ -3,8 +3,19 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from adminbot.engine.calls import ENTER, LEAVE, OWN, SEND_FILE, Calls
 from common.config.secret import Secret
+from common.homeserver.client_server.messages import RedactEvent
 from common.homeserver.port import Danger, Permission
+from common.homeserver.synapse.registration_tokens import (
+    GetRegistrationToken,
+    UpdateRegistrationToken,
+)
+from common.homeserver.synapse.room_content import FetchEvent, ReadMessages
+from common.homeserver.synapse.rooms import GetRoom
+from common.homeserver.synapse.server_notices import SendServerNotice
+from common.homeserver.synapse.user_lookup import GetMemberships
+from common.homeserver.synapse.users import JoinUser
 from common.i18n import t
 from common.ids import RoomId, UserId
 
@@ -17,6 +28,7 @@ class EnsureJoined:
     danger: ClassVar = Danger.REVERSIBLE
     idempotent: ClassVar = True
     server_admins_only: ClassVar = True
+    calls: ClassVar[Calls] = (GetMemberships, JoinUser)
 
     user: UserId
     room: RoomId
@@ -33,6 +45,7 @@ class SendNotice:
     permission: ClassVar = Permission.MANAGE
     danger: ClassVar = Danger.NONE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = (GetMemberships, GetRoom, ReadMessages, SendServerNotice, OWN)
 
     notice: str
     user: UserId
@@ -49,6 +62,7 @@ class EditNotice:
     permission: ClassVar = Permission.MANAGE
     danger: ClassVar = Danger.REVERSIBLE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = (SendServerNotice,)
 
     notice: str
     user: UserId
@@ -66,6 +80,7 @@ class RecallNotice:
     permission: ClassVar = Permission.MANAGE
     danger: ClassVar = Danger.IRREVERSIBLE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = (FetchEvent, GetRoom, SendServerNotice, RedactEvent, OWN)
 
     notice: str
     user: UserId
@@ -87,6 +102,7 @@ class ExpireToken:
     danger: ClassVar = Danger.NONE
     idempotent: ClassVar = True
     server_admins_only: ClassVar = True
+    calls: ClassVar[Calls] = (GetRegistrationToken, UpdateRegistrationToken)
 
     token: Secret
     shown: str
@@ -105,6 +121,7 @@ class ExportRoom:
     danger: ClassVar = Danger.REVERSIBLE
     idempotent: ClassVar = True
     server_admins_only: ClassVar = True
+    calls: ClassVar[Calls] = (ReadMessages, *SEND_FILE)
 
     room: RoomId
     by: UserId
@@ -125,6 +142,7 @@ class MendRoom:
     danger: ClassVar = Danger.NONE
     idempotent: ClassVar = True
     server_admins_only: ClassVar = True
+    calls: ClassVar[Calls] = ENTER
 
     room: RoomId
     rejoin: bool = False
@@ -145,6 +163,7 @@ class BotsLeave:
     danger: ClassVar = Danger.REVERSIBLE
     idempotent: ClassVar = True
     server_admins_only: ClassVar = True
+    calls: ClassVar[Calls] = LEAVE
 
     room: RoomId
 

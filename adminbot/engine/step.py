@@ -11,8 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from adminbot.engine.answer import Answer
+from adminbot.engine.calls import IN_THEIR_NAME, LEAVE, SAY, TELL, Calls
 from common.config.secret import Secret
+from common.homeserver.client_server.membership import JoinRoom
 from common.homeserver.port import ChangeRequest, Danger, Permission
+from common.homeserver.synapse.room_content import FetchEvent
+from common.homeserver.synapse.server_notices import SendServerNotice
+from common.homeserver.synapse.user_rights import LogInAs
 from common.i18n import n, t
 from common.ids import RoomId, UserId
 
@@ -78,6 +83,7 @@ class SayInRoom:
     permission: ClassVar = Permission.MANAGE
     danger: ClassVar = Danger.NONE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = SAY
 
     room: RoomId
     said: Answer
@@ -95,6 +101,7 @@ class TellPerson:
     permission: ClassVar = Permission.SUPPORT
     danger: ClassVar = Danger.NONE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = TELL
 
     user: UserId
     said: Answer
@@ -116,6 +123,7 @@ class InformPerson:
     permission: ClassVar = Permission.MODERATE
     danger: ClassVar = Danger.NONE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = (SendServerNotice, *TELL, FetchEvent, JoinRoom, *IN_THEIR_NAME)
 
     user: UserId
     said: Answer
@@ -133,6 +141,7 @@ class HandOverToken:
     permission: ClassVar = Permission.OWN
     danger: ClassVar = Danger.REVERSIBLE
     idempotent: ClassVar = False
+    calls: ClassVar[Calls] = (LogInAs, *TELL)
 
     user: UserId
     to: UserId
@@ -161,6 +170,7 @@ class LeaveAs:
     danger: ClassVar = Danger.REVERSIBLE
     idempotent: ClassVar = True
     server_admins_only: ClassVar = True
+    calls: ClassVar[Calls] = (*LEAVE, *IN_THEIR_NAME)
 
     user: UserId
     room: RoomId
@@ -178,6 +188,7 @@ class TellAdmins:
     permission: ClassVar = Permission.PUBLIC
     danger: ClassVar = Danger.NONE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = TELL
 
     said: Answer
 

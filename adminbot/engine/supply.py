@@ -149,6 +149,36 @@ SUPPLIES: frozenset[type] = frozenset(
 )
 """Every type of supply there is. Nothing here can change anything."""
 
+_MESSAGE = ("GET /_matrix/client/v3/rooms/<room>/event/<event>",)
+
+CALLS: Mapping[type, Mapping[str, tuple[str, ...]]] = {
+    Attached: {
+        "quoted": _MESSAGE,
+        "file": (*_MESSAGE, "GET /_matrix/client/v1/media/download/<server>/<media>"),
+    },
+    Checks: {
+        "check": (
+            "GET /.well-known/matrix/<file>, of that server",
+            "GET /_matrix/client/<path>, of that server",
+            "GET /_matrix/federation/v1/version, of that server",
+            "GET /_matrix/key/v2/server, of that server",
+        ),
+        "support": ("GET /.well-known/matrix/support, of that server",),
+    },
+    Doctor: {
+        "findings": (
+            "GET /_matrix/client/versions",
+            "GET /_matrix/client/v3/account/whoami",
+            "GET /_matrix/client/v3/login",
+            "POST /_matrix/client/v1/appservice/<id>/ping",
+            "GET /_synapse/admin/v1/server_version",
+            "GET /_synapse/admin/v1/users/<user_id>/admin",
+        )
+    },
+    Reading: {"message": _MESSAGE},
+}
+"""What the methods of a supply call, for the table of what commands call."""
+
 
 def check(catalogue: Catalogue) -> None:
     """Refuse a catalogue in which a command wants to be handed anything else."""

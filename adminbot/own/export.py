@@ -5,9 +5,20 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from adminbot.engine.answer import Mono
+from adminbot.engine.calls import OWN, SEND_FILE, Calls
 from adminbot.engine.step import Row, Statement
 from common.config.secret import Secret
 from common.homeserver.port import Danger, Permission
+from common.homeserver.synapse.media import ListUserMedia
+from common.homeserver.synapse.user_lookup import (
+    GetAccountData,
+    GetExperimentalFeatures,
+    GetMemberships,
+    ListPushers,
+    Whois,
+)
+from common.homeserver.synapse.user_rights import GetRateLimit
+from common.homeserver.synapse.users import GetUser, ListUserDevices
 from common.i18n import Msg, t
 from common.ids import UserId
 
@@ -33,6 +44,18 @@ class CollectPart:
     permission: ClassVar = Permission.VIEW
     danger: ClassVar = Danger.NONE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = (
+        GetUser,
+        ListUserDevices,
+        Whois,
+        GetMemberships,
+        GetAccountData,
+        ListPushers,
+        GetRateLimit,
+        GetExperimentalFeatures,
+        ListUserMedia,
+        OWN,
+    )
 
     export: str
     user: UserId
@@ -53,6 +76,7 @@ class HandOverExport:
     permission: ClassVar = Permission.VIEW
     danger: ClassVar = Danger.NONE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = (*SEND_FILE, OWN)
 
     export: str
     user: UserId

@@ -4,9 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from adminbot.engine.calls import OWN, Calls
 from adminbot.engine.step import Row, Statement
 from common.config.secret import Secret
 from common.homeserver.port import Danger, Permission
+from common.homeserver.synapse.registration_tokens import (
+    CreateRegistrationToken,
+    GetRegistrationToken,
+)
 from common.i18n import Msg, n, t
 from common.ids import UserId
 
@@ -111,6 +116,7 @@ class MakeGrantedToken:
     permission: ClassVar = Permission.VIEW
     danger: ClassVar = Danger.NONE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = (GetRegistrationToken, CreateRegistrationToken, OWN)
 
     user: UserId
     token: Secret

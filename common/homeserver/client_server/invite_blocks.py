@@ -79,7 +79,7 @@ class WriteInviteBlocks:
 
 @dataclass(frozen=True)
 class ListRefusedInviters:
-    """Whom the homeserver refuses at this moment, as Steward's module tells.
+    """``GET /_synapse/client/steward/v1/invite_blocks``: whom it refuses now, by our module.
 
     ``UnsupportedError`` where the homeserver does not run the module, or an older one.
     """

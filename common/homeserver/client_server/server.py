@@ -70,7 +70,7 @@ class GetCapabilities:
 
 @dataclass(frozen=True)
 class GetRoomVersions:
-    """``GetCapabilities``, of it which versions rooms may have."""
+    """``GET /_matrix/client/v3/capabilities``, of it which versions rooms may have."""
 
     permission: ClassVar = Permission.PUBLIC
 

@@ -136,7 +136,7 @@ class QuarantineUserMedia:
 
 @dataclass(frozen=True)
 class ProtectMedia:
-    """``POST /_synapse/admin/v1/media/protect/<media_id>`` or ``unprotect``, this server's only.
+    """``POST /_synapse/admin/v1/media/[un]protect/<media_id>``, this server's only.
 
     A protected file cannot be quarantined; an unknown one is passed over without a word.
     """

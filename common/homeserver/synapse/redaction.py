@@ -116,7 +116,7 @@ class GetRedaction:
 
 @dataclass(frozen=True)
 class FollowRedaction:
-    """``GetRedaction`` as progress."""
+    """``GET /_synapse/admin/v1/user/redact_status/<redact_id>`` as progress."""
 
     permission: ClassVar = Permission.VIEW
 

@@ -19,7 +19,7 @@ class _Validity(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class CameWith:
-    """``GET …/steward/v1/came_with``, which Steward's Synapse module offers.
+    """``GET /_synapse/client/steward/v1/came_with``, which Steward's Synapse module offers.
 
     Known for two days (``common.synapse_registrations``); ``UnsupportedError`` without the module.
     """

@@ -158,7 +158,7 @@ class ListRoomDeletions:
 
 @dataclass(frozen=True)
 class FollowRoomDeletion:
-    """``GetRoomDeletion`` as progress."""
+    """``GET /_synapse/admin/v2/rooms/delete_status/<delete_id>`` as progress."""
 
     permission: ClassVar = Permission.VIEW
 
@@ -236,7 +236,7 @@ class GetHistoryPurge:
 
 @dataclass(frozen=True)
 class FollowHistoryPurge:
-    """``GetHistoryPurge`` as progress."""
+    """``GET /_synapse/admin/v1/purge_history_status/<purge_id>`` as progress."""
 
     permission: ClassVar = Permission.VIEW
 

@@ -25,9 +25,9 @@ class _Reports(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class ListRoomReports:
-    """Reports with a number above ``after``, oldest first, at most 100.
+    """``GET /_synapse/client/steward/v1/room_reports``: numbers above ``after``, at most 100.
 
-    ``UnsupportedError`` where the homeserver does not run the module.
+    The oldest first; ``UnsupportedError`` where the homeserver does not run the module.
     """
 
     permission: ClassVar = Permission.VIEW

@@ -111,9 +111,9 @@ class ClearRateLimit:
 
 @dataclass(frozen=True)
 class ShadowBanUser:
-    """``POST`` or ``DELETE /_synapse/admin/v1/users/<user_id>/shadow_ban``.
+    """``POST /_synapse/admin/v1/users/<user_id>/shadow_ban``.
 
-    A shadow-banned account is told that all goes well, and reaches nobody.
+    To lift it, ``DELETE /_synapse/admin/v1/users/<user_id>/shadow_ban``. A shadow-banned account is told that all goes well, and reaches nobody.
     """
 
     permission: ClassVar = Permission.MODERATE
@@ -175,7 +175,7 @@ class LogInAs:
 
 @dataclass(frozen=True)
 class AllowCrossSigningReset:
-    """``POST …/users/<user_id>/_allow_cross_signing_replacement_without_uia``.
+    """``POST /_synapse/admin/v1/users/<user_id>/_allow_cross_signing_replacement_without_uia``.
 
     For ten minutes the person may set up a new identity without their password. Refused with
     ``NotFoundError`` if they have none.

@@ -1,6 +1,7 @@
 """What holds for every endpoint, whatever it is: found by walking the packages."""
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from adminbot.engine.codec import Codec
 from adminbot.engine.step import canonical
+from adminbot.engine.uses import calls_of
 from adminbot.known import known_types
 from common.config.secret import Secret
 from common.homeserver import client_server, synapse
@@ -101,6 +103,22 @@ def test_every_change_says_what_it_does_and_survives_being_written_down(
     again = CODEC.decode(CODEC.encode(change))
     assert canonical(again) == canonical(change)
     assert str(again.describe()) == str(change.describe())
+
+
+@pytest.mark.parametrize("cls", [*CHANGES, *READS], ids=lambda cls: cls.__name__)
+@given(data=st.data())
+@settings(max_examples=5)
+def test_the_tables_of_calls_name_what_is_called(cls: type, data: st.DataObject) -> None:
+    call = data.draw(made(cls)).to_http()
+
+    said = f"{getattr(call, 'method', 'GET')} {call.path}"
+    assert any(_shape(one).fullmatch(said) for one in calls_of(cls)), (said, calls_of(cls))
+
+
+def _shape(call: str) -> re.Pattern[str]:
+    """Return what a call looks like that is named as in “PUT /rooms/<room>[/<optional>]”."""
+    fixed = re.split(r"<[^>]+>|\[[^]]+\]", call)
+    return re.compile(".*".join(re.escape(part) for part in fixed))
 
 
 @pytest.mark.parametrize("cls", READS, ids=lambda cls: cls.__name__)
