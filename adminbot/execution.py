@@ -22,6 +22,7 @@ from adminbot.progress import Ticker
 from common.clock import Clock
 from common.database.pool import Connection, Database
 from common.errors import StartOverError, StewardError, TransientError
+from common.homeserver.errors import SwitchedOffError
 from common.homeserver.port import AdminReader, AdminWriter, FollowedChange, Grant
 from common.i18n import Msg, t
 from common.ids import EventId
@@ -242,6 +243,8 @@ class _Run:
             return False
         except StewardError as error:
             await self._note(taken, Fate.FAILED, Phase.FAILED, str(error))
+            if isinstance(error, SwitchedOffError) and self.job.bulk is not None:
+                self.stop = str(error)  # a thousand others would say the same
             return False
         if kept is not None:
             # Not above: that it cannot be written down does not make it a failure.

@@ -2,16 +2,20 @@
 
 import asyncio
 from collections.abc import Mapping
+from http import HTTPStatus
 
-from adminbot.engine.server_steps import ExpireToken
+from adminbot.engine.server_steps import ExpireToken, KeepValid
 from adminbot.execution import Perform
 from adminbot.server_acts import Admin
 from common.clock import Clock
-from common.homeserver.errors import RefusedError
+from common.errors import TransientError
+from common.homeserver.errors import RefusedError, SwitchedOffError
 from common.homeserver.synapse.registration_tokens import (
     GetRegistrationToken,
     UpdateRegistrationToken,
 )
+from common.homeserver.synapse.user_rights import SetAccountValidity
+from common.i18n import t
 
 _SOON_MS = (500, 2_000, 60_000)
 """When a token is to expire: the homeserver takes no moment that has passed by its own clock."""
@@ -24,7 +28,33 @@ def more_performers(admin: Admin, clock: Clock) -> Mapping[type, Perform]:
     async def expire_token(step: ExpireToken, _key: str) -> None:
         await _expire(admin, clock, step)
 
-    return {ExpireToken: expire_token}
+    async def keep_valid(step: KeepValid, _key: str) -> str:
+        return str(await _keep_valid(admin, step))
+
+    return {ExpireToken: expire_token, KeepValid: keep_valid}
+
+
+async def _keep_valid(admin: Admin, step: KeepValid) -> int:
+    """Return until when the account is valid now, in milliseconds."""
+    emails = step.renewal_emails
+    try:
+        until_ms = await admin.change(SetAccountValidity(user=step.user, renewal_emails=emails))
+    except TransientError as error:
+        if error.status != HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise
+        # An assertion of Synapse's (synapse/handlers/account_validity.py): there is no period.
+        raise SwitchedOffError(
+            t(
+                "This homeserver lets no account expire. Set {setting} in homeserver.yaml, and "
+                "restart it.",
+                setting="account_validity",
+            )
+        ) from error
+    if step.until_ms is None:
+        return until_ms
+    return await admin.change(
+        SetAccountValidity(user=step.user, expires_ms=step.until_ms, renewal_emails=emails)
+    )
 
 
 async def _expire(admin: Admin, clock: Clock, step: ExpireToken) -> None:

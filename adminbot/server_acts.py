@@ -13,7 +13,7 @@ from adminbot.own.notices import CopyFor, MarkCopy, NoticeContent
 from adminbot.own_records import OwnRecords
 from common.errors import TransientError, UserError
 from common.homeserver.client_server.messages import RedactEvent
-from common.homeserver.errors import NotAllowedError, NotFoundError, RefusedError
+from common.homeserver.errors import NotAllowedError, NotFoundError, RefusedError, SwitchedOffError
 from common.homeserver.port import ChangeRequest, ReadRequest, T
 from common.homeserver.synapse.room_content import FetchEvent, ReadMessages
 from common.homeserver.synapse.rooms import GetRoom
@@ -27,6 +27,7 @@ from common.matrix.power import version_number
 MARK = "org.matrix-steward.notice"
 """The field of a notice that has its name (``id``) and whom it is for (``to``), to be found by."""
 _FEW = 5
+_BAD_REQUEST = 400
 _MOST_ROOMS = 200
 _LAST_MESSAGES = 30
 # Room version 11 (MSC2174): what is redacted stands in the content.
@@ -73,13 +74,14 @@ class ServerActs:
         """Send a plain notice from the server; the same name and text go to somebody once."""
         content = {"msgtype": "m.text", "body": text, "m.mentions": {}}
         txn = _txn(name, user, hashlib.sha256(text.encode()).hexdigest())
-        await self.admin.change(SendServerNotice(user=user, content=content, txn_id=txn))
+        await self._as_server(SendServerNotice(user=user, content=content, txn_id=txn))
 
     async def send_notice(self, notice: str, user: UserId) -> None:
         """Send a notice that was kept to one person, once.
 
         Raises:
             TransientError: it is not kept yet, or the homeserver is away.
+            SwitchedOffError: the homeserver is not set up to send any.
         """
         copy = await self.records.read(CopyFor(notice, user))
         if copy is not None and copy.status != "sending":
@@ -106,7 +108,7 @@ class ServerActs:
             "m.relates_to": {"rel_type": "m.replace", "event_id": copy.event},
         }
         txn = _txn(f"edit-{revision}", user, notice)
-        await self.admin.change(SendServerNotice(user=user, content=edit, txn_id=txn))
+        await self._as_server(SendServerNotice(user=user, content=edit, txn_id=txn))
 
     async def recall_notice(self, notice: str, user: UserId) -> None:
         """Redact what one person was told."""
@@ -122,7 +124,7 @@ class ServerActs:
         txn = _txn("recall", user, notice)
         if version_number(version) >= _REDACTS_IN_CONTENT_FROM:
             # As the sender itself: this needs no power of ours in the room.
-            await self.admin.change(
+            await self._as_server(
                 SendServerNotice(
                     user=user,
                     type="m.room.redaction",
@@ -148,10 +150,24 @@ class ServerActs:
             txn_id=_txn("notice", user, notice),
         )
         try:
-            return await self.admin.change(request)
-        except RefusedError:
+            return await self._as_server(request)
+        except (RefusedError, SwitchedOffError):
             await self._mark(MarkCopy(notice, user, ""))
             raise
+
+    async def _as_server(self, request: SendServerNotice) -> EventId:
+        try:
+            return await self.admin.change(request)
+        except RefusedError as error:
+            if not notices_are_off(error):
+                raise
+            raise SwitchedOffError(
+                t(
+                    "This homeserver sends no notices. Set {setting} in homeserver.yaml, and "
+                    "restart it.",
+                    setting="server_notices",
+                )
+            ) from error
 
     async def _found(self, notice: str, user: UserId) -> EventId | None:
         """Look for a notice in somebody's small rooms, where an earlier attempt left it."""
@@ -173,6 +189,12 @@ class ServerActs:
     async def _mark(self, change: MarkCopy) -> None:
         async with self.records.database.transaction() as connection:
             await self.records.apply(connection, change)
+
+
+def notices_are_off(error: RefusedError) -> bool:
+    """Say whether a notice was refused because the homeserver is not set up to send any."""
+    # Synapse has no code of its own for it (synapse/rest/admin/server_notice_servlet.py).
+    return error.status == _BAD_REQUEST and "not enabled" in error.message
 
 
 def _mark_of(notice: str, user: UserId) -> dict[str, str]:

@@ -4,7 +4,7 @@ import re
 from datetime import UTC, timedelta
 
 from adminbot.commands.protect import target
-from adminbot.commands.token_list import invitation
+from adminbot.commands.token_list import invitation, registration_must_be_on
 from adminbot.engine.actor import Caller, PlaceKind, Role
 from adminbot.engine.answer import Answer, Mono, Pill, Table, answer, facts, when
 from adminbot.engine.command import command
@@ -94,6 +94,7 @@ async def token_grant_revoke(own: OwnReader, caller: Caller, user: UserId) -> Pl
 
 @command("me token-request", who=Role.ANYONE)
 async def me_token_request(
+    admin: AdminReader,
     own: OwnReader,
     caller: Caller,
     dice: Dice,
@@ -121,6 +122,10 @@ async def me_token_request(
                 grant.per_month,
             )
         )
+    await registration_must_be_on(
+        admin,
+        t("Nobody may register on this server at present; the server admins can change that."),
+    )
     token = dice.token()
     expires_ms = ms_of(caller.now + VALID)
     step = MakeGrantedToken(

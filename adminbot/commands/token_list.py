@@ -32,17 +32,21 @@ from adminbot.engine.values import FIRST_PAGE, NO_CSV, Csv, Page
 from adminbot.own.arrivals import Arrival, Arrivals
 from adminbot.own.tokens import TokenNote, TokenNotes, digest_of
 from common.config.secret import Secret
-from common.errors import UserError
+from common.errors import TransientError, UserError
+from common.homeserver.errors import NotAllowedError, RefusedError
 from common.homeserver.port import AdminReader, Permission
 from common.homeserver.synapse.registration_tokens import (
     ListRegistrationTokens,
     RegistrationToken,
     masked,
 )
-from common.i18n import n, t
+from common.homeserver.synapse.registrations import IsTokenValid
+from common.i18n import Msg, n, t
 
 SHORTEST_BEGINNING = 3
 MOST_CAME = 20
+REGISTRATION_ON = Mono("enable_registration: true, registration_requires_token: true")
+"""What homeserver.yaml must say for a link with a token to lead anywhere."""
 _COLUMNS = (
     "token",
     "state",
@@ -189,6 +193,25 @@ def state_of(one: RegistrationToken, now_ms: int) -> State:
     if one.uses_allowed and one.completed >= one.uses_allowed:
         return "used"
     return "valid"
+
+
+async def registration_must_be_on(reader: AdminReader, otherwise: Msg) -> None:
+    """Refuse, by this sentence, to make a token where it would lead nowhere."""
+    try:
+        await reader.read(IsTokenValid("steward"))
+    except NotAllowedError:
+        raise UserError(otherwise) from None
+    except (TransientError, RefusedError):
+        return  # asked too often, or not told; the link says it then
+
+
+def nobody_may_register() -> Msg:
+    """Say so to who can change it."""
+    return t(
+        "Nobody may register on this homeserver, so a token would lead nowhere. Set {settings} "
+        "in homeserver.yaml, and restart it.",
+        settings=REGISTRATION_ON,
+    )
 
 
 def invitation(settings: Settings, token: str) -> Answer:

@@ -4,7 +4,14 @@ from datetime import timedelta
 
 from adminbot.commands.room_look import powers_of
 from adminbot.commands.rooms import room_or_error
-from adminbot.commands.token_list import invitation, one_token, pills, state_of
+from adminbot.commands.token_list import (
+    invitation,
+    nobody_may_register,
+    one_token,
+    pills,
+    registration_must_be_on,
+    state_of,
+)
 from adminbot.engine.actor import Caller, Role
 from adminbot.engine.answer import (
     Answer,
@@ -21,7 +28,7 @@ from adminbot.engine.plan import Bulk, Plan
 from adminbot.engine.server_steps import ExpireToken
 from adminbot.engine.step import OwnReader, Step
 from adminbot.engine.supply import Dice, Settings
-from adminbot.engine.values import NO_ROOMS, Rooms
+from adminbot.engine.values import NO_CSV, NO_ROOMS, Csv, Rooms
 from adminbot.own.token_ends import EndOf, RememberEnd
 from adminbot.own.tokens import (
     ANY_NUMBER,
@@ -92,6 +99,7 @@ async def token_create(
     made = token or Secret(dice.token(length))
     if token is not None:
         _check_own(token)
+    await registration_must_be_on(admin, nobody_may_register())
     await _rooms_to_join(admin, settings, rooms)
     expires_ms = None if never else ms_of(caller.now + expires)
     remember = RememberToken(
@@ -120,6 +128,7 @@ async def token_create(
 
 @command("token batch", who=Role.SERVER_ADMIN, needs=Permission.SUPPORT)
 async def token_batch(
+    admin: AdminReader,
     caller: Caller,
     dice: Dice,
     number: int,
@@ -128,6 +137,7 @@ async def token_batch(
     expires: timedelta = _WEEK,
     never: bool = False,
     for_: str = "",
+    csv: Csv = NO_CSV,
 ) -> Plan:
     """Make many registration tokens at once; you alone get them, as a file.
 
@@ -137,11 +147,14 @@ async def token_batch(
         expires: after which time they are void, e.g. 12h or 30d
         never: they do not expire
         for_: whom they are for, for your own memory
+        csv: changes nothing: they come as a file in any case
     """
+    del csv
     if not 1 <= number <= MOST_IN_BATCH:
         raise UserError(t("From 1 to {most} can be made at once.", most=MOST_IN_BATCH))
     if uses < 1:
         raise UserError(t("A token has to allow one account at least."))
+    await registration_must_be_on(admin, nobody_may_register())
     expires_ms = None if never else ms_of(caller.now + expires)
     steps: list[Step] = []
     for _ in range(number):

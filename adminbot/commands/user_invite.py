@@ -8,7 +8,7 @@ gets as soon as it is made.
 import re
 from datetime import timedelta
 
-from adminbot.commands.token_list import invitation
+from adminbot.commands.token_list import REGISTRATION_ON, invitation, registration_must_be_on
 from adminbot.engine.actor import Caller
 from adminbot.engine.answer import Answer, Code, Mono, Pill, answer, facts, say, when
 from adminbot.engine.people import localpart, ms_of
@@ -16,11 +16,9 @@ from adminbot.engine.plan import Plan
 from adminbot.engine.supply import Dice, Settings
 from adminbot.own.tokens import RememberToken
 from common.config.secret import Secret
-from common.errors import TransientError, UserError
-from common.homeserver.errors import NotAllowedError, RefusedError
+from common.errors import UserError
 from common.homeserver.port import AdminReader
 from common.homeserver.synapse.registration_tokens import CreateRegistrationToken
-from common.homeserver.synapse.registrations import IsTokenValid
 from common.i18n import t
 from common.ids import UserId
 
@@ -55,7 +53,14 @@ async def by_link(
 ) -> Plan:
     """Return the plan that prepares an account; ``profile`` is what it gets when it is made."""
     token = token_for(user, dice)
-    await _registration_is_on(reader)
+    await registration_must_be_on(
+        reader,
+        t(
+            "Nobody may register on this homeserver, so a link would lead nowhere. Set "
+            "{settings} in homeserver.yaml, and restart it; or leave --invite-link out.",
+            settings=REGISTRATION_ON,
+        ),
+    )
     expires_ms = ms_of(caller.now + VALID)
     given = {name: value for name, value in profile.items() if value is not None}
     public = answer(
@@ -110,18 +115,3 @@ def first_password(user: UserId, password: Secret, server: str) -> Answer:
         say(t("Have them change it when they have signed in. To copy:")),
         Code(password.reveal()),
     )
-
-
-async def _registration_is_on(reader: AdminReader) -> None:
-    try:
-        await reader.read(IsTokenValid("steward"))
-    except NotAllowedError:
-        raise UserError(
-            t(
-                "Nobody may register on this homeserver, so a link would lead nowhere. Set "
-                "{settings} in homeserver.yaml, and restart it; or leave --invite-link out.",
-                settings=Mono("enable_registration: true, registration_requires_token: true"),
-            )
-        ) from None
-    except (TransientError, RefusedError):
-        return  # asked too often, or not told; the link says it then

@@ -14,21 +14,25 @@ from adminbot.engine.answer import (
     answer,
     facts,
     lasting,
+    moment_of,
     say,
     when,
+    written,
 )
 from adminbot.engine.command import command
+from adminbot.engine.outcome import Fate, Finished, report, tell
 from adminbot.engine.people import ms_of, state
 from adminbot.engine.plan import Plan
-from adminbot.engine.step import HandOverToken
+from adminbot.engine.server_steps import KeepValid
+from adminbot.engine.step import HandOverToken, OwnReader
 from adminbot.engine.supply import Settings
+from adminbot.own.trail import ReadTrail
 from common.errors import UserError
 from common.homeserver.port import AdminReader, Permission
 from common.homeserver.synapse.user_rights import (
     AllowCrossSigningReset,
     ClearRateLimit,
     GetRateLimit,
-    SetAccountValidity,
     SetRateLimit,
 )
 from common.homeserver.synapse.users import ListUsers, SetUserAdmin, all_users
@@ -36,6 +40,7 @@ from common.i18n import t
 from common.ids import UserId
 
 LONGEST_TOKEN = timedelta(hours=24)
+MOST_LINES = 10
 _HOUR = timedelta(hours=1)
 
 
@@ -201,6 +206,36 @@ async def user_crypto_reset(
     )
 
 
+@command("user validity show", who=Role.SERVER_ADMIN, needs=Permission.VIEW)
+async def user_validity_show(
+    admin: AdminReader, own: OwnReader, settings: Settings, user: UserId
+) -> Answer:
+    """Show until when an account was made valid from here; the homeserver itself does not tell.
+
+    Args:
+        user: whose
+    """
+    await account(admin, settings, user)
+    lines = await own.read(ReadTrail(command="user validity", words=user, steps=True))
+    rows = tuple(
+        (written(moment), Pill(each.sender), Mono(each.detail))
+        for each in lines
+        if each.phase == "did" and (moment := moment_of(each.at_ms)) is not None
+    )
+    if not rows:
+        return answer(
+            t(
+                "Nothing was set for {user} from here. Until when an account is valid the "
+                "homeserver does not tell.",
+                user=Pill(user),
+            )
+        )
+    return answer(
+        Table((t("When"), t("Who"), t("What")), rows[:MOST_LINES]),
+        t("What was set elsewhere, or renewed by mail, the homeserver does not tell."),
+    )
+
+
 @command("user validity renew", who=Role.SERVER_ADMIN, needs=Permission.SUPPORT)
 async def user_validity_renew(
     admin: AdminReader, caller: Caller, settings: Settings, user: UserId
@@ -211,8 +246,10 @@ async def user_validity_renew(
         user: whose
     """
     await target(admin, settings, caller, user, oneself=True)
-    step = SetAccountValidity(user=user)
-    return Plan(summary=t("Renew the account of {user}", user=user), steps=(step,))
+    step = KeepValid(user=user)
+    return Plan(
+        summary=t("Renew the account of {user}", user=user), steps=(step,), report="validity"
+    )
 
 
 @command("user validity set", who=Role.SERVER_ADMIN, needs=Permission.SUPPORT)
@@ -235,5 +272,18 @@ async def user_validity_set(
     await target(admin, settings, caller, user)
     if until <= caller.now:
         raise UserError(t("That moment has passed; “user deactivate” closes an account."))
-    step = SetAccountValidity(user=user, expires_ms=ms_of(until), renewal_emails=mails)
-    return Plan(summary=t("Set how long {user} is valid", user=user), steps=(step,))
+    step = KeepValid(user=user, until_ms=ms_of(until), renewal_emails=mails)
+    return Plan(
+        summary=t("Set how long {user} is valid", user=user), steps=(step,), report="validity"
+    )
+
+
+@report("validity")
+def valid(finished: Finished) -> Answer:
+    """Say until when an account is valid now."""
+    for each in finished.with_fate(Fate.DONE):
+        until = moment_of(int(each.detail)) if each.detail.isdecimal() else None
+        if isinstance(each.step, KeepValid) and until is not None:
+            who = Pill(each.step.user)
+            return answer(t("{user} is valid until {moment}.", user=who, moment=written(until)))
+    return tell(finished)

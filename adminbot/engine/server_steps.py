@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from adminbot.engine.answer import moment_of, written
 from adminbot.engine.calls import ENTER, LEAVE, OWN, SEND_FILE, Calls
 from common.config.secret import Secret
 from common.homeserver.client_server.messages import RedactEvent
@@ -15,6 +16,7 @@ from common.homeserver.synapse.room_content import FetchEvent, ReadMessages
 from common.homeserver.synapse.rooms import GetRoom
 from common.homeserver.synapse.server_notices import SendServerNotice
 from common.homeserver.synapse.user_lookup import GetMemberships
+from common.homeserver.synapse.user_rights import SetAccountValidity
 from common.homeserver.synapse.users import JoinUser
 from common.i18n import t
 from common.ids import RoomId, UserId
@@ -111,6 +113,35 @@ class ExpireToken:
     def describe(self) -> str:
         """Return what it does."""
         return t("Let the registration token {token} expire", token=self.shown)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepValid:
+    """Let an account be valid until a moment, or for the configured period from now.
+
+    Synapse keeps a moment of its own where it lets no account expire, and never looks at it; so
+    it is asked for its period first, which it can answer only where it does.
+    """
+
+    permission: ClassVar = Permission.SUPPORT
+    danger: ClassVar = Danger.REVERSIBLE
+    idempotent: ClassVar = True
+    calls: ClassVar[Calls] = (SetAccountValidity,)
+
+    user: UserId
+    until_ms: int | None = None
+    renewal_emails: bool = True
+
+    def describe(self) -> str:
+        """Return what it does."""
+        moment = None if self.until_ms is None else moment_of(self.until_ms)
+        if moment is None:
+            return t("Let the account of {user} be valid for another period", user=self.user)
+        return t(
+            "Let the account of {user} be valid until {moment}",
+            user=self.user,
+            moment=written(moment),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -173,6 +173,7 @@ CALLS: Mapping[type, Mapping[str, tuple[str, ...]]] = {
             "POST /_matrix/client/v1/appservice/<id>/ping",
             "GET /_synapse/admin/v1/server_version",
             "GET /_synapse/admin/v1/users/<user_id>/admin",
+            "PUT /_synapse/admin/v1/send_server_notice/<txn>",
         )
     },
     Reading: {"message": _MESSAGE},

@@ -51,7 +51,9 @@ class HomeserverCheck:
                     "the homeserver must know Steward first.",
                 ),
             ]
-        return found + await self._in_order([self._msc4190, self._accounts, self._ping])
+        return found + await self._in_order(
+            [self._msc4190, self._accounts, self._ping, self._notices]
+        )
 
     def _unreachable(self, why: str) -> list[Finding]:
         url = self.config.homeserver.url
@@ -220,6 +222,24 @@ class HomeserverCheck:
             broken(
                 f"{adminbot} is not a server admin, so most commands would fail.",
                 mend=f"a server admin makes this one call: {self._admin_call(path)}",
+            )
+        ]
+
+    async def _notices(self) -> list[Finding]:
+        """Ask by a notice to nobody: Synapse says first whether it would send any at all."""
+        adminbot = user_ids(self.config)[1]
+        reply = await self.api.ask(
+            "PUT",
+            "/_synapse/admin/v1/send_server_notice/steward-doctor",
+            user_id=adminbot,
+            body={"user_id": "@nobody:steward.invalid", "content": {}},
+        )
+        if "not enabled" not in str(reply.body.get("error", "")):
+            return []
+        return [
+            noted(
+                "The homeserver sends no server notices, so “notice” and “motd” reach nobody.",
+                mend="set server_notices in homeserver.yaml and restart the homeserver",
             )
         ]
 

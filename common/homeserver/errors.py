@@ -28,6 +28,10 @@ class UnsupportedError(RefusedError):
     """This homeserver does not have the endpoint (``M_UNRECOGNIZED``)."""
 
 
+class SwitchedOffError(UserError):
+    """The homeserver can do it but is not set up to: until it is, no other try can succeed."""
+
+
 class BeyondGrantError(UserError):
     """The request is not within what the asking person may have done."""
 

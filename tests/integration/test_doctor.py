@@ -91,7 +91,11 @@ async def patient(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pat
     port, *ports = free_ports(1 + len(names))
     files = [directory / f"{name}.yaml" for name in names]
     spec = SynapseSpec(
-        directory=directory / "synapse", server_name=SERVER_NAME, port=port, registrations=files
+        directory=directory / "synapse",
+        server_name=SERVER_NAME,
+        port=port,
+        registrations=files,
+        extra={"server_notices": None},
     )
     made = Patient(Synapse(spec), directory, dict(zip(names, ports, strict=True)))
     for name, file in zip(names, files, strict=True):
@@ -158,6 +162,8 @@ async def test_the_admin_right_is_missed_and_the_printed_call_gives_it(patient: 
     assert broken(found) == []
     assert one(found, "@good-admin:doctor.localhost is a server admin").ok
     assert one(found, "Registered: @good-admin:").ok
+    off = one(found, "sends no server notices")
+    assert (off.ok, "set server_notices" in off.mend) == (None, True)
 
 
 async def test_with_the_shared_secret_the_admin_right_only_waits(patient: Patient) -> None:

@@ -9,13 +9,19 @@ import aiohttp
 import asyncpg
 import pytest
 
+from adminbot.commands.token_list import nobody_may_register, registration_must_be_on
+from adminbot.engine.server_steps import KeepValid
+from adminbot.own_records import OwnRecords
+from adminbot.perform_more import more_performers
+from adminbot.server_acts import ServerActs
+from common.clock import SystemClock
 from common.config.secret import Secret
 from common.demo.servers import Synapse, SynapseSpec
-from common.errors import TransientError
+from common.errors import TransientError, UserError
 from common.homeserver.client import AdminClient
 from common.homeserver.client_server.directory import IsPublished, PublishRoom
 from common.homeserver.client_server.server import GetClientWellKnown
-from common.homeserver.errors import NotFoundError, RefusedError
+from common.homeserver.errors import NotFoundError, RefusedError, SwitchedOffError
 from common.homeserver.synapse.account_state import ApproveUser, DeactivateUser, ReactivateUser
 from common.homeserver.synapse.background import (
     EnableBackgroundUpdates,
@@ -55,7 +61,8 @@ from common.homeserver.synapse.server_notices import SendServerNotice
 from common.homeserver.synapse.user_rights import SetAccountValidity
 from common.homeserver.synapse.users import GetUser
 from tests.support.admin_api import admin_api, adminbot_api
-from tests.support.clients import RawClient, wait_for
+from tests.support.clients import RawClient, RequestFailedError, wait_for
+from tests.support.databases import open_database, sqlite_url
 from tests.support.postgres import Postgres, PostgresDatabase
 from tests.support.world import MakeWorld, World
 
@@ -88,6 +95,7 @@ async def other_synapse(
         "serve_client_wellknown": True,
         "account_validity": {"enabled": True, "period": "6w"},
         "server_notices": None,
+        "enable_registration": False,
         "room_list_publication_rules": [{"action": "allow"}],
         "experimental_features": {
             "msc3866": {"enabled": True, "require_approval_for_new_accounts": False}
@@ -217,11 +225,23 @@ async def test_a_notice_is_sent_once(world: World, admin: AdminClient) -> None:
     assert sent[0]["content"] == content
 
 
-async def test_a_notice_is_refused_where_notices_are_off(root: RawClient) -> None:
+async def test_a_notice_is_refused_where_notices_are_off(root: RawClient, tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="not enabled"):
         await admin_api(root).change(
             SendServerNotice(user=root.user_id, content={"body": ""}, txn_id="t")
         )
+    async with open_database(sqlite_url(tmp_path)) as database:
+        acts = ServerActs(admin_api(root), OwnRecords(database))
+        with pytest.raises(SwitchedOffError, match="server_notices"):
+            await acts.tell_as_server(root.user_id, "Hello", name="t")
+
+
+async def test_no_token_is_made_where_nobody_may_register(world: World, root: RawClient) -> None:
+    why = nobody_may_register()
+    with pytest.raises(UserError, match="enable_registration: true"):
+        await registration_must_be_on(admin_api(root), why)
+    async with await world.person() as person:
+        await registration_must_be_on(admin_api(person), why)
 
 
 async def test_other_servers(root: RawClient) -> None:
@@ -323,13 +343,30 @@ async def test_the_largest_rooms(
     assert all(one.estimated_size > 0 for one in largest)
 
 
-async def test_what_only_some_servers_have(root: RawClient) -> None:
+async def test_what_only_some_servers_have(root: RawClient, other_synapse: Synapse) -> None:
     admin = admin_api(root)
     user = root.user_id
 
     assert await admin.change(SetAccountValidity(user=user)) > 1_700_000_000_000
     ends = await admin.change(SetAccountValidity(user=user, expires_ms=FAR_AHEAD))
     assert ends == FAR_AHEAD
+    keep_valid = more_performers(admin, SystemClock())[KeepValid]
+    async with await RawClient.register(other_synapse) as person:
+        until_ms = SystemClock().now_ms() + 500
+        said = await keep_valid(KeepValid(user=person.user_id, until_ms=until_ms), "key")
+        assert said == str(until_ms)
+
+        async def over() -> bool:
+            try:
+                await person.client("GET", "/account/whoami")
+            except RequestFailedError as error:
+                return "ORG_MATRIX_EXPIRED_ACCOUNT" in str(error)
+            return False
+
+        await wait_for(over, 10, "the account to expire")
+        renewed = await keep_valid(KeepValid(user=person.user_id), "key")
+        assert int(renewed or 0) > until_ms + 41 * 86_400_000
+        assert not await over()
     assert not (await admin.change(ApproveUser(user, approved=False))).approved
     assert (await admin.change(ApproveUser(user))).approved
     room = await root.create_room(extra={"preset": "public_chat", "visibility": "public"})

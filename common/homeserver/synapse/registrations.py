@@ -45,7 +45,8 @@ class IsTokenValid:
     ``NotAllowedError`` where nobody may register (``enable_registration``).
     """
 
-    permission: ClassVar = Permission.VIEW
+    # Anybody may ask it, without an account.
+    permission: ClassVar = Permission.PUBLIC
 
     token: str
 

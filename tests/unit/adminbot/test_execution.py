@@ -19,6 +19,7 @@ from adminbot.own.jobs import ListJobs
 from adminbot.own.people import LanguageOf, SetLanguage
 from common.database.pool import Database
 from common.errors import TransientError
+from common.homeserver.errors import SwitchedOffError
 from common.homeserver.port import AdminReader, HttpChange, Permission
 from common.homeserver.synapse.media_changes import DeleteMedia
 from common.homeserver.synapse.rooms import Event
@@ -166,6 +167,22 @@ async def test_one_of_many_steps_that_fails_does_not_stop_the_others(world: Worl
     assert "Failed: 1" in world.said
     assert "Rename @person7:example.org – The homeserver refused: not today" in world.said
     assert "They are glad." in world.said
+
+
+async def test_what_is_switched_off_stops_all_that_would_be_refused_alike(world: World) -> None:
+    def off(call: HttpChange) -> bool:
+        if len(world.admin.changes) >= 5:
+            raise SwitchedOffError("Set “renaming” in homeserver.yaml, and restart it.")
+        return False
+
+    world.admin.refuse_change = off
+    await world.give(request("test many"))
+
+    assert len(world.renamed) == 5
+    assert "Not begun:" in world.said
+    assert world.said.rstrip().endswith("Set “renaming” in homeserver.yaml, and restart it.")
+    (job,) = await world.made.dispatcher.execution.records.read(ListJobs(ADMIN))
+    assert (job.status, job.reason[:3]) == ("cancelled", "Set")
 
 
 async def test_many_steps_wait_for_a_homeserver_that_is_away(world: World) -> None:

@@ -35,6 +35,7 @@ class FakeHomeserver:
     known: dict[str, EventId] = field(default_factory=dict)
     fail_after_sending: bool = False
     refuse: bool = False
+    why: str = "no"
     memberships: dict[RoomId, str] = field(
         default_factory=lambda: {NOTICES: "invite", BIG: "join"}
     )
@@ -72,7 +73,7 @@ class FakeHomeserver:
             return request.room
         assert isinstance(request, SendServerNotice)
         if self.refuse:
-            raise RefusedError(400, "M_UNKNOWN", "not enabled")
+            raise RefusedError(400, "M_UNKNOWN", self.why)
         if request.txn_id not in self.known:
             self.known[request.txn_id] = EventId(f"${len(self.sent)}")
             self.sent.append((request.user, dict(request.content)))
