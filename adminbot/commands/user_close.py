@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from adminbot.commands.protect import keep_an_admin, own_accounts, targets
+from adminbot.commands.user_ties import ties
 from adminbot.engine.actor import Caller, Role
 from adminbot.engine.answer import Block, Bullets, Mono, Pill, Spans, Strong, facts, say
 from adminbot.engine.command import command
 from adminbot.engine.people import described
 from adminbot.engine.plan import Bulk, Plan
-from adminbot.engine.step import Step
+from adminbot.engine.step import OwnReader, Step
 from adminbot.engine.supply import Attached, Settings
 from adminbot.engine.userlist import named_users
 from common.errors import UserError
@@ -38,6 +39,7 @@ _MOST_NAMED = 10
 )
 async def user_deactivate(
     admin: AdminReader,
+    own: OwnReader,
     caller: Caller,
     settings: Settings,
     attached: Attached,
@@ -48,7 +50,8 @@ async def user_deactivate(
 ) -> Plan:
     """Close accounts for good: sessions end, rooms are left, addresses are forgotten.
 
-    Looks first whether somebody is the only admin of a room. The name can never be used again.
+    Looks first whether somebody is the only admin of a room, is logged in at bridges, and counts
+    as active this month. The name can never be used again.
 
     Args:
         users: whose; or attach or reply to a file of user IDs
@@ -79,7 +82,10 @@ async def user_deactivate(
             users=described(names),
         ),
         steps=tuple(steps),
-        details=tuple(await _looked_at(admin, settings, open_, closed)),
+        details=(
+            *await _looked_at(admin, settings, open_, closed),
+            *await ties(own, caller.now, names),
+        ),
         typed=names[0] if len(names) == 1 else f"deactivate {len(names)}",
         bulk=Bulk(chain=len(steps) // len(names)) if len(names) > 1 else None,
     )

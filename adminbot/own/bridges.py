@@ -74,6 +74,7 @@ class BridgedRoom:
 class Login:
     """Somebody's log-in at a bridge, as far as it was seen."""
 
+    bridge: str
     user: UserId
     remote: str | None
     state: str
@@ -202,10 +203,22 @@ class LoginsOfBridge:
 
     def read_rows(self, rows: Sequence[Row]) -> tuple[Login, ...]:
         """Return the log-ins."""
-        return tuple(
-            Login(UserId(row["user_id"]), row["remote"], row["state"], int(row["at_ms"]))
-            for row in rows
-        )
+        return tuple(_login(row) for row in rows)
+
+
+@dataclass(frozen=True)
+class LoginsEverywhere:
+    """Who is logged in at any bridge, as far as it was seen."""
+
+    permission: ClassVar = Permission.VIEW
+
+    def to_sql(self) -> Statement:
+        """Return the statement."""
+        return Statement("SELECT * FROM bridge_login WHERE state = 'in' ORDER BY bridge, user_id")
+
+    def read_rows(self, rows: Sequence[Row]) -> tuple[Login, ...]:
+        """Return the log-ins."""
+        return tuple(_login(row) for row in rows)
 
 
 @dataclass(frozen=True)
@@ -388,6 +401,12 @@ def _room(row: Row) -> BridgedRoom:
         connected_by=row["connected_by"],
         in_ms=_number(row["in_ms"]),
         out_ms=_number(row["out_ms"]),
+    )
+
+
+def _login(row: Row) -> Login:
+    return Login(
+        row["bridge"], UserId(row["user_id"]), row["remote"], row["state"], int(row["at_ms"])
     )
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -475,6 +476,21 @@ async def _seen(database: Database) -> None:
                 (ALICE, "192.0.2.7", "ABC", "4c0000207", NOW_MS - 7_200_000),
                 (BOB, "192.0.2.9", "", "4c0000209", NOW_MS - 86_400_000),
             ],
+        )
+        await connection.execute(
+            "INSERT INTO admin_account (user_id, created_ms, kind, welcome)"
+            " VALUES ($1, 0, 'person', '')",
+            BOB,
+        )
+        await connection.execute(
+            "INSERT INTO admin_seen (month, user_id, days) VALUES ($1, $2, 7)",
+            f"{datetime.fromtimestamp(NOW_MS / 1000, tz=UTC):%Y-%m}",
+            BOB,
+        )
+        await connection.execute(
+            "INSERT INTO bridge_login (bridge, user_id, remote, state, at_ms)"
+            " VALUES ('telegram', $1, NULL, 'in', 0)",
+            BOB,
         )
         await connection.execute(
             "INSERT INTO admin_seen_from_watch (id, since_ms, visits_ms) VALUES (1, $1, 0)",
