@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from adminbot.engine.answer import moment_of
+from adminbot.own.memory import GAPS, gaps_in
 from common.clock import Clock
 from common.database.pool import Connection, Database
 from common.errors import StewardError
@@ -28,6 +29,9 @@ AGAIN_SECONDS = 30.0
 OVERLAP_MS = 3_600_000
 PAGE = 500
 ROOM_PRECISION_MS = 600_000
+DAY_MS = 86_400_000
+GAP_MS = 1_800_000
+GAPS_KEPT_MS = 400 * DAY_MS
 _MESSAGES = frozenset({"m.room.message", "m.room.encrypted", "m.sticker", "m.poll.start"})
 
 log = Log("adminbot.activity")
@@ -90,6 +94,7 @@ class Activity:
         found = [visit async for visit in self._visits(since_ms)]
         async with self.database.transaction() as connection:
             await _note(connection, found)
+            await _note_gap(connection, 0 if row is None else int(row["visits_ms"]), begun_ms)
             await connection.execute(
                 "INSERT INTO admin_watch (id, since_ms, complete, visits_ms) VALUES (1, $1, 0, $2)"
                 " ON CONFLICT (id) DO UPDATE SET visits_ms = excluded.visits_ms",
@@ -166,6 +171,20 @@ async def _note(connection: Connection, visits: Iterable[Visit]) -> None:
             " WHERE (admin_seen.days | excluded.days) <> admin_seen.days",
             rows,
         )
+
+
+async def _note_gap(connection: Connection, before_ms: int, now_ms: int) -> None:
+    """Write down that we did not look over the end of a day: later visits hide those of before."""
+    if not before_ms or now_ms - before_ms < GAP_MS or before_ms // DAY_MS == now_ms // DAY_MS:
+        return
+    kept = await connection.fetchval("SELECT value FROM admin_memory WHERE name = $1", GAPS)
+    gaps = [gap for gap in gaps_in(kept) if gap[1] > now_ms - GAPS_KEPT_MS]
+    await connection.execute(
+        "INSERT INTO admin_memory (name, value) VALUES ($1, $2)"
+        " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        GAPS,
+        msgspec.json.encode([*gaps, (before_ms, now_ms)]).decode(),
+    )
 
 
 def _visit(user: str, at_ms: int) -> Visit:

@@ -39,9 +39,13 @@ class AttachedTo:
         """Return which message is replied to."""
         return self.request.replies_to
 
-    async def file(self, *, most_bytes: int) -> bytes | None:
+    def of_file(self) -> EventId | None:
+        """Return the message with the file."""
+        return self.request.event if self.request.captions else self.request.replies_to
+
+    async def file(self, *, most_bytes: int, of: EventId | None = None) -> bytes | None:
         """Return the file that the command captions or replies to."""
-        event = self.request.event if self.request.captions else self.request.replies_to
+        event = of or self.of_file()
         if event is None:
             return None
         message = await self.messages.message(self.request.room, event)

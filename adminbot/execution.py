@@ -271,7 +271,11 @@ class _Run:
                 await self.around.records.within(self.grant).apply(
                     connection, cast(OwnChange, step)
                 )
-                await self._done(connection, taken, "")
+                kept = ""
+                if hasattr(step, "kept"):
+                    statement = step.kept()
+                    kept = str(await connection.fetchval(statement.sql, *statement.values))
+                await self._done(connection, taken, kept)
             return None
         if not calls_homeserver(step):
             said = await self._patiently(step, lambda: self._perform(step, taken.number))

@@ -6,7 +6,7 @@ server admin still is asked each time.
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from adminbot.engine.answer import (
@@ -22,7 +22,15 @@ from adminbot.engine.answer import (
 )
 from adminbot.engine.line import quote
 from adminbot.engine.text import joined
-from adminbot.own.arrivals import NONE, TOKEN, Arrival, Watcher, Watchers, arrival_of
+from adminbot.own.arrivals import (
+    NONE,
+    TOKEN,
+    Arrival,
+    TokenWatchers,
+    Watcher,
+    Watchers,
+    arrival_of,
+)
 from adminbot.own.tokens import TokenNote, TokenNotes
 from adminbot.own_records import OwnRecords
 from adminbot.telling import Telling
@@ -33,6 +41,7 @@ from common.homeserver.errors import NotFoundError
 from common.homeserver.port import AdminReader
 from common.homeserver.synapse.users import GetUser, UserDetails
 from common.i18n import Msg, n, t
+from common.ids import UserId
 from common.telemetry.log import Log
 
 EVERY_SECONDS = 5.0
@@ -81,11 +90,24 @@ class RegistrationWatch:
             for key, said in await self._cards(new):
                 for watcher in _each_place_once(watchers):
                     await self._tell(watcher, said, key)
+        for user, theirs in (await self._by_their_tokens(new)).items():
+            # Under the same key: who is told of all is told of theirs once.
+            for key, said in await self._cards(theirs):
+                await self._tell(Watcher(None, user), said, key)
         async with self.database.transaction() as connection:
             await connection.executemany(
                 "UPDATE admin_arrival SET told = 1 WHERE user_id = $1",
                 [(each.user,) for each in new],
             )
+
+    async def _by_their_tokens(self, new: Sequence[Arrival]) -> Mapping[UserId, list[Arrival]]:
+        """Return who is told of which of them because of the token they came with."""
+        watched = await self.records.read(TokenWatchers())
+        found: dict[UserId, list[Arrival]] = {}
+        for each in new:
+            for user in watched.get(each.digest or "", ()):
+                found.setdefault(user, []).append(each)
+        return found
 
     async def _cards(self, new: Sequence[Arrival]) -> list[tuple[str, Answer]]:
         notes = await self.records.read(TokenNotes())

@@ -14,7 +14,7 @@ from adminbot.engine.outcome import Tell
 from adminbot.engine.outcome import reports as all_named  # “reports” is a module in here
 from adminbot.engine.supply import check
 
-_FIRST = ("help", "general", "requests")
+_FIRST = ("help", "general", "jobs", "requests")
 
 
 def _modules() -> tuple[ModuleType, ...]:

@@ -11,8 +11,12 @@ from adminbot.commands.lists import page_of, paged
 from adminbot.engine.actor import Caller, Role
 from adminbot.engine.answer import (
     Answer,
+    Block,
+    Bullets,
     File,
+    Mono,
     Pill,
+    Spans,
     Table,
     answer,
     csv_file,
@@ -35,6 +39,7 @@ from adminbot.own.accounts import (
     MonthsSeen,
     WatchedSince,
 )
+from adminbot.own.memory import GAPS, Remembered, gaps_in
 from common.errors import UserError
 from common.homeserver.port import AdminReader, Permission
 from common.homeserver.synapse.users import ListUsers, all_users
@@ -43,6 +48,7 @@ from common.i18n import Msg, n, t
 MORE_THAN_DAYS = 2
 """Somebody counts who was seen on more days of the month than this."""
 MONTHS_SHOWN = 12
+MOST_GAPS = 10
 MOST_DAYS, MOST_WEEKS = 90, 52
 _MONTH = re.compile(r"20[0-9]{2}-(0[1-9]|1[0-2])")
 
@@ -79,12 +85,13 @@ async def mau(
     said = answer(
         facts(
             [
-                (t("Month"), wanted),
+                (t("Month"), Mono(wanted)),
                 (t("Monthly active users"), str(len(counted))),
                 (t("Seen at all"), str(len(seen))),
                 (t("Written down since"), _since(since)),
             ]
-        )
+        ),
+        *await _away(own, wanted, wanted),
     )
     if csv:
         rows = (
@@ -232,7 +239,30 @@ async def _trend(own: OwnReader, now: datetime, since: int | None) -> Answer:
     return answer(
         Table((t("Month"), t("Monthly active users")), rows),
         t("Written down since {moment}; this month is not over.", moment=_since(since)),
+        *await _away(own, months[0], months[-1]),
     ).with_file(File("mau.png", "image/png", picture))
+
+
+async def _away(own: OwnReader, first: str, last: str) -> tuple[Block, ...]:
+    """Return when nobody looked who was here, in these months: some may lack a day."""
+    found: list[Spans] = []
+    for begun_ms, ended_ms in gaps_in(await own.read(Remembered(GAPS))):
+        begun, ended = moment_of(begun_ms), moment_of(ended_ms)
+        if begun is None or ended is None:
+            continue
+        if f"{begun:%Y-%m}" <= last and f"{ended:%Y-%m}" >= first:
+            found.append((f"{written(begun)} – {written(ended)}",))
+    if not found:
+        return ()
+    said = t(
+        "I was away over the end of a day; who was here then, wrote nothing and came back later "
+        "may lack days:"
+    )
+    shown = found[-MOST_GAPS:]
+    if len(found) > len(shown):
+        more = len(found) - len(shown)
+        shown.append((n("… and {count} time before", "… and {count} times before", more),))
+    return say(said), Bullets(tuple(shown))
 
 
 def _last_months(now: datetime, number: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""About yourself and adminbot: language, jobs, the action log, what is recorded."""
+"""About yourself and adminbot: language, the action log, what is recorded."""
 
 from datetime import datetime
 
@@ -11,11 +11,8 @@ from adminbot.engine.answer import (
     Table,
     answer,
     csv_file,
-    facts,
-    lately,
     moment_of,
     say,
-    when,
     written,
 )
 from adminbot.engine.command import command
@@ -25,7 +22,6 @@ from adminbot.engine.supply import Available, Settings
 from adminbot.engine.text import listed
 from adminbot.engine.values import FIRST_PAGE, NO_CSV, Csv, Page, Text
 from adminbot.own.approvals import Approve, Deny, Waiting, WaitingApprovals
-from adminbot.own.jobs import CancelJob, GetJob, JobSummary, ListJobs, StepsOf
 from adminbot.own.people import LanguageOf, SetLanguage
 from adminbot.own.trail import MOST_ROWS, PAGE_SIZE, Action, ReadTrail
 from common.errors import UserError
@@ -124,81 +120,6 @@ async def _about(settings: Settings) -> Answer:
 about = command("about", who=Role.ANYONE)(_about)
 # What people look for who ask about it.
 privacy = command("privacy", who=Role.ANYONE)(_about)
-
-
-@command("jobs", who=Role.ANYONE)
-async def jobs(
-    own: OwnReader, caller: Caller, number: int | None = None, *, page: Page = FIRST_PAGE
-) -> Answer:
-    """List long work that you asked for, or show one; server admins see everybody's.
-
-    Args:
-        number: which one
-    """
-    everybody = caller.acts_as_server_admin
-    if number is not None:
-        return await _one_job(own, await _job(own, caller, number), caller.now)
-    found = await own.read(ListJobs(None if everybody else caller.actor.user, page))
-    if not found:
-        return answer(t("There is none."))
-    rows = tuple(
-        (
-            str(each.number),
-            Mono(each.summary),
-            Pill(each.requester),
-            t(each.status),
-            lately(each.started_ms, caller.now) or "",
-        )
-        for each in found
-    )
-    return answer(Table((t("Number"), t("What"), t("For"), t("State"), t("Begun")), rows))
-
-
-@command("cancel", who=Role.ANYONE)
-async def cancel(own: OwnReader, caller: Caller, number: int) -> Plan:
-    """Stop long work before its next step, or talk with a bridge at once. What is done stays done.
-
-    Args:
-        number: which job; “jobs” shows them
-    """
-    job = await _job(own, caller, number)
-    if job.status != "running":
-        raise UserError(t("Job {number} is not running any more.", number=number))
-    return Plan(
-        summary=t("Stop job {number}: {summary}", number=number, summary=job.summary),
-        steps=(CancelJob(number),),
-        result=answer(t("Job {number} stops before its next step.", number=number)),
-    )
-
-
-async def _job(own: OwnReader, caller: Caller, number: int) -> JobSummary:
-    found = await own.read(GetJob(number))
-    theirs = found is not None and found.requester == caller.actor.user
-    if found is None or not (theirs or caller.acts_as_server_admin):
-        raise UserError(t("You have no job {number}.", number=number))
-    return found
-
-
-async def _one_job(own: OwnReader, job: JobSummary, now: datetime) -> Answer:
-    counts = await own.read(StepsOf(job.number))
-    return answer(
-        facts(
-            [
-                (t("Number"), str(job.number)),
-                (t("What"), Mono(job.summary)),
-                (t("Command"), Mono(job.command)),
-                (t("For"), Pill(job.requester)),
-                (t("State"), t(job.status)),
-                (t("Why"), job.reason or None),
-                (t("Begun"), when(job.started_ms, now)),
-                (t("Ended"), when(job.ended_ms, now)),
-                (t("Steps"), str(job.total)),
-                (t("Done"), str(counts.get("done", 0))),
-                (t("Failed"), str(counts["failed"]) if "failed" in counts else None),
-                (t("Not sure"), str(counts["unsure"]) if "unsure" in counts else None),
-            ]
-        )
-    )
 
 
 @command("log", who=Role.SERVER_ADMIN, needs=Permission.VIEW)

@@ -136,6 +136,7 @@ async def later(
         summary=t("Give “{command}” {when}", command=Mono(text), when=told(rule, first)),
         steps=(step,),
         result=answer(t("It will be sent on {moment}.", moment=written(first))),
+        report="scheduled",
         ask=True,
     )
 

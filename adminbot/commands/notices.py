@@ -27,7 +27,7 @@ from common.homeserver.errors import NotFoundError
 from common.homeserver.port import AdminReader, Permission
 from common.homeserver.synapse.users import GetUser
 from common.i18n import n, t
-from common.ids import RoomId, UserId
+from common.ids import EventId, RoomId, UserId
 
 NO_WORDS = Text("")
 MOST_WRONG = 10
@@ -77,7 +77,8 @@ async def notice_all(
     """Send everybody on this server a notice from the server.
 
     Bridged accounts, bots and closed accounts are left out. Each person gets it once, whatever
-    happens in between.
+    happens in between. To send it again and again, schedule the command: schedule --every "0 9 * *
+    mon" notice all …
 
     Args:
         words: what it says, after the options; left out, it is the message that you reply to
@@ -241,8 +242,11 @@ async def notice_file(
     available: Available,
     words: Text,
     *,
+    exclude: str | None = None,
+    at: datetime | None = None,
     rate: int | None = None,
     preview: bool = False,
+    of: EventId | None = None,
 ) -> Plan:
     """Send a notice to the people in a file: one user ID a line, or the first column of a CSV.
 
@@ -250,17 +254,21 @@ async def notice_file(
 
     Args:
         words: what it says, after the options
+        exclude: people who do not get it, with commas between them
+        at: when to send it, e.g. “tomorrow 9:00”; the file's message must stay until then
         rate: to how many people a second
         preview: send it to yourself alone
+        of: the message with the file, if it is neither this one nor the one you reply to
     """
     around = Around(admin, own, caller, attached, settings, available)
-    data = await attached.file(most_bytes=MOST_IN_FILE)
+    data = await attached.file(most_bytes=MOST_IN_FILE, of=of)
     if data is None:
         raise UserError(t("Send the file with this command as its caption, or reply to the file."))
     named = read_file(data, around.server)
     accounts = {one.name for one in await open_accounts(admin)}
     unknown = sorted(named - accounts)
-    if unknown:
+    # What was looked at when it was scheduled goes out to those who are still there.
+    if unknown and of is None:
         raise UserError(
             n(
                 "{count} of them is no open account: {people}. Mend the file and send it again.",
@@ -269,5 +277,8 @@ async def notice_file(
                 people=", ".join(unknown[:MOST_WRONG]),
             )
         )
-    wish = Wish(None, None, rate, preview)
-    return await to_many(around, named, t("the people in a file"), words, wish)
+    wish = Wish(exclude, at, rate, preview)
+    if at is not None:
+        message = of or attached.of_file()
+        return await later(around, ("notice file", f"--of {message}"), words, wish)
+    return await to_many(around, named & accounts, t("the people in a file"), words, wish)

@@ -6,11 +6,12 @@ from typing import Literal
 
 from adminbot import schedule as rules
 from adminbot.engine.actor import Caller, Role
-from adminbot.engine.answer import Answer, Bullets, Mono, Table, answer, when, written
+from adminbot.engine.answer import Answer, Bullets, Mono, Table, answer, say, when, written
 from adminbot.engine.authorize import Refusal, authorize
 from adminbot.engine.bind import bind
 from adminbot.engine.command import Command, command
 from adminbot.engine.line import parse_line
+from adminbot.engine.outcome import Fate, Finished, report, tell
 from adminbot.engine.plan import Plan
 from adminbot.engine.step import OwnReader
 from adminbot.engine.supply import Available, Settings
@@ -75,9 +76,25 @@ async def schedule(
                 moment=written(first),
             )
         ),
+        report="scheduled",
         ask=True,
         typed=found.name if found.needs in _GRAVE else None,
     )
+
+
+@report("scheduled")
+def numbered(finished: Finished) -> Answer:
+    """Say what was scheduled, under which number, and how it is taken back."""
+    said = tell(finished)
+    for each in finished.with_fate(Fate.DONE):
+        if isinstance(each.step, AddSchedule) and each.detail.isdecimal():
+            line = t(
+                "Its number is {number}: {command} takes it back.",
+                number=each.detail,
+                command=Mono(f"schedule remove {each.detail}"),
+            )
+            said = said.followed_by(say(line))
+    return said
 
 
 @command("schedule list", who=Role.SERVER_ADMIN, needs=Permission.VIEW)

@@ -69,7 +69,11 @@ class Step(Protocol):
 
 
 class OwnChange(Step, Protocol):
-    """A change of our own tables; all its statements in one transaction, once."""
+    """A change of our own tables; all its statements in one transaction, once.
+
+    It may have a method ``kept`` that returns a statement: what that finds afterwards, in the same
+    transaction, is kept as what there is to say of the step.
+    """
 
     def to_sql(self) -> tuple[Statement, ...]:
         """Return the statements."""

@@ -80,8 +80,14 @@ class Attached(Protocol):
         """Return which message is replied to, readable or not."""
         ...
 
-    async def file(self, *, most_bytes: int) -> bytes | None:
+    def of_file(self) -> EventId | None:
+        """Return the message with the file: this one if it is a caption, or the one replied to."""
+        ...
+
+    async def file(self, *, most_bytes: int, of: EventId | None = None) -> bytes | None:
         """Return the file that the command captions or replies to; ``None`` if there is none.
+
+        ``of``: the file of another message of this chat.
 
         Raises:
             UserError: it is larger than ``most_bytes``, or another than its message says.

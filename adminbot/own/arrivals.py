@@ -1,6 +1,6 @@
 """New accounts: with which registration token each came, and who is told of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +11,7 @@ from common.ids import RoomId, UserId
 
 OPEN, TOKEN, NONE, UNKNOWN = "open", "token", "none", "unknown"
 """What is known of the token somebody came with."""
+_WATCHED = "token-watch "
 DUE, DONE, FAILED = "due", "done", "failed"
 """What became of what the token has done for who comes with it."""
 
@@ -131,6 +132,61 @@ class Watch:
         if self.on:
             return t("Tell {where} of new accounts", where=where)
         return t("Tell {where} of new accounts no longer", where=where)
+
+
+@dataclass(frozen=True)
+class TokenWatchers:
+    """Who is told of the accounts made with a token: by the token's digest."""
+
+    permission: ClassVar = Permission.VIEW
+
+    def to_sql(self) -> Statement:
+        """Return the statement."""
+        return Statement(
+            "SELECT name FROM admin_memory WHERE name LIKE $1 ORDER BY name", (f"{_WATCHED}%",)
+        )
+
+    def read_rows(self, rows: Sequence[Row]) -> Mapping[str, tuple[UserId, ...]]:
+        """Return them."""
+        found: dict[str, tuple[UserId, ...]] = {}
+        for row in rows:
+            digest, _, user = row["name"].removeprefix(_WATCHED).partition(" ")
+            found[digest] = (*found.get(digest, ()), UserId(user))
+        return found
+
+
+@dataclass(frozen=True)
+class WatchToken:
+    """Tell somebody of the accounts made with a token, or do so no longer."""
+
+    permission: ClassVar = Permission.VIEW
+    danger: ClassVar = Danger.NONE
+    idempotent: ClassVar = True
+    server_admins_only: ClassVar = True
+
+    digest: str
+    user: UserId
+    on: bool
+    shown: str
+
+    def to_sql(self) -> tuple[Statement, ...]:
+        """Return the statements."""
+        name = f"{_WATCHED}{self.digest} {self.user}"
+        if not self.on:
+            return (Statement("DELETE FROM admin_memory WHERE name = $1", (name,)),)
+        return (
+            Statement(
+                "INSERT INTO admin_memory (name, value) VALUES ($1, '')"
+                " ON CONFLICT (name) DO NOTHING",
+                (name,),
+            ),
+        )
+
+    def describe(self) -> Msg:
+        """Return what it does."""
+        if self.on:
+            return t("Tell {user} who comes with {token}", user=self.user, token=self.shown)
+        return t("Tell {user} no longer who comes with {token}", user=self.user, token=self.shown)
 
 
 def arrival_of(row: Row) -> Arrival:

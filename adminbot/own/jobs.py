@@ -45,7 +45,7 @@ def _summary(row: Row) -> JobSummary:
 
 @dataclass(frozen=True)
 class ListJobs:
-    """Somebody's jobs or all, newest first."""
+    """Somebody's jobs or all, newest first: a page, and one more if another follows."""
 
     permission: ClassVar = Permission.PUBLIC
 
@@ -58,11 +58,11 @@ class ListJobs:
         if self.requester is None:
             return Statement(
                 "SELECT * FROM admin_job ORDER BY number DESC LIMIT $1 OFFSET $2",
-                (PAGE_SIZE, start),
+                (PAGE_SIZE + 1, start),
             )
         return Statement(
             "SELECT * FROM admin_job WHERE requester = $1 ORDER BY number DESC LIMIT $2 OFFSET $3",
-            (self.requester, PAGE_SIZE, start),
+            (self.requester, PAGE_SIZE + 1, start),
         )
 
     def read_rows(self, rows: Sequence[Row]) -> tuple[JobSummary, ...]:

@@ -4,12 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import msgspec
+
 from adminbot.engine.step import Row, Statement
 from common.homeserver.port import Danger, Permission
 from common.i18n import t
 
 MAINTENANCE = "maintenance"
 """JSON: the maintenance that is under way; empty when it is over."""
+
+GAPS = "visits not looked at"
+"""JSON: from when until when (milliseconds) nobody looked who was here, over the end of a day."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,11 @@ class Remembered:
     def read_rows(self, rows: Sequence[Row]) -> str | None:
         """Return the value."""
         return next((row["value"] for row in rows), None)
+
+
+def gaps_in(value: str | None) -> tuple[tuple[int, int], ...]:
+    """Return what is remembered as ``GAPS``."""
+    return () if not value else msgspec.json.decode(value, type=tuple[tuple[int, int], ...])
 
 
 @dataclass(frozen=True)

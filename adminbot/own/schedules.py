@@ -106,6 +106,10 @@ class AddSchedule:
             ),
         )
 
+    def kept(self) -> Statement:
+        """Return what asks for the number that it was given."""
+        return Statement("SELECT number FROM admin_schedule WHERE event_id = $1", (self.event,))
+
     def describe(self) -> str:
         """Return what it does."""
         return t("Give the command “{command}” in your name", command=self.text)

@@ -1,6 +1,7 @@
 """Notices from the server, default rooms and what new people are told: with a real homeserver."""
 
 import json
+import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -234,3 +235,20 @@ async def test_a_notice_goes_to_the_people_of_a_file(scene: Scene) -> None:
     assert texts(await notices_to(third)) == [f"Bye {mark}"]
     assert texts(await notices_to(first)) == [f"Hello {mark}"]
     assert "Send the file with this command" in await talk.ask(f"notice file Nobody {mark}")
+    # Later, and not to everybody in it.
+    options = f'--at "in 2s" --exclude {second.user_id}'
+    said = await talk.do(f"notice file {options} Later {mark}", extra=people)
+    number = re.search(r"schedule remove (\d+)", said)
+    assert number is not None
+
+    async def told() -> bool:
+        return f"Later {mark}" in texts(await notices_to(first))
+
+    await wait_for(told, 30, "the notice to be sent at its time")
+    assert f"Later {mark}" not in texts(await notices_to(second))
+    said = await talk.do(f'notice file --at "in 3d" Never {mark}', extra=people)
+    number = re.search(r"schedule remove (\d+)", said)
+    assert number is not None
+    assert "notice file" in await talk.ask("schedule list")
+    await talk.ask(number[0])
+    assert "notice file" not in await talk.ask("schedule list")

@@ -109,7 +109,7 @@ async def test_a_token_is_switched_off_and_on_and_deleted(desk: Desk) -> None:
 async def test_tokens_are_made_by_the_dozen(desk: Desk) -> None:
     root = desk.root
 
-    said = await root.do("token batch 12 --uses 2")
+    said = await root.do("token batch 12 --uses 2 --csv")
 
     (data,) = await root.files("tokens.csv")
     tokens = data.decode().split()[1:]
@@ -147,6 +147,8 @@ async def test_who_comes_with_a_token_is_joined_to_its_rooms(desk: Desk) -> None
         await client.wait_for_members(each, desk.world.steward.adminbot)
     await root.ask(f"token create --rooms {room} --for choir")
     for_choir = await secret_of(desk)
+    assert "I tell you of each account" in await root.ask(f"token watch {for_choir}")
+    assert "already" in await root.ask(f"token watch {for_choir}")
     await root.ask(f"token create --rooms {other} {room} --for band")
     for_band = await secret_of(desk)
 
@@ -170,6 +172,14 @@ async def test_who_comes_with_a_token_is_joined_to_its_rooms(desk: Desk) -> None
     assert singer in listed
     assert "band" in next(line for line in listed.splitlines() if drummer in line)
     assert drummer in await root.ask("token stats")
+
+    async def told() -> set[UserId]:
+        said = [str(each["body"]) for each in await root.said()]
+        return {who for who in (singer, drummer) if f"New account: {who}" in "".join(said)}
+
+    await wait_for(told, 90, "being told who came with the token that is watched")
+    assert await told() == {singer}
+    assert "no longer" in await root.ask(f"token watch {for_choir} off")
     assert "no room !nowhere" in await root.ask("token create --rooms !nowhere:example.org")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from adminbot.commands import catalogue
 from adminbot.engine.confirm import Spoken
 from adminbot.engine.intake import Confirmation
+from adminbot.own.memory import GAPS
 from common.crypto.port import Trust
 from common.database.pool import Database
 from common.homeserver.errors import NotFoundError, RefusedError
@@ -255,6 +256,10 @@ _LAST = (
     "jobs",
     "jobs 1",
     "jobs 3",
+    "job list",
+    "job show 3",
+    "job cancel 3",
+    "mau",
     "log --user @alice:example.org",
     "bridge restart irc",
     "bridge allow irc alice",
@@ -491,6 +496,11 @@ async def _seen(database: Database) -> None:
             "INSERT INTO bridge_login (bridge, user_id, remote, state, at_ms)"
             " VALUES ('telegram', $1, NULL, 'in', 0)",
             BOB,
+        )
+        await connection.execute(
+            "INSERT INTO admin_memory (name, value) VALUES ($1, $2)",
+            GAPS,
+            f"[[{NOW_MS - 2 * 86_400_000}, {NOW_MS - 86_400_000}]]",
         )
         await connection.execute(
             "INSERT INTO admin_seen_from_watch (id, since_ms, visits_ms) VALUES (1, $1, 0)",

@@ -15,6 +15,7 @@ from adminbot import pictures
 from adminbot.activity import Activity
 from adminbot.commands.activity import MORE_THAN_DAYS
 from adminbot.own.accounts import ActiveByDay, MessagesByDay, Month, MonthsSeen, days_of
+from adminbot.own.memory import GAPS, Remembered, gaps_in
 from adminbot.own.server_rooms import RoomActivity
 from adminbot.own_records import OwnRecords
 from common.database.pool import Database
@@ -131,6 +132,26 @@ async def test_only_new_visits_are_read(notes: Notes) -> None:
 
     assert notes.users.pages <= 2
     assert (await notes.month())[people[4]] == 2
+
+
+async def test_a_day_that_ended_while_nobody_looked_is_told(notes: Notes) -> None:
+    async def gaps() -> tuple[tuple[int, int], ...]:
+        return gaps_in(await OwnRecords(notes.database).read(Remembered(GAPS)))
+
+    await notes.activity.read_visits()
+    for _ in range(150):  # a day, looked at as it is while all runs
+        notes.clock.forward(600)
+        await notes.activity.read_visits()
+    assert await gaps() == ()
+    begun = notes.clock.now_ms()
+    notes.clock.forward(86_400)
+    await notes.activity.read_visits()
+    assert await gaps() == ((begun, begun + DAY_MS),)
+    notes.clock.forward(500 * 86_400)
+
+    await notes.activity.read_visits()
+
+    assert len(await gaps()) == 1, "what is long ago is forgotten"
 
 
 async def test_strangers_bots_and_bridges_are_nobody(notes: Notes) -> None:

@@ -188,7 +188,7 @@ class NothingAttached:
     def replied_to(self) -> EventId | None:
         return None
 
-    async def file(self, *, most_bytes: int) -> bytes | None:
+    async def file(self, *, most_bytes: int, of: EventId | None = None) -> bytes | None:
         return None
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from adminbot.arrivals import take_note
 from adminbot.commands import catalogue
-from adminbot.own.arrivals import Watch, Watcher
+from adminbot.own.arrivals import TokenWatchers, Watch, Watcher, WatchToken
 from adminbot.own_records import OwnRecords
 from adminbot.registration_watch import MOST_NAMED, SINGLY, RegistrationWatch
 from common.database.pool import Database
@@ -85,6 +85,33 @@ async def test_who_watches_is_told_once(world: World) -> None:
     assert all(f"New account: {ALICE}" in words for _, words in told)
     assert all("without a registration token" in words for _, words in told)
     assert await world.told() == told
+
+
+async def test_who_watches_a_token_is_told_of_its_accounts_alone_and_once(world: World) -> None:
+    async def watch(*, on: bool) -> None:
+        async with world.database.transaction() as connection:
+            step = WatchToken("d", ADMIN, on, "abc…")
+            await OwnRecords(world.database).apply(connection, step)
+
+    async def made_with(user: UserId, digest: str) -> None:
+        await world.came(user, came="token")
+        async with world.database.transaction() as connection:
+            await connection.execute(
+                "UPDATE admin_arrival SET digest = $1 WHERE user_id = $2", digest, user
+            )
+
+    await watch(on=True)
+    await made_with(ALICE, "d")
+    await made_with(BOB, "other")
+    told = await world.told()
+    assert [room for room, _ in told] == [DIRECT]
+    assert f"New account: {ALICE}" in told[0][1]
+    # Who is told of all of them is not told twice.
+    await world.watched(Watcher(None, ADMIN))
+    await made_with(UserId("@carol:example.org"), "d")
+    assert len(await world.told()) == 2
+    await watch(on=False)
+    assert await OwnRecords(world.database).read(TokenWatchers()) == {}
 
 
 async def test_as_long_as_it_is_not_known_how_somebody_came_nobody_is_told(world: World) -> None:
