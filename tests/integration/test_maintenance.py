@@ -28,7 +28,7 @@ async def test_everybody_is_told_and_nobody_signs_up_until_it_is_over(
         await talk.do(f"token create --token {used_twice} --uses 2")
         await talk.do(f"token create --token {endless} --unlimited")
         await talk.do(f"token create --token {leaked} --uses 1")
-        await talk.do(f"token create --token {over} --uses 1 --expires 1s")
+        await talk.do(f"token create --token {over} --uses 1 --expires 5s")
         await wait_for(partial(_closed, alice, over), LONG_SECONDS, "the token to expire")
         assert "No maintenance is under way." in await talk.ask("maintenance status")
         assert "No maintenance is under way." in await talk.ask("maintenance stop")

@@ -199,6 +199,14 @@ async def test_something_is_announced_in_rooms(scene: Scene) -> None:
     bot = scene.world.steward.adminbot
     assert await first.wait_for_message(scene.room, f"One {mark}", sender=bot)
     assert await first.wait_for_message(scene.room, f"Two {mark}", sender=bot)
+    said = await talk.do(f"announce all Three {mark}", deadline_seconds=60)
+    assert "Done" in said
+    assert await first.wait_for_message(scene.room, f"Three {mark}", sender=bot)
+    assert not any(f"Three {mark}" in str(one["content"]) for one in await first.messages(space))
+    # To people instead: who is in a room of the space, and not in the space itself.
+    assert "3 people" in await talk.do(f"notice space {space} Four {mark}")
+    for person in scene.people:
+        assert texts(await notices_to(person)) == [f"Four {mark}"]
 
 
 async def test_a_notice_goes_to_the_people_of_a_file(scene: Scene) -> None:

@@ -3,9 +3,12 @@
 import secrets
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 
+import aiohttp
 import pytest
 
+from common.config.load import load
 from common.demo.waiting import wait_for
 from tests.support.clients import RawClient
 from tests.support.databases import open_database
@@ -142,6 +145,32 @@ async def test_the_homeserver_is_looked_after(world: World, talk: Talk) -> None:
     bots = await talk.ask("bots status")
     assert world.steward.auditbot in bots
     assert "server admin" in bots
+
+
+async def test_the_world_is_told_whom_to_write_to(world: World, talk: Talk) -> None:
+    service = load(world.steward.config_path, {}).appservice
+    url = f"http://{service.listen_host}:{service.listen_port}/.well-known/matrix/support"
+
+    async def served() -> tuple[int, Any]:
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            return response.status, await response.json(content_type=None)
+
+    me = talk.admin.user_id
+    await talk.do(f"contact set --email safety@example.org --user {me}")
+    try:
+        shown = await talk.ask("contact show")
+        status, document = await served()
+    finally:
+        await talk.do("contact clear")
+
+    assert "safety@example.org" in shown
+    assert status == 200
+    for contact in document["contacts"]:
+        assert (contact["matrix_id"], contact["email_address"]) == (me, "safety@example.org")
+    roles = {contact["role"] for contact in document["contacts"]}
+    assert roles == {"m.role.admin", "m.role.security"}
+    assert (await served())[0] == 404
+    assert "There is no trust & safety contact" in await talk.ask("contact show")
 
 
 async def test_the_bots_leave_every_room_and_come_back(make_world: MakeWorld) -> None:

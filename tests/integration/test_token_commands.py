@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from common.clock import SystemClock
 from common.homeserver.errors import NotFoundError
 from common.homeserver.synapse.registration_tokens import (
     ListRegistrationTokens,
@@ -104,6 +105,26 @@ async def test_a_token_is_switched_off_and_on_and_deleted(desk: Desk) -> None:
     assert "no such token" in await root.ask(f"token show {name}")
     listed = await root.ask("token stats")
     assert "Accounts made" in listed
+
+
+async def test_what_is_over_is_pruned_and_what_is_switched_off_stays(desk: Desk) -> None:
+    root, mark = desk.root, secrets.token_hex(4)
+    used, expired, off, valid = (f"{what}-{mark}" for what in ("used", "old", "off", "good"))
+    for name, options in ((used, ""), (expired, "--expires 8s"), (off, ""), (valid, "")):
+        await root.ask(f"token create --token {name} {options}")
+    assert await register_with(desk, used) == 200
+    await root.ask(f"token disable {off}")
+
+    async def over() -> bool:
+        expires = (await all_tokens(desk))[expired].expiry_time or 0
+        return expires < SystemClock().now_ms()
+
+    await wait_for(over, 30, "a token to expire")
+    done = await root.do("token prune")
+
+    assert "Done" in done
+    there = (await all_tokens(desk)).keys()
+    assert there & {used, expired, off, valid} == {off, valid}
 
 
 async def test_tokens_are_made_by_the_dozen(desk: Desk) -> None:

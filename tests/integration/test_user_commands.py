@@ -108,6 +108,11 @@ async def test_addresses_and_identities_are_added_and_taken_away(desk: Desk) -> 
         assert identity in await root.ask(f"user external-id list {user}")
         await root.do(f"user sso remove {user} oidc-test {identity}")
         assert (await api.read(GetUser(user))).external_ids == ()
+        await root.do(f"user external-id add {user} oidc-test 2{identity}")
+        (found_id,) = (await api.read(GetUser(user))).external_ids
+        assert (found_id.auth_provider, found_id.external_id) == ("oidc-test", f"2{identity}")
+        await root.do(f"user external-id remove {user} oidc-test 2{identity}")
+        assert (await api.read(GetUser(user))).external_ids == ()
 
 
 async def test_passwords_and_sessions(desk: Desk) -> None:
@@ -158,6 +163,14 @@ async def test_locks_and_suspensions_end_by_themselves_and_are_told(desk: Desk) 
         await root.do(f"user unsuspend {other.user_id}")
         assert not (await desk.account(other.user_id)).suspended
         assert "not suspended" in await root.ask(f"user unsuspend {other.user_id}")
+
+        # By hand, before the time that was said.
+        await root.do(f"user lock {other.user_id} --for 7d")
+        with pytest.raises(RequestFailedError, match="M_USER_LOCKED"):
+            await other.client("GET", "/account/whoami")
+        await root.do(f"user unlock {other.user_id}")
+        assert (await other.client("GET", "/account/whoami"))["user_id"] == other.user_id
+        assert "not locked" in await root.ask(f"user unlock {other.user_id}")
 
         async def unlocked() -> bool:
             return not (await desk.account(user)).locked
