@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from adminbot.engine.answer import Code, Mono, answer, facts, moment_of, say, written
 from adminbot.engine.render import notice
+from adminbot.engine.room_step import StepDown
 from adminbot.engine.step import HandOverToken, InformPerson, LeaveAs
 from adminbot.execution import Perform
 from adminbot.telling import Telling
@@ -18,6 +19,7 @@ from common.errors import StartOverError, StewardError, TransientError
 from common.homeserver.errors import RefusedError
 from common.homeserver.port import AdminReader, AdminWriter
 from common.homeserver.synapse.room_content import FetchEvent
+from common.homeserver.synapse.rooms import GetRoomState
 from common.homeserver.synapse.server_notices import SendServerNotice
 from common.homeserver.synapse.user_rights import LogInAs
 from common.i18n import t
@@ -27,6 +29,7 @@ from common.telemetry.log import Log
 
 LIFETIME_MS = 60_000
 _BAD_REQUEST = 400
+_LEVELS = "m.room.power_levels"
 
 log = Log("adminbot.acting")
 
@@ -58,6 +61,7 @@ class Acting:
         """Return who carries out which kind of step."""
         return {
             LeaveAs: self.leave_as,
+            StepDown: self.step_down,
             HandOverToken: self.hand_over_token,
             InformPerson: self.inform,
         }
@@ -67,6 +71,16 @@ class Acting:
         del key
         body = {} if step.reason is None else {"reason": step.reason}
         await self._as(step.user, f"{CLIENT}/v3/rooms/{segment(step.room)}/leave", body)
+
+    async def step_down(self, step: StepDown, key: str) -> None:
+        """Give up power in somebody's name; nothing but their own number is changed."""
+        del key
+        found = await self.admin.read(GetRoomState(step.room, _LEVELS))
+        content = next((event.content for event in found if not event.state_key), {})
+        wanted = step.applied_to(content)
+        if wanted != content:
+            path = f"{CLIENT}/v3/rooms/{segment(step.room)}/state/{_LEVELS}/"
+            await self._as(step.user, path, wanted, method="PUT")
 
     async def hand_over_token(self, step: HandOverToken, key: str) -> None:
         """Make a token and tell it to one person alone."""
@@ -112,10 +126,12 @@ class Acting:
         except StewardError as error:
             log.info("an invitation to a notice was left to the person", user=user, reason=error)
 
-    async def _as(self, user: UserId, path: str, body: dict[str, Any]) -> None:
+    async def _as(
+        self, user: UserId, path: str, body: dict[str, Any], *, method: str = "POST"
+    ) -> None:
         token = await self.admin.change(LogInAs(user, self.clock.now_ms() + LIFETIME_MS))
         try:
-            await self.client.request_as(token, "POST", path, body)
+            await self.client.request_as(token, method, path, body)
         except MatrixError as error:
             raise RefusedError(error.status, error.errcode, error.message) from error
         finally:

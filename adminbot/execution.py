@@ -281,13 +281,11 @@ class _Run:
             said = await self._patiently(step, lambda: self._perform(step, taken.number))
             return str(said or "")
         if hasattr(step, "follow"):
-            await self._followed(cast(FollowedChange, step), taken.number)
-        else:
-            writer = self.around.admin.executing_for(self.grant)
-            answer = await self._patiently(step, lambda: writer.change(cast(Any, step)))
-            # What a request has to say of its answer; see ``common.homeserver.port``.
-            return step.answered(answer) if hasattr(step, "answered") else ""
-        return ""
+            return await self._followed(cast(FollowedChange, step), taken.number)
+        writer = self.around.admin.executing_for(self.grant)
+        answer = await self._patiently(step, lambda: writer.change(cast(Any, step)))
+        # What a request has to say of its answer; see ``common.homeserver.port``.
+        return step.answered(answer) if hasattr(step, "answered") else ""
 
     async def _done(self, connection: Connection, taken: Taken, kept: str) -> None:
         await self.around.jobs.mark(
@@ -303,8 +301,8 @@ class _Run:
         perform = self.around.performers[type(step)]
         return await perform(step, f"{_KEY}{number}-{self.job.event}")
 
-    async def _followed(self, step: FollowedChange, number: int) -> None:
-        """Begin what the homeserver goes on with, and follow it to its end."""
+    async def _followed(self, step: FollowedChange, number: int) -> str:
+        """Begin what the homeserver goes on with; return what there is to say at its end."""
         task = await self.around.jobs.task_of(self.job.event, number)
         if task is None:
             writer = self.around.admin.executing_for(self.grant)
@@ -321,7 +319,7 @@ class _Run:
             if progress.finished:
                 if progress.failed is not None:
                     raise StewardError(progress.failed)
-                return
+                return str(progress.said or "")
             self.ticker.inner(progress)
             await self.around.sleep(wait_seconds)
             wait_seconds = min(wait_seconds * 1.5, LONGEST_POLL_SECONDS)

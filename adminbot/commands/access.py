@@ -12,19 +12,32 @@ from adminbot.commands.here import (
     typed_name,
 )
 from adminbot.engine.actor import Caller, Role
-from adminbot.engine.answer import Answer, Block, Mono, Table, answer, facts, lasting, say
+from adminbot.engine.answer import (
+    Answer,
+    Block,
+    Mono,
+    Span,
+    Spans,
+    Table,
+    answer,
+    facts,
+    lasting,
+    say,
+)
 from adminbot.engine.command import command
 from adminbot.engine.outcome import Finished, report, tell
 from adminbot.engine.plan import Plan
 from common.errors import UserError
 from common.homeserver.client_server.directory import IsPublished, PublishRoom
+from common.homeserver.client_server.server import GetRetention, Retention
 from common.homeserver.client_server.settings import (
     JoinRule,
     SetGuestAccess,
     SetHistoryVisibility,
     SetJoinRule,
 )
-from common.homeserver.client_server.state import EnableEncryption, SetRetention
+from common.homeserver.client_server.state import ClearRetention, EnableEncryption, SetRetention
+from common.homeserver.errors import NotFoundError, UnsupportedError
 from common.homeserver.port import AdminReader, Permission
 from common.i18n import t
 from common.ids import RoomId, server_of
@@ -34,6 +47,7 @@ MOST_SERVERS = 50
 _FOR_MEMBERS_OF = {"restricted", "knock_restricted"}
 _NEEDS_VERSION = {"knock": 7, "restricted": 8, "knock_restricted": 10}
 _SHORTEST = timedelta(days=1)
+_Fact = tuple[str, Span | Spans | None]
 
 
 @command("join-rule", who=Role.ROOM_ADMIN, needs=Permission.MANAGE)
@@ -197,19 +211,26 @@ async def retention_show(admin: AdminReader, room: RoomId) -> Answer:
     """
     content = await state_in(admin, room, "m.room.retention") or {}
     longest, shortest = _span(content, "max_lifetime"), _span(content, "min_lifetime")
-    if longest is None and shortest is None:
-        return answer(
-            t("This room has no rule of its own: messages stay as long as the server keeps them.")
+    rows: list[_Fact] = [
+        (t("Deleted after"), None if longest is None else lasting(longest)),
+        (t("Kept at least"), None if shortest is None else lasting(shortest)),
+    ]
+    try:
+        server = await admin.read(GetRetention())
+    except (UnsupportedError, NotFoundError):
+        told = t(
+            "The server deletes by it only where its configuration has “retention” on; its limits "
+            "it tells only with “msc1763_enabled” in experimental_features."
         )
-    return answer(
-        facts(
-            [
-                (t("Deleted after"), None if longest is None else lasting(longest)),
-                (t("Kept at least"), None if shortest is None else lasting(shortest)),
-            ]
-        ),
-        t("The server deletes by it only where its configuration has “retention” on."),
-    )
+    else:
+        rows += _of_the_server(server)
+        told = t("The server deletes by this, within its limits.")
+    if longest is None and shortest is None:
+        own = t(
+            "This room has no rule of its own: messages stay as long as the server keeps them."
+        )
+        return answer(own, facts(rows), told) if any(row[1] for row in rows) else answer(own)
+    return answer(facts(rows), told)
 
 
 @command("retention set", who=Role.ROOM_ADMIN, needs=Permission.MANAGE)
@@ -242,7 +263,7 @@ async def retention_clear(admin: AdminReader, caller: Caller, room: RoomId) -> P
     content = await state_in(admin, room, "m.room.retention")
     if not content:
         raise UserError(t("That is how it is already."))
-    step = SetRetention(room, None)
+    step = ClearRetention(room)
     return Plan(summary=step.describe(), steps=(step,))
 
 
@@ -297,6 +318,19 @@ def _listed(acl: Mapping[str, Any] | None, name: str) -> Mono | None:
     if not isinstance(held, list) or not held:
         return None
     return Mono(", ".join(str(one) for one in held[:MOST_SERVERS]))
+
+
+def _of_the_server(server: Retention) -> list[_Fact]:
+    usual, held = server.policies.get("*"), server.limits.max_lifetime
+    return [
+        (t("Otherwise after, on this server"), _lasting(usual.max_lifetime if usual else None)),
+        (t("At the earliest, on this server"), _lasting(held.min)),
+        (t("At the latest, on this server"), _lasting(held.max)),
+    ]
+
+
+def _lasting(ms: int | None) -> str | None:
+    return None if ms is None else lasting(timedelta(milliseconds=ms))
 
 
 def _span(content: Mapping[str, Any], name: str) -> timedelta | None:

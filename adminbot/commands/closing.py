@@ -1,13 +1,14 @@
 """The end of a room: going on in a new version of it, leading elsewhere, or closing it."""
 
-from adminbot.commands.here import own_power_for, powers_in, room_here, state_in, typed_name
+from adminbot.commands.here import own_power_for, powers_in, room_here, typed_name
 from adminbot.commands.protect import own_accounts, refuse
+from adminbot.commands.reopening import closing_steps, quiet
 from adminbot.engine.actor import Caller, Role
 from adminbot.engine.answer import Block, Bullets, answer, say
 from adminbot.engine.command import command
 from adminbot.engine.lend import lend_levels
 from adminbot.engine.plan import Plan
-from adminbot.engine.room_step import AdjustPower, MoveIn
+from adminbot.engine.room_step import MoveIn
 from adminbot.engine.step import SayInRoom
 from adminbot.engine.supply import Settings
 from adminbot.engine.text import listed
@@ -15,12 +16,11 @@ from adminbot.engine.values import Text
 from common.errors import UserError
 from common.homeserver.client_server.making_rooms import UpgradeRoom
 from common.homeserver.client_server.server import GetRoomVersions
-from common.homeserver.client_server.settings import SetJoinRule
 from common.homeserver.client_server.state import TombstoneRoom
 from common.homeserver.port import AdminReader, Permission
 from common.i18n import t
 from common.ids import RoomId, UserId
-from common.matrix.power import ADMIN_LEVEL, RoomPowers, version_number
+from common.matrix.power import RoomPowers, version_number
 
 CARRIED = (
     "im.vector.modular.widgets",
@@ -120,6 +120,8 @@ async def tombstone(
 async def close(admin: AdminReader, caller: Caller, room: RoomId, text: Text = _NO_TEXT) -> Plan:
     """Keep a room as an archive: its members can read it, nobody can write or come in.
 
+    “reopen” opens it again as it was.
+
     Args:
         room: the current room if left out
         text: what is said in the room at the end
@@ -127,21 +129,13 @@ async def close(admin: AdminReader, caller: Caller, room: RoomId, text: Text = _
     own_power_for(caller, "m.room.power_levels", "m.room.join_rules")
     details = await room_here(admin, room)
     powers = await powers_in(admin, room)
-    quiet = AdjustPower(
-        room=room,
-        levels={"events_default": ADMIN_LEVEL, "invite": ADMIN_LEVEL},
-        events=dict.fromkeys(
-            ("m.room.message", "m.room.encrypted", "m.reaction", "m.sticker"), ADMIN_LEVEL
-        ),
-        sentence=t("Let only admins write and invite"),
-    )
-    refuse(lend_levels(caller, powers, quiet.applied_to(powers.levels or {})))
-    rules = await state_in(admin, room, "m.room.join_rules") or {}
-    shut = () if rules.get("join_rule") == "invite" else (SetJoinRule(room, "invite"),)
+    refuse(lend_levels(caller, powers, quiet(room).applied_to(powers.levels or {})))
     words = text or t("This room is closed. It stays here to be read.")
+    steps = await closing_steps(admin, room, powers, published=False)
     return Plan(
         summary=t("Close {room}", room=room),
-        steps=(SayInRoom(room=room, said=answer(words)), *shut, quiet),
+        steps=(SayInRoom(room=room, said=answer(words)), *steps),
+        details=(say(t("“reopen” opens it again.")),),
         typed=typed_name(details),
     )
 

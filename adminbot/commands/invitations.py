@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from adminbot.commands.here import memberships_of, named, person, powers_in
+from adminbot.commands.lists import page_of, paged
 from adminbot.commands.protect import refuse
 from adminbot.engine.actor import Caller, Role
 from adminbot.engine.answer import (
@@ -21,6 +22,7 @@ from adminbot.engine.lend import lend_act, lend_against
 from adminbot.engine.line import quote
 from adminbot.engine.plan import Bulk, Plan
 from adminbot.engine.supply import Attached, Settings
+from adminbot.engine.values import FIRST_PAGE, Page
 from common.errors import UserError
 from common.homeserver.client_server.membership import InviteUser, KickUser, ListMembers, Member
 from common.homeserver.port import AdminReader, Permission
@@ -33,6 +35,7 @@ MOST_BYTES = 2**20
 MOST_INVITED = 5_000
 MOST_BUTTONS = 9
 _THERE = {"join", "invite"}
+_NO = "❌"
 _DIGITS = ("1️⃣", "2️⃣", "3️⃣", "4️⃣", "5️⃣", "6️⃣", "7️⃣", "8️⃣", "9️⃣")
 
 
@@ -76,8 +79,10 @@ async def invite_list(
 
 
 @command("knocks list", who=Role.ROOM_MODERATOR, needs=Permission.VIEW)
-async def knocks_list(admin: AdminReader, caller: Caller, room: RoomId) -> Answer:
-    """Show who asks to be let in; react with a number to let somebody in.
+async def knocks_list(
+    admin: AdminReader, caller: Caller, room: RoomId, *, page: Page = FIRST_PAGE
+) -> Answer:
+    """Show who asks to be let in; react to let somebody in or turn them away.
 
     Args:
         room: the current room if left out
@@ -85,6 +90,7 @@ async def knocks_list(admin: AdminReader, caller: Caller, room: RoomId) -> Answe
     knocking = await _knocking(admin, room)
     if not knocking:
         return answer(t("Nobody asks to be let into this room."))
+    shown = page_of(knocking, page, size=MOST_BUTTONS)
     rows = tuple(
         (
             str(number),
@@ -92,19 +98,29 @@ async def knocks_list(admin: AdminReader, caller: Caller, room: RoomId) -> Answe
             Mono(_reason(one)),
             when(one.origin_server_ts, caller.now) or "",
         )
-        for number, one in enumerate(knocking, 1)
+        for number, one in enumerate(shown, 1)
     )
     table = Table((t("Number"), t("Person"), t("Says"), t("Since")), rows)
-    buttons = tuple(
-        Button(
-            sign,
-            t("Let {user} in", user=one.state_key),
-            f"knocks accept {quote(room)} {quote(one.state_key)}",
-        )
-        for sign, one in zip(_DIGITS, knocking[:MOST_BUTTONS], strict=False)
+    in_all = n("{count} person asks.", "{count} people ask.", len(knocking))
+    told = paged(in_all, len(knocking), page, size=MOST_BUTTONS)
+    how = t(
+        "React with a number to let somebody in, or with {no} and the number to turn them away.",
+        no=_NO,
     )
-    how = say(t("React with a number to let somebody in, or write “knocks deny” and whom."))
-    return Answer((table, how), buttons=buttons)
+    buttons = tuple(
+        button
+        for sign, one in zip(_DIGITS, shown, strict=False)
+        for button in _buttons(sign, room, one.state_key)
+    )
+    return Answer((table, say(told), say(how)), buttons=buttons)
+
+
+def _buttons(sign: str, room: RoomId, user: UserId) -> tuple[Button, Button]:
+    who = f"{quote(room)} {quote(user)}"
+    return (
+        Button(sign, t("Let {user} in", user=user), f"knocks accept {who}"),
+        Button(f"{_NO}{sign}", t("Turn {user} away", user=user), f"knocks deny {who}"),
+    )
 
 
 @command("knocks accept", who=Role.ROOM_MODERATOR, needs=Permission.MANAGE)

@@ -3,20 +3,21 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from adminbot.commands.here import not_protected, person, powers_in
+from adminbot.commands.here import memberships_of, not_protected, person, powers_in
 from adminbot.commands.protect import refuse
 from adminbot.engine.actor import Caller, Role
 from adminbot.engine.answer import Answer, Block, Mono, Pill, Span, Table, answer, say
 from adminbot.engine.command import command
 from adminbot.engine.lend import lend_levels
 from adminbot.engine.plan import Plan
-from adminbot.engine.room_step import AdjustPower
+from adminbot.engine.room_step import AdjustPower, StepDown
+from adminbot.engine.step import Step
 from adminbot.engine.supply import Settings
 from adminbot.engine.text import listed, nearest
 from common.errors import UserError
 from common.homeserver.port import AdminReader, Permission
 from common.i18n import Msg, t
-from common.ids import RoomId, UserId
+from common.ids import RoomId, UserId, server_of
 from common.matrix.power import ADMIN_LEVEL, DEFAULT_STATE_LEVEL, RoomPowers, level_in
 
 HIGHEST = 2**53 - 1
@@ -75,7 +76,7 @@ async def promote(
         raise UserError(
             t("{user} has power level {level} already.", user=user, level=before.level)
         )
-    return _giving(caller, settings, powers, room, user, level)
+    return await _giving(admin, caller, settings, powers, room, user, level)
 
 
 @command("demote", who=Role.ROOM_ADMIN, needs=Permission.MANAGE)
@@ -88,6 +89,9 @@ async def demote(
     level: int | None = None,
 ) -> Plan:
     """Take power from somebody in a room, or from yourself.
+
+    Somebody of this server with as much power as the bot steps down in their own name: where they
+    ask for it themselves, or a server admin does.
 
     Args:
         room: the current room if left out
@@ -102,7 +106,7 @@ async def demote(
         raise UserError(
             t("{user} has no more than power level {level}.", user=user, level=before.level)
         )
-    return _giving(caller, settings, powers, room, user, level)
+    return await _giving(admin, caller, settings, powers, room, user, level, lowering=True)
 
 
 @command("handover", who=Role.ROOM_ADMIN, needs=Permission.MANAGE)
@@ -138,9 +142,12 @@ async def handover(
     )
     down = AdjustPower(room=room, users={me: None}, sentence=t("Take yours away"))
     refuse(lend_levels(caller, powers, give.applied_to(powers.levels or {})))
+    summary = t("Hand your power in {room} over to {user}", room=room, user=user)
     if _bot_stands_above(settings, powers, mine.level):
-        summary = t("Hand your power in {room} over to {user}", room=room, user=user)
         return Plan(summary=summary, steps=(give, down), ask=True)
+    if _of_this_server(settings, me):
+        stepping = StepDown(room=room, user=me, level=None, by=me)
+        return Plan(summary=summary, steps=(give, stepping), ask=True)
     said = t(
         "{user} has power level {level} now. I have no more power than you, so I cannot take "
         "yours away: step down yourself, in Element with “/deop {me}”.",
@@ -272,13 +279,16 @@ def _event_levels(levels: Mapping[str, Any]) -> dict[str, int]:
     return {name: level for name, level in found.items() if level is not None}
 
 
-def _giving(
+async def _giving(
+    admin: AdminReader,
     caller: Caller,
     settings: Settings,
     powers: RoomPowers,
     room: RoomId,
     user: UserId,
     level: int | None,
+    *,
+    lowering: bool = False,
 ) -> Plan:
     not_protected(settings, [user])
     before = powers.of(user)
@@ -298,28 +308,45 @@ def _giving(
     )
     act = AdjustPower(room=room, users={user: wanted}, sentence=sentence)
     refuse(lend_levels(caller, powers, act.applied_to(powers.levels or {})))
-    if user != caller.actor.user and not _bot_stands_above(settings, powers, before.level):
-        raise UserError(
-            t(
-                "{user} has power level {level}, at least as much as I have: only they themselves can give "
-                "it up, in Element with “/deop {user}”.",
-                user=user,
-                level=before.level,
+    step: Step = act
+    if not _bot_stands_above(settings, powers, before.level):
+        wished = user == caller.actor.user or caller.acts_as_server_admin
+        if not (lowering and wished and _of_this_server(settings, user)):
+            raise UserError(_only_they_themselves(caller, user, before.level))
+        if (await memberships_of(admin, room, [user])).get(user) != "join":
+            raise UserError(
+                t(
+                    "{user} has as much power as I have and is not in {room}, so nobody can take "
+                    "it away.",
+                    user=user,
+                    room=room,
+                )
             )
-        )
-    if user == caller.actor.user and not _bot_stands_above(settings, powers, before.level):
-        raise UserError(
-            t(
-                "You have at least as much power here as I have, so only you yourself can give it up, in "
-                "Element with “/deop {user}”.",
-                user=user,
-            )
-        )
+        step = StepDown(room=room, user=user, level=wanted, by=caller.actor.user)
     details: tuple[Block, ...] = (_change(user, before.level, wanted),)
     if wanted is not None and wanted >= ADMIN_LEVEL:
         details = (*details, say(t("Nobody with the same power can take it away again.")))
     summary = t("{what} in {room}", what=sentence, room=room)
-    return Plan(summary=summary, steps=(act,), details=details, ask=True)
+    return Plan(summary=summary, steps=(step,), details=details, ask=True)
+
+
+def _only_they_themselves(caller: Caller, user: UserId, level: int) -> Msg:
+    if user == caller.actor.user:
+        return t(
+            "You have at least as much power here as I have, so only you yourself can give it up, in "
+            "Element with “/deop {user}”.",
+            user=user,
+        )
+    return t(
+        "{user} has power level {level}, at least as much as I have: only they themselves can give "
+        "it up, in Element with “/deop {user}”.",
+        user=user,
+        level=level,
+    )
+
+
+def _of_this_server(settings: Settings, user: UserId) -> bool:
+    return server_of(user) == settings.config.homeserver.server_name
 
 
 def _change(user: UserId, before: int, after: int | None) -> Block:

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from adminbot.commands.here import named, not_protected, person, powers_in
+from adminbot.commands.here import named, not_protected, person, powers_in, room_here
 from adminbot.commands.moderation import came_within
 from adminbot.commands.protect import own_accounts, refuse
 from adminbot.engine.actor import Caller, Role
@@ -95,6 +95,7 @@ async def purge_spam(
     *,
     since: timedelta = _FRESH,
     ban: bool = False,
+    media: bool = False,
 ) -> Plan:
     """Take back everything that people wrote who came into a room just now.
 
@@ -102,8 +103,13 @@ async def purge_spam(
         room: the current room if left out
         since: those who came within this time, e.g. 10m
         ban: and ban them
+        media: only pictures and other files, as far as they are not encrypted
     """
     refuse(lend_act(caller, "redact", *(("ban",) if ban else ())))
+    if media and (await room_here(admin, room)).encryption is not None:
+        raise UserError(
+            t("This room is encrypted, so I cannot tell files from words; leave --media out.")
+        )
     powers = await powers_in(admin, room)
     own = own_accounts(settings.config)
     fresh = [
@@ -115,10 +121,13 @@ async def purge_spam(
     ]
     if not fresh:
         raise UserError(t("Nobody came into this room within that time."))
-    found = await _written_by(admin, caller, room, tuple(fresh), since, None)
+    written = await _written_by(admin, caller, room, tuple(fresh), since, None)
+    found = [head for head in written if head.media or not media]
     bans: tuple[Step, ...] = tuple(BanUser(room, user) for user in fresh) if ban else ()
     steps = (*bans, *(_redaction(room, head.event, None) for head in found))
     if not steps:
+        if written:
+            raise UserError(t("{people} came, and sent no files.", people=named(fresh)))
         raise UserError(t("{people} came, and wrote nothing.", people=named(fresh)))
     return Plan(summary=_purging(room, fresh, len(found), ban=ban), steps=steps, bulk=Bulk())
 

@@ -1,60 +1,44 @@
-"""Blocking, closing and deleting rooms, and what was said in them."""
+"""Blocking and closing rooms, and deleting what was said in them."""
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from adminbot.commands.here import powers_in
 from adminbot.commands.lists import page_of, paged
-from adminbot.commands.room_list import Filters, matching, next_event
-from adminbot.commands.rooms import room_or_error
+from adminbot.commands.reopening import closing_steps
+from adminbot.commands.room_list import next_event
+from adminbot.commands.rooms import room_or_error, word_for
 from adminbot.engine.actor import Caller, Role
 from adminbot.engine.answer import (
     Answer,
-    Block,
-    Bullets,
     Mono,
     Pill,
-    Spans,
-    Strong,
     Table,
     answer,
-    csv_file,
-    facts,
     say,
     when,
     written,
 )
 from adminbot.engine.command import command
-from adminbot.engine.outcome import Fate, Finished, report
-from adminbot.engine.plan import Bulk, Plan
-from adminbot.engine.space_tree import rooms_below
+from adminbot.engine.plan import Plan
 from adminbot.engine.step import OwnReader, SayInRoom, Step
-from adminbot.engine.supply import Settings
 from adminbot.engine.values import FIRST_PAGE, Page, Text
 from adminbot.own.server_rooms import BlockedRooms, ForgetBlock, RememberBlock
 from common.errors import UserError
-from common.homeserver.client_server.directory import PublishRoom
-from common.homeserver.client_server.settings import SetJoinRule
-from common.homeserver.client_server.state import SetPowerLevels, TombstoneRoom
-from common.homeserver.errors import NotFoundError
+from common.homeserver.client_server.state import TombstoneRoom
 from common.homeserver.port import AdminReader, Permission
 from common.homeserver.synapse.media import ListRoomMedia
 from common.homeserver.synapse.media_changes import QuarantineRoomMedia
-from common.homeserver.synapse.room_deletion import DeleteRoom, PurgeHistory
+from common.homeserver.synapse.room_deletion import PurgeHistory
 from common.homeserver.synapse.room_upkeep import (
     BlockRoom,
     DeleteForwardExtremities,
     GetRoomBlocker,
     ListForwardExtremities,
 )
-from common.homeserver.synapse.rooms import GetRoom, GetRoomState, RoomDetails, RoomSummary
 from common.i18n import n, t
-from common.ids import RoomId, UserId, localpart_of
+from common.ids import RoomId
 
 NO_REASON = Text("")
-DELETED_AT_ONCE = 2
-MOST_SHOWN = 10
-CLOSED_LEVEL = 100
-DELETED_WORD = "delete"
 
 
 @command("room block", who=Role.SERVER_ADMIN, needs=Permission.MODERATE)
@@ -67,7 +51,7 @@ async def room_block(caller: Caller, room: RoomId, reason: Text = NO_REASON) -> 
     """
     return Plan(
         summary=t("Block {room}", room=Pill(room)),
-        steps=(BlockRoom(room=room, block=True), _remembered(caller, room, reason)),
+        steps=(BlockRoom(room=room, block=True), remembered_block(caller, room, reason)),
         details=(say(t("Who is inside stays inside.")),),
     )
 
@@ -112,6 +96,8 @@ async def room_close(
 ) -> Plan:
     """Close a room: nobody but admins may write, join or invite any more. Nothing is lost.
 
+    “room reopen” opens it again as it was, unless it was closed for good.
+
     Args:
         room: an address, a room ID or a link
         message: said in the room before
@@ -119,136 +105,22 @@ async def room_close(
         tombstone: mark it as closed for good, though nothing takes its place
     """
     details = await room_or_error(admin, room)
-    levels = await admin.read(GetRoomState(room, "m.room.power_levels"))
-    content = next((one.content for one in levels if not one.state_key), {})
-    locked = {**content, "events_default": CLOSED_LEVEL, "invite": CLOSED_LEVEL}
+    powers = await powers_in(admin, room)
     steps: list[Step] = []
     if message:
         steps.append(SayInRoom(room=room, said=answer(message)))
-    if details.public:
-        steps.append(PublishRoom(room, published=False))
-    steps += [SetJoinRule(room, "invite"), SetPowerLevels(room=room, content=locked)]
-    if move_to is not None or tombstone:
+    steps += await closing_steps(admin, room, powers, published=details.public)
+    for_good = move_to is not None or tombstone
+    shown = t("That is for good.") if for_good else t("“room reopen” opens it again.")
+    if for_good:
         text = message or t("This room is closed.")
         steps.append(TombstoneRoom(room=room, text=str(text), replacement=move_to))
-    word = _word(details)
+    word = word_for(details)
     return Plan(
         summary=t("Close {room} ({name})", room=Pill(room), name=Mono(word)),
         steps=tuple(steps),
+        details=(say(shown),),
         typed=word,
-    )
-
-
-@command("room delete", who=Role.SERVER_ADMIN, needs=Permission.DESTROY)
-async def room_delete(
-    admin: AdminReader,
-    caller: Caller,
-    settings: Settings,
-    room: RoomId,
-    *,
-    block: bool = False,
-    purge: bool = True,
-    message: str | None = None,
-    move_to: str | None = None,
-    force: bool = False,
-    with_rooms: bool = False,
-    reason: str | None = None,
-) -> Plan:
-    """Take everybody of this server out of a room and delete everything in it.
-
-    Members of other servers keep their copy.
-
-    Args:
-        room: an address, a room ID or a link; a space too
-        block: keep people of this server from joining it again
-        purge: keep what was said with --no-purge
-        message: what people read in the room they are moved to
-        move_to: the name of a new room that they are moved to
-        force: delete it even where somebody cannot be taken out
-        with_rooms: of a space, delete every room and space in it too
-        reason: kept with the block
-    """
-    details = await room_or_error(admin, room)
-    rooms = await _whole(admin, details) if with_rooms else [details]
-    if caller.place.room in {one.room_id for one in rooms}:
-        raise UserError(t("You are asking in that room; ask elsewhere to have it deleted."))
-    owner = _me(settings) if move_to is not None or message is not None else None
-    steps: list[Step] = []
-    for one in rooms:
-        steps.append(
-            DeleteRoom(
-                room=one.room_id,
-                block=block,
-                purge=purge,
-                force_purge=force,
-                new_room_owner=owner,
-                new_room_name=move_to,
-                message=message,
-            )
-        )
-        if block:
-            steps.append(_remembered(caller, one.room_id, reason or t("deleted")))
-    word = _word(details)
-    return Plan(
-        summary=n(
-            "Delete {room} ({name}), with {count} person of this server in it",
-            "Delete {room} ({name}), with {count} people of this server in it",
-            details.joined_local_members,
-            room=Pill(room),
-            name=Mono(word),
-        )
-        if len(rooms) == 1
-        else n(
-            "Delete the space {room} ({name}): {count} room",
-            "Delete the space {room} ({name}): {count} rooms and spaces",
-            len(rooms),
-            room=Pill(room),
-            name=Mono(word),
-        ),
-        steps=tuple(steps),
-        details=_shown(rooms) if len(rooms) > 1 else (),
-        typed=word,
-        report="room deletion" if len(rooms) > 1 else None,
-    )
-
-
-async def _whole(admin: AdminReader, space: RoomDetails) -> list[RoomDetails]:
-    if space.room_type != "m.space":
-        raise UserError(t("{room} is a room, not a space.", room=space.room_id))
-    found: list[RoomDetails] = []
-    for room in await rooms_below(admin, space.room_id):
-        try:
-            found.append(await admin.read(GetRoom(room)))
-        except NotFoundError:
-            continue  # of another server; its place in the space goes with the space
-    # The space last: should something fail, it still shows what is left.
-    return [*(one for one in found if one.room_id != space.room_id), space]
-
-
-@command("room prune-empty", who=Role.SERVER_ADMIN, needs=Permission.DESTROY)
-async def room_prune_empty(
-    admin: AdminReader, own: OwnReader, caller: Caller, *, older_than: timedelta | None = None
-) -> Plan:
-    """Delete every room without a member of this server.
-
-    Args:
-        older_than: only those in which nothing happened for so long, e.g. 90d
-    """
-    filters = Filters(no_local=True, inactive_for=older_than)
-    rooms = await matching(admin, own, filters, caller.now)
-    if not rooms:
-        raise UserError(t("There is no such room."))
-    return Plan(
-        summary=n(
-            "Delete {count} room without a member of this server",
-            "Delete {count} rooms without a member of this server",
-            len(rooms),
-        ),
-        steps=tuple(DeleteRoom(room=one.room_id) for one in rooms),
-        details=_shown(rooms),
-        typed=DELETED_WORD,
-        bulk=Bulk(at_once=DELETED_AT_ONCE),
-        report="room deletion",
     )
 
 
@@ -273,7 +145,7 @@ async def room_history_purge(
         raise UserError(
             t("Nothing was said in {room} since then; “room delete” removes it whole.", room=room)
         )
-    word = _word(details)
+    word = word_for(details)
     return Plan(
         summary=t(
             "Delete what was said in {room} ({name}) before {moment}",
@@ -305,7 +177,7 @@ async def room_extremities_collapse(admin: AdminReader, room: RoomId) -> Plan:
             room=Pill(room),
         ),
         steps=(DeleteForwardExtremities(room),),
-        typed=_word(details),
+        typed=word_for(details),
     )
 
 
@@ -329,63 +201,11 @@ async def room_media_quarantine(admin: AdminReader, room: RoomId) -> Plan:
             room=Pill(room),
         ),
         steps=(QuarantineRoomMedia(room),),
-        typed=_word(details),
+        typed=word_for(details),
     )
 
 
-@report("room deletion")
-def deleted(finished: Finished) -> Answer:
-    """Tell which rooms are gone and which are not."""
-    rooms = [each for each in finished.taken if isinstance(each.step, DeleteRoom)]
-    gone = [each for each in rooms if each.fate is Fate.DONE]
-    wrong = [each for each in rooms if each.fate in {Fate.FAILED, Fate.UNSURE}]
-    rest = len(rooms) - len(gone) - len(wrong)
-    said = answer(
-        say(Strong(finished.summary)),
-        facts(
-            [
-                (t("Deleted"), n("{count} room", "{count} rooms", len(gone))),
-                (t("Failed"), str(len(wrong)) if wrong else None),
-                (t("Not begun"), str(rest) if rest else None),
-            ]
-        ),
-    )
-    if wrong:
-        rows = tuple((Pill(_room(each.step)), each.detail) for each in wrong[:MOST_SHOWN])
-        said = said.followed_by(Table((t("Room"), t("Why")), rows))
-    if len(wrong) > MOST_SHOWN:
-        lines = ((_room(each.step), each.detail) for each in wrong)
-        said = said.with_file(csv_file("failed.csv", ("room", "why"), lines))
-    return said
-
-
-def _room(step: Step) -> str:
-    return str(getattr(step, "room", ""))
-
-
-def _shown(rooms: Sequence[RoomSummary]) -> tuple[Block, ...]:
-    lines: list[Spans] = [
-        (Pill(one.room_id), " ", Mono(one.name or "")) for one in rooms[:MOST_SHOWN]
-    ]
-    if len(rooms) > MOST_SHOWN:
-        more = len(rooms) - MOST_SHOWN
-        lines.append((n("… and {count} more room", "… and {count} more rooms", more),))
-    return (Bullets(tuple(lines)),)
-
-
-def _word(details: RoomDetails) -> str:
-    """Return what has to be typed: the address, else the name where it is a word, else “delete”."""
-    if details.canonical_alias:
-        return localpart_of(UserId(details.canonical_alias.replace("#", "@", 1)))
-    name = " ".join((details.name or "").split())
-    return name if name and name.isprintable() and len(name) <= 60 else DELETED_WORD  # noqa: PLR2004  # what fits to be typed
-
-
-def _remembered(caller: Caller, room: RoomId, reason: str) -> RememberBlock:
+def remembered_block(caller: Caller, room: RoomId, reason: str) -> RememberBlock:
+    """Return the step that keeps who blocked a room and why."""
     moment_ms = int(caller.now.timestamp() * 1000)
     return RememberBlock(room, str(reason), caller.actor.user, moment_ms)
-
-
-def _me(settings: Settings) -> UserId:
-    config = settings.config
-    return UserId(f"@{config.adminbot.localpart}:{config.homeserver.server_name}")

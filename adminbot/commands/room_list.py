@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from adminbot.commands.direct_chats import DirectChats
+from adminbot.commands.governing import Governing, Inhabited, inhabited, is_own_chat
 from adminbot.commands.lists import page_of, paged
+from adminbot.commands.protect import own_accounts
 from adminbot.engine.actor import Caller, Role
 from adminbot.engine.answer import (
     Answer,
@@ -20,6 +23,7 @@ from adminbot.engine.answer import (
 from adminbot.engine.command import command
 from adminbot.engine.space_tree import rooms_below
 from adminbot.engine.step import OwnReader
+from adminbot.engine.supply import Settings
 from adminbot.engine.values import FIRST_PAGE, NO_CSV, Csv, Page
 from adminbot.own.server_rooms import BlockedRooms, RoomActivity
 from common.errors import UserError
@@ -57,11 +61,13 @@ class Filters:
     public: bool | None = None
     empty: bool | None = None
     no_local: bool = False
+    no_local_admin: bool = False
     encrypted: bool | None = None
     version_below: int | None = None
     members_above: int | None = None
     state_above: int | None = None
     inactive_for: timedelta | None = None
+    dm: bool | None = None
     spaces: bool | None = None
     tombstoned: bool | None = None
     blocked: bool | None = None
@@ -74,16 +80,19 @@ async def room_list(
     admin: AdminReader,
     own: OwnReader,
     caller: Caller,
+    settings: Settings,
     *,
     name: str | None = None,
     public: bool | None = None,
     empty: bool | None = None,
     no_local: bool = False,
+    no_local_admin: bool = False,
     encrypted: bool | None = None,
     version_below: int | None = None,
     members_above: int | None = None,
     state_above: int | None = None,
     inactive_for: timedelta | None = None,
+    dm: bool | None = None,
     spaces: bool | None = None,
     tombstoned: bool | None = None,
     blocked: bool | None = None,
@@ -99,13 +108,15 @@ async def room_list(
     Args:
         name: only those whose name, address or ID contains this
         public: only those in the room directory; --no-public for the others
-        empty: only those without any member; --no-empty for the others
-        no_local: only those without a member of this server
+        empty: only those that nobody is in but the bots; --no-empty for the others
+        no_local: only those without a member of this server besides the bots
+        no_local_admin: only those without an admin of this server besides the bots
         encrypted: only encrypted ones; --no-encrypted for the others
         version_below: only those of a room version below this
         members_above: only those with more members
         state_above: only those with more state events
         inactive_for: only those in which nothing was said for so long, e.g. 90d
+        dm: only direct chats, which somebody keeps as such; --no-dm for the others
         spaces: only spaces; --no-spaces for rooms only
         tombstoned: only those that were replaced or closed; --no-tombstoned for the others
         blocked: only those that were blocked by “room block”
@@ -119,11 +130,13 @@ async def room_list(
         public=public,
         empty=empty,
         no_local=no_local,
+        no_local_admin=no_local_admin,
         encrypted=encrypted,
         version_below=version_below,
         members_above=members_above,
         state_above=state_above,
         inactive_for=inactive_for,
+        dm=dm,
         spaces=spaces,
         tombstoned=tombstoned,
         blocked=blocked,
@@ -133,12 +146,11 @@ async def room_list(
     request = ListRooms(
         search=name,
         public=public,
-        empty=empty,
         order_by=_ORDERS[sort],
         direction="b" if reverse else "f",
         limit=PAGE_OF_HOMESERVER,
     )
-    found = await matching(admin, own, filters, caller.now, request)
+    found = await matching(admin, own, settings, filters, caller.now, request)
     told = paged(n("{count} room in all.", "{count} rooms in all.", len(found)), len(found), page)
     if csv:
         return answer(told).with_file(
@@ -154,6 +166,7 @@ async def room_list(
 async def matching(
     admin: AdminReader,
     own: OwnReader,
+    settings: Settings,
     filters: Filters,
     now: datetime,
     request: ListRooms | None = None,
@@ -162,7 +175,6 @@ async def matching(
     request = request or ListRooms(
         search=filters.name,
         public=filters.public,
-        empty=filters.empty,
         limit=PAGE_OF_HOMESERVER,
     )
     inside = None
@@ -172,11 +184,19 @@ async def matching(
     if filters.blocked is not None:
         kept = frozenset(one.room for one in await own.read(BlockedRooms()))
     tests = [*_tests(filters), *_membership(filters, inside, kept)]
+    counted = None
+    if filters.empty is not None or filters.no_local or filters.no_local_admin:
+        counted = await inhabited(admin, settings)
+        tests += _inhabiting(filters, counted)
     found = [room async for room in all_rooms(admin, request) if all(test(room) for test in tests)]
     if filters.inactive_for is not None:
         found = await _inactive(admin, own, found, now - filters.inactive_for)
     if filters.tombstoned is not None:
         found = await _tombstoned(admin, found, wanted=filters.tombstoned)
+    if filters.dm is not None:
+        found = await _direct(admin, settings, found, wanted=filters.dm)
+    if filters.no_local_admin and counted is not None:
+        found = await _without_admin(admin, settings, found, counted)
     return found
 
 
@@ -184,8 +204,6 @@ def _tests(filters: Filters) -> list[Test]:
     """Return the tests that the homeserver's list can answer by itself."""
     tests: list[Test] = []
     below, members, state = filters.version_below, filters.members_above, filters.state_above
-    if filters.no_local:
-        tests.append(lambda room: room.joined_local_members == 0)
     if filters.encrypted is not None:
         tests.append(lambda room: bool(room.encryption) == filters.encrypted)
     if below is not None:
@@ -210,6 +228,37 @@ def _membership(
     if kept is not None:
         tests.append(lambda room: (room.room_id in kept) == filters.blocked)
     return tests
+
+
+def _inhabiting(filters: Filters, counted: Inhabited) -> list[Test]:
+    """Return the tests that count people: the homeserver counts the bots, who stay, as well."""
+    tests: list[Test] = []
+    if filters.empty is not None:
+        tests.append(lambda room: (counted.people(room) == 0) == filters.empty)
+    if filters.no_local:
+        tests.append(lambda room: counted.people_here(room) == 0)
+    return tests
+
+
+async def _without_admin(
+    admin: AdminReader, settings: Settings, rooms: list[RoomSummary], counted: Inhabited
+) -> list[RoomSummary]:
+    governing = Governing(admin, settings)
+    return [
+        room
+        for room in rooms
+        if not is_own_chat(settings.config, room, counted.people(room))
+        and not await governing.has_admin(room, of_this_server=True)
+    ]
+
+
+async def _direct(
+    admin: AdminReader, settings: Settings, rooms: list[RoomSummary], *, wanted: bool
+) -> list[RoomSummary]:
+    _check_number(len(rooms))
+    config = settings.config
+    chats = DirectChats(admin, config.homeserver.server_name, own_accounts(config))
+    return [room for room in rooms if (await chats.has(room)) == wanted]
 
 
 async def _inactive(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from adminbot.commands.governing import Governing, Inhabited, inhabited, is_awaited, is_own_chat
 from adminbot.commands.lists import PAGE_SIZE, page_of, paged
 from adminbot.commands.room_list import PAGE_OF_HOMESERVER
 from adminbot.commands.rooms import room_or_error
@@ -27,6 +28,7 @@ from adminbot.engine.answer import (
 from adminbot.engine.command import command
 from adminbot.engine.space_tree import Leaf, tree_of, walk
 from adminbot.engine.step import OwnReader
+from adminbot.engine.supply import Settings
 from adminbot.engine.text import cut
 from adminbot.engine.values import FIRST_PAGE, NO_CSV, Csv, Page
 from adminbot.own.server_rooms import RoomTroubles
@@ -45,6 +47,7 @@ from common.homeserver.synapse.rooms import (
     GetRoomState,
     ListRoomMembers,
     ListRooms,
+    RoomSummary,
     StateEvent,
     all_rooms,
 )
@@ -198,26 +201,28 @@ async def room_tree(admin: AdminReader, space: RoomId) -> Answer:
 
 @command("room orphans", who=Role.SERVER_ADMIN, needs=Permission.VIEW)
 async def room_orphans(
-    admin: AdminReader, own: OwnReader, *, page: Page = FIRST_PAGE, csv: Csv = NO_CSV
+    admin: AdminReader,
+    own: OwnReader,
+    settings: Settings,
+    *,
+    page: Page = FIRST_PAGE,
+    csv: Csv = NO_CSV,
 ) -> Answer:
-    """List rooms that nobody of this server looks after, with what can be done.
+    """List rooms that nobody looks after, with what can be done.
 
-    These are rooms into which the bots could not be brought with power, and rooms without any
-    member of this server.
+    These are rooms without any member of this server besides the bots, rooms into which the bots
+    could not be brought with power, and rooms whose admins have all left.
     """
     troubles = {one.room: one.problem for one in await own.read(RoomTroubles())}
+    looking = _Looking(admin, settings, troubles, await inhabited(admin, settings))
     rows: list[tuple[RoomId, str, str, str]] = []
     async for room in all_rooms(admin, ListRooms(limit=PAGE_OF_HOMESERVER)):
-        name = room.name or room.canonical_alias or ""
-        if room.joined_local_members == 0:
-            why = t("nobody of this server is in it")
-            rows.append((room.room_id, name, why, f"room delete {room.room_id}"))
-        elif room.room_id in troubles:
-            proposal = f"room admin {room.room_id}"
-            rows.append((room.room_id, name, troubles[room.room_id], proposal))
-    told = paged(n("{count} room in all.", "{count} rooms in all.", len(rows)), len(rows), page)
+        found = await looking.what_is_wrong(room)
+        if found is not None:
+            rows.append((room.room_id, room.name or room.canonical_alias or "", *found))
     if not rows:
-        return answer(t("Every room has somebody of this server with power in it."))
+        return answer(t("Every room has somebody who looks after it."))
+    told = paged(n("{count} room in all.", "{count} rooms in all.", len(rows)), len(rows), page)
     if csv:
         file = csv_file("orphans.csv", ("room", "name", "why", "proposal"), rows)
         return answer(told).with_file(file)
@@ -226,6 +231,38 @@ async def room_orphans(
         for room, name, why, proposal in page_of(rows, page)
     )
     return answer(Table((t("Name"), t("Why"), t("Room"), t("Try")), shown), told)
+
+
+class _Looking:
+    """Looks for what is wrong with one room after another."""
+
+    def __init__(
+        self,
+        admin: AdminReader,
+        settings: Settings,
+        troubles: Mapping[RoomId, str],
+        counted: Inhabited,
+    ) -> None:
+        self.admin, self.config, self.troubles = admin, settings.config, troubles
+        self.counted, self.governing = counted, Governing(admin, settings)
+
+    async def what_is_wrong(self, room: RoomSummary) -> tuple[str, str] | None:
+        """Return it with the command that helps, ``None`` if somebody looks after the room."""
+        if self.counted.people_here(room) == 0:
+            # Where somebody is invited by us it has only begun.
+            if room.joined_local_members and await is_awaited(self.admin, room.room_id):
+                return None
+            return t("nobody of this server is in it"), f"room delete {room.room_id}"
+        if room.room_id in self.troubles:
+            return self.troubles[room.room_id], f"room admin {room.room_id}"
+        if is_own_chat(self.config, room, self.counted.people(room)):
+            return None
+        if await self.governing.has_admin(room):
+            return None
+        heir = await self.governing.heir(room.room_id)
+        return t(
+            "nobody in it is an admin of it"
+        ), f"room admin {room.room_id} {heir or ''}".strip()
 
 
 @command("room extremities", who=Role.SERVER_ADMIN, needs=Permission.VIEW)

@@ -10,6 +10,7 @@ from adminbot.engine.actor import Caller, Role
 from adminbot.engine.answer import Pill, answer
 from adminbot.engine.command import command
 from adminbot.engine.plan import Bulk, Plan
+from adminbot.engine.room_step import StepDown
 from adminbot.engine.server_steps import EnsureJoined, MendRoom
 from adminbot.engine.step import OwnReader, Step
 from adminbot.engine.supply import Settings
@@ -105,7 +106,12 @@ def _somebody_can_give(details: RoomDetails, powers: Powers, home: str) -> None:
 
 @command("room power set", who=Role.SERVER_ADMIN, needs=Permission.MANAGE)
 async def room_power_set(
-    admin: AdminReader, settings: Settings, room: RoomId, user: UserId, level: int
+    admin: AdminReader,
+    caller: Caller,
+    settings: Settings,
+    room: RoomId,
+    user: UserId,
+    level: int,
 ) -> Plan:
     """Give somebody a power level in a room.
 
@@ -114,22 +120,31 @@ async def room_power_set(
         user: whom
         level: 0 for an ordinary member, 50 for a moderator, 100 for an admin
     """
-    return await _new_level(admin, settings.config, room, user, level)
+    return await _new_level(admin, caller, settings.config, room, user, level)
 
 
 @command("room demote", who=Role.SERVER_ADMIN, needs=Permission.MANAGE)
-async def room_demote(admin: AdminReader, settings: Settings, room: RoomId, user: UserId) -> Plan:
+async def room_demote(
+    admin: AdminReader, caller: Caller, settings: Settings, room: RoomId, user: UserId
+) -> Plan:
     """Make somebody an ordinary member of a room.
+
+    Somebody of this server with as much power as the bot steps down in their own name.
 
     Args:
         room: an address, a room ID or a link
         user: whom
     """
-    return await _new_level(admin, settings.config, room, user, None)
+    return await _new_level(admin, caller, settings.config, room, user, None)
 
 
 async def _new_level(
-    admin: AdminReader, config: Config, room: RoomId, user: UserId, level: int | None
+    admin: AdminReader,
+    caller: Caller,
+    config: Config,
+    room: RoomId,
+    user: UserId,
+    level: int | None,
 ) -> Plan:
     powers = await powers_of(admin, room)
     me = _me(config)
@@ -140,6 +155,39 @@ async def _new_level(
         raise UserError(
             t("{user} created {room}; a creator's power cannot be taken.", user=user, room=room)
         )
+    if level is not None and not -HIGHEST <= level <= HIGHEST:
+        raise UserError(t("{level} is no power level.", level=level))
+    content = _with_level(powers.levels or {}, user, level)
+    if content == powers.levels:
+        raise UserError(t("{user} has that level already.", user=user))
+    new = level if level is not None else _default(content)
+    step: Step = SetPowerLevels(room=room, content=content)
+    by_themselves = (
+        server_of(user) == config.homeserver.server_name
+        and user in powers.members
+        and theirs.may(POWER_LEVELS)
+        and new < theirs.level
+    )
+    if not ours.creator and theirs.level >= ours.level and by_themselves:
+        step = StepDown(room=room, user=user, level=level, by=caller.actor.user)
+    else:
+        _must_be_able(me, powers, user, room, level)
+    return Plan(
+        summary=t(
+            "Change the power level of {user} in {room} from {old} to {new}",
+            user=Pill(user),
+            room=Pill(room),
+            old=theirs.level,
+            new=new,
+        ),
+        steps=(step,),
+    )
+
+
+def _must_be_able(
+    me: UserId, powers: Powers, user: UserId, room: RoomId, level: int | None
+) -> None:
+    ours, theirs = powers.of(me), powers.of(user)
     _must_be_inside(me, powers, room)
     if not ours.may(POWER_LEVELS):
         raise UserError(t("I have no power in {room}; “room join-bots” may help.", room=room))
@@ -154,22 +202,6 @@ async def _new_level(
                 theirs=theirs.level,
             )
         )
-    if level is not None and not -HIGHEST <= level <= HIGHEST:
-        raise UserError(t("{level} is no power level.", level=level))
-    content = _with_level(powers.levels or {}, user, level)
-    if content == powers.levels:
-        raise UserError(t("{user} has that level already.", user=user))
-    new = level if level is not None else _default(content)
-    return Plan(
-        summary=t(
-            "Change the power level of {user} in {room} from {old} to {new}",
-            user=Pill(user),
-            room=Pill(room),
-            old=theirs.level,
-            new=new,
-        ),
-        steps=(SetPowerLevels(room=room, content=content),),
-    )
 
 
 def _with_level(
@@ -252,6 +284,7 @@ async def room_unban(admin: AdminReader, settings: Settings, room: RoomId, user:
     return Plan(
         summary=t("Lift the ban of {user} from {room}", user=Pill(user), room=Pill(room)),
         steps=(UnbanUser(room, user),),
+        ask=True,
     )
 
 

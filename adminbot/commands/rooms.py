@@ -25,7 +25,7 @@ from common.homeserver.synapse.rooms import (
     RoomSummary,
 )
 from common.i18n import n, t
-from common.ids import RoomId, UserId, server_of
+from common.ids import RoomId, UserId, localpart_of, server_of
 
 
 @command("room show", who=Role.ROOM_ADMIN, needs=Permission.VIEW)
@@ -94,12 +94,23 @@ async def room_members(
     )
 
 
+DELETED_WORD = "delete"
+
+
 async def room_or_error(admin: AdminReader, room: RoomId) -> RoomDetails:
     """Return a room, or say that this server is not in it."""
     try:
         return await admin.read(GetRoom(room))
     except NotFoundError:
         raise UserError(t("This server is in no room {room}.", room=room)) from None
+
+
+def word_for(details: RoomDetails) -> str:
+    """Return what has to be typed: the address, else the name where it is a word, else “delete”."""
+    if details.canonical_alias:
+        return localpart_of(UserId(details.canonical_alias.replace("#", "@", 1)))
+    name = " ".join((details.name or "").split())
+    return name if name and name.isprintable() and len(name) <= 60 else DELETED_WORD  # noqa: PLR2004  # what fits to be typed
 
 
 def _members(found: RoomSummary) -> str:

@@ -13,6 +13,7 @@ from common.homeserver.synapse.rooms import GetRoomState, GetStateEvent, ListRoo
 from common.homeserver.synapse.users import JoinUser
 from common.i18n import Msg, t
 from common.ids import RoomId, UserId
+from common.matrix.power import level_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,51 @@ class AdjustPower:
                 held = content.get(part)
                 changed[part] = _patched(held if isinstance(held, Mapping) else {}, changes)
         return changed
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepDown:
+    """Have somebody of this server give up power in a room, in their own name.
+
+    That works against whoever has as much power as we have, whom we cannot demote; what they have
+    left is ``level``, or what everybody has. Their own wish is enough; against it only a server
+    admin may (``by`` is who asks).
+    """
+
+    permission: ClassVar = Permission.MANAGE
+    danger: ClassVar = Danger.REVERSIBLE
+    idempotent: ClassVar = True
+
+    room: RoomId
+    user: UserId
+    level: int | None
+    by: UserId
+
+    @property
+    def server_admins_only(self) -> bool:
+        """Whether it is not their own wish."""
+        return self.user != self.by
+
+    def describe(self) -> Msg:
+        """Return what it does."""
+        if self.level is None:
+            return t("Have {user} give up their power, in their own name", user=self.user)
+        return t(
+            "Have {user} step down to power level {level}, in their own name",
+            user=self.user,
+            level=self.level,
+        )
+
+    def applied_to(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the power levels with less for them, or as they are if they have less already."""
+        held = content.get("users")
+        users = held if isinstance(held, Mapping) else {}
+        usual = level_in(content, "users_default") or 0
+        now = level_in(users, self.user)
+        left = usual if self.level is None else self.level
+        if (usual if now is None else now) <= left:
+            return dict(content)
+        return {**content, "users": _patched(users, {self.user: self.level})}
 
 
 def _patched(held: Mapping[str, Any], changes: Mapping[Any, int | None]) -> dict[str, Any]:

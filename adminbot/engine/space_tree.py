@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from common.errors import UserError
 from common.homeserver.port import AdminReader
 from common.homeserver.synapse.room_content import ReadSpace, SpaceRoom, whole_space
+from common.i18n import t
 from common.ids import RoomId
 
 MOST_ROOMS = 1_000
@@ -57,6 +59,19 @@ def _order(content: Mapping[str, object]) -> tuple[bool, str]:
 
 
 async def rooms_below(admin: AdminReader, space: RoomId) -> list[RoomId]:
-    """Return every room and space of a tree once, the space itself first."""
-    rooms, _ = await tree_of(admin, space)
-    return list(dict.fromkeys(leaf.room for leaf in walk(rooms, space)))
+    """Return every room and space of a tree once, the space itself first.
+
+    Raises:
+        UserError: there are more than can be looked at; a part is never taken for the whole.
+    """
+    rooms, whole = await tree_of(admin, space)
+    if not whole:
+        raise UserError(
+            t(
+                "There are more than {most} rooms and spaces in {space}, and I take no part of "
+                "it for the whole. Name the spaces in it one by one.",
+                most=MOST_ROOMS,
+                space=space,
+            )
+        )
+    return list(dict.fromkeys([*(leaf.room for leaf in walk(rooms, space)), *rooms]))

@@ -46,6 +46,7 @@ from common.homeserver.client_server.settings import (
     SetRoomTopic,
 )
 from common.homeserver.client_server.state import (
+    ClearRetention,
     EnableEncryption,
     SetCanonicalAlias,
     SetPowerLevels,
@@ -194,6 +195,8 @@ async def test_settings(admin: AdminClient, person: RawClient, room: RoomId) -> 
         assert (await person.state(room, type_))[field] == value, type_
         assert event == again, type_
         assert change.describe()
+    await admin.change(ClearRetention(room))
+    assert await person.state(room, "m.room.retention") == {}
 
 
 async def test_power_and_what_the_homeserver_refuses(

@@ -152,12 +152,16 @@ async def test_what_fresh_joiners_wrote_is_taken_back(world: World) -> None:
             await here.bob.invite(here.room, spammer.user_id)
             await spammer.join(here.room)
             spam = [await spammer.send_text(here.room, "buy") for _ in range(3)]
+            picture = {"msgtype": "m.image", "body": "x.png", "url": "mxc://steward.localhost/x"}
+            shown = await spammer.send(here.room, "m.room.message", picture)
             await here.alice.do(here.room, f"!promote {here.bob.user_id} 100")
+            await here.alice.do(here.room, "!purge-spam --media")
+            assert await _redacted(here.bob, here.room) == {shown}
 
             said = await here.alice.do(here.room, "!purge-spam --ban --since 10m")
 
             assert "Done" in said.body
-            assert await _redacted(here.bob, here.room) == set(spam)
+            assert await _redacted(here.bob, here.room) == {shown, *spam}
             assert old not in await _redacted(here.bob, here.room)
             assert await here.membership(spammer.user_id) == "ban"
 
@@ -191,6 +195,10 @@ async def test_inviting_and_knocking(world: World) -> None:
         await here.until_membership(emil.user_id, "invite")
 
         await here.alice.do(here.room, f"!kick {emil.user_id}")
+        await emil.client("POST", f"/knock/{here.room}", {})
+        listed = await here.alice.ask(here.room, "!knocks list")
+        await here.alice.client.react(here.room, listed.event_id, "❌1️⃣")
+        await here.until_membership(emil.user_id, "leave")
         await emil.client("POST", f"/knock/{here.room}", {})
         await here.alice.do(here.room, f"!knocks deny {emil.user_id} --reason no")
         assert await here.membership(emil.user_id) == "leave"

@@ -63,9 +63,27 @@ async def test_power_is_given_taken_and_handed_over(world: World) -> None:
         assert (levels["events_default"], levels["users"][carol]) == (50, 100)
         shown = await here.alice.ask(room, "!powerlevel show")
         assert carol in shown.body
+        # The bot has no more power than she has: what it cannot take she gives up herself.
         said = await here.alice.do(room, f"!handover {bob}")
+        assert "Done" in said.body
         assert await here.level(bob) == 100
-        assert "step down yourself" in said.body
+        assert await here.level(here.alice.user_id) is None
+
+
+async def test_who_is_as_powerful_as_the_bot_steps_down_in_their_own_name(world: World) -> None:
+    async with hall(world, extra=V11) as here, server_admin(world) as (root, chat):
+        room, alice, bob = here.room, here.alice.user_id, here.bob.user_id
+        await here.alice.do(room, f"!promote {bob} 100")
+        await root.do(chat, f"demote {room} {bob} 50")
+        assert await here.level(bob) == 50
+        await here.alice.do(room, f"!promote {bob} 100")
+        await here.alice.do(room, f"!demote {alice} 50")
+        assert await here.level(alice) == 50
+        levels = await here.alice.state(room, "m.room.power_levels")
+        assert levels["users"][world.steward.adminbot] == 100
+        await here.bob.leave(room)
+        gone = await root.ask(chat, f"demote {room} {bob}")
+        assert "is not in" in gone.body
 
 
 async def test_in_a_room_of_version_12_the_bot_can_take_what_it_gave(world: World) -> None:
@@ -100,7 +118,9 @@ async def test_who_may_come_in_and_read(world: World, encrypted: bool) -> None:
         assert listed["visibility"] == "public"
         assert (await ask(room, "m.room.retention"))["max_lifetime"] == 90 * 86_400_000
         assert "90 days" in (await here.alice.ask(room, "!retention show")).body
-        await here.alice.do(room, "!retention clear")
+        cleared = await here.alice.ask(room, "!retention clear")
+        assert "cannot be undone" not in cleared.body
+        await here.alice.confirm(cleared)
         assert await ask(room, "m.room.retention") == {}
         await here.alice.do(room, "!directory unpublish")
         listed = await here.bob.client("GET", f"/directory/list/room/{quote(room)}")
@@ -183,6 +203,11 @@ async def test_a_room_is_upgraded_with_everything_in_it(world: World) -> None:
 
 async def test_ends_of_a_room(world: World) -> None:
     async with hall(world) as here:
+        before = await here.alice.state(here.room, "m.room.power_levels")
+        await here.alice.do(here.room, "!close So long")
+        await here.alice.do(here.room, "!reopen")
+        assert await here.alice.state(here.room, "m.room.power_levels") == before
+        await here.bob.send_text(here.room, "once more")
         await here.alice.do(here.room, "!close Thanks for all the fish")
         with pytest.raises(RequestFailedError):
             await here.bob.send_text(here.room, "one more")

@@ -1,5 +1,7 @@
 """Rooms and spaces, looked into, changed and ended by a server admin's commands."""
 
+import csv
+import io
 import secrets
 import sqlite3
 from collections.abc import AsyncIterator
@@ -11,9 +13,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from common.demo.accounts import Account
 from common.demo.waiting import wait_for
-from common.ids import DeviceId, RoomId, UserId
+from common.ids import RoomId
 from tests.support.clients import RawClient, RequestFailedError
 from tests.support.talk import Talk, talk_in
 from tests.support.world import MakeWorld, Wish, World
@@ -87,11 +88,21 @@ async def test_rooms_are_found_by_what_they_are(scene: Scene) -> None:
     assert await listed("--members-above 100") == set()
     assert await listed("--members-above 2") == {plain, secret, space}
     assert await listed("--no-local") == set()
+    assert await listed("--no-local-admin") == set()
+    assert await listed("--dm") == set()
     assert await listed("--inactive-for 1h") == set()
     assert await listed(f"--creator {scene.alice.user_id}") == {plain, secret, space}
     assert await listed("--tombstoned") == set()
     assert await listed("--blocked") == set()
     assert "1 room in all" in await scene.talk.ask(f"room list --name {mark} --spaces")
+    chat = await scene.alice.create_room(name=f"chat {mark}", direct=True)
+    await scene.alice.request(
+        "PUT",
+        f"/_matrix/client/v3/user/{scene.alice.user_id}/account_data/m.direct",
+        {scene.bob.user_id: [chat]},
+    )
+    assert chat in await scene.talk.ask(f"room list --name {mark} --dm")
+    assert await listed("--no-dm") == {plain, secret, space}
     content = await scene.talk.files(f"room list --name {mark} --csv", "rooms.csv")
     assert content["info"]["mimetype"] == "text/csv"
 
@@ -145,12 +156,22 @@ async def test_somebody_is_made_admin_where_the_admins_have_left(scene: Scene) -
     await scene.alice.invite(room, scene.bob.user_id)
     await scene.bob.join(room)
     await scene.alice.leave(room)
+    found = await orphans(scene)
+    # The bots have power there; of people nobody has.
+    assert found[room] == f"room admin {room} {scene.bob.user_id}"
+    kept = await scene.room("Looked after")
+    assert kept not in found
+    assert scene.talk.chat not in found
+    alone = await scene.talk.ask("room list --no-local-admin")
+    assert room in alone
+    assert kept not in alone
 
-    said = await scene.talk.do(f"room admin {room} {scene.bob.user_id}")
+    said = await scene.talk.do(found[room])
 
     levels = await scene.bob.state(room, "m.room.power_levels")
     assert levels["users"][scene.bob.user_id] == 100
     assert "Done" in said
+    assert room not in await orphans(scene)
     again = await scene.talk.ask(f"room admin {room} {scene.bob.user_id}")
     assert "already" in again
     # Who asks is brought in too.
@@ -172,16 +193,24 @@ async def test_power_and_membership_are_changed(scene: Scene) -> None:
     assert await level() == 50
     await talk.do(f"room demote {room} {bob}")
     assert await level() == 0
-    assert "as powerful" in await talk.ask(f"room demote {room} {scene.alice.user_id}")
     await talk.do(f"room kick {room} {bob} be nice")
     assert bob not in await scene.alice.joined_members(room)
     await talk.do(f"room ban {room} {bob} not again")
     member = await scene.alice.state(room, "m.room.member", state_key=bob)
     assert (member["membership"], member["reason"]) == ("ban", "not again")
-    await talk.do(f"room unban {room} {bob}")
+    question, _ = await talk.both(f"room unban {room} {bob}")
+    assert "to go on" in question
     member = await scene.alice.state(room, "m.room.member", state_key=bob)
     assert member["membership"] == "leave"
     assert "is not banned" in await talk.ask(f"room unban {room} {bob}")
+    # As powerful as the bot: that is done in her own name, which nothing but a server admin may ask.
+    assert "is as powerful" in await talk.ask(f"room kick {room} {scene.alice.user_id}")
+    await talk.do(f"room power set {room} {scene.alice.user_id} 50")
+    levels = await scene.alice.state(room, "m.room.power_levels")
+    assert levels["users"][scene.alice.user_id] == 50
+    await talk.do(f"room demote {room} {scene.alice.user_id}")
+    levels = await scene.alice.state(room, "m.room.power_levels")
+    assert scene.alice.user_id not in levels["users"]
     assert "The bots stay" in await talk.ask(f"room kick {room} {scene.world.steward.adminbot}")
 
 
@@ -212,6 +241,30 @@ async def test_a_room_is_closed(scene: Scene) -> None:
     tombstone = await scene.alice.state(room, "m.room.tombstone")
     assert tombstone["replacement_room"] == other
     assert await scene.alice.wait_for_message(room, "See you there.")
+
+
+async def test_a_closed_room_is_opened_again_as_it_was(scene: Scene) -> None:
+    public = {"room_version": "11", "visibility": "public", "preset": "public_chat"}
+    room = await scene.room("For a while", extra=public)
+    types = ("m.room.join_rules", "m.room.power_levels")
+    before = [await scene.alice.state(room, one) for one in types]
+    # The directory lists it where the homeserver lets it; what was told is what comes back.
+    published = (await scene.admin_api(f"v1/rooms/{room}"))["public"]
+
+    question, _ = await scene.talk.both(f"room close {room}")
+    await scene.talk.do(f"room close {room}")  # once more: what it was like is still remembered
+
+    assert "“room reopen” opens it again" in question
+    assert (await scene.alice.state(room, "m.room.join_rules"))["join_rule"] == "invite"
+    assert not (await scene.admin_api(f"v1/rooms/{room}"))["public"]
+    with pytest.raises(RequestFailedError, match="M_FORBIDDEN"):
+        await scene.bob.join(room)
+    await scene.talk.do(f"room reopen {room}")
+    assert [await scene.alice.state(room, one) for one in types] == before
+    assert (await scene.admin_api(f"v1/rooms/{room}"))["public"] == published
+    await scene.bob.join(room)
+    await scene.bob.send_text(room, "open again")
+    assert "not closed through me" in await scene.talk.ask(f"room reopen {room}")
 
 
 async def test_history_is_purged(scene: Scene) -> None:
@@ -245,7 +298,56 @@ async def test_a_room_is_deleted_and_people_are_moved(scene: Scene) -> None:
     assert room in await scene.talk.pages("room blocked")
     joined = (await scene.alice.request("GET", "/_matrix/client/v3/joined_rooms"))["joined_rooms"]
     (moved,) = joined
+    assert f"The new room is {moved}" in said
     assert (await scene.alice.state(moved, "m.room.name"))["name"] == "After Doomed"
+
+
+async def test_who_cannot_be_taken_out_of_a_room_keeps_it_unless_it_is_forced(
+    scene: Scene,
+) -> None:
+    room, ghost = await scene.room("Stuck"), f"@ghost-{secrets.token_hex(3)}:steward.localhost"
+    # Somebody whom the homeserver cannot have leave: an account that it lost, say.
+    inside = (f"${secrets.token_hex(8)}", room, ghost)
+    database = scene.world.synapse.directory / "homeserver.db"
+    with closing(sqlite3.connect(database, timeout=30)) as connection, connection:
+        connection.execute(
+            "INSERT INTO current_state_events (event_id, room_id, type, state_key, membership)"
+            " VALUES (?, ?, 'm.room.member', ?, 'join')",
+            inside,
+        )
+        connection.execute(
+            "INSERT INTO local_current_membership (event_id, room_id, user_id, membership)"
+            " VALUES (?, ?, ?, 'join')",
+            inside,
+        )
+
+    kept = await scene.talk.do(f"room delete {room} --no-purge")
+    refused = await scene.talk.do(f"room delete {room}")
+    there = not await scene.gone(room)
+    forced = await scene.talk.do(f"room delete {room} --force")
+
+    assert f"1 person could not be taken out: {ghost}" in kept
+    assert f"1 person could not be taken out: {ghost}" in refused
+    assert "“room delete” with --force" in refused
+    assert there
+    assert "Done" in forced
+    assert await scene.gone(room)
+
+
+async def test_a_room_is_deleted_after_a_while(scene: Scene) -> None:
+    room = await scene.room("Deleted later")
+    said = await scene.alice.send_text(room, "kept for a while")
+    both = await scene.talk.ask(f"room delete {room} --grace 7d --no-purge")
+
+    question, done = await scene.talk.both(f"room delete {room} --grace 2s")
+
+    assert "--grace goes with neither" in both
+    assert "What was said stays until" in question
+    assert "Done" in done
+    joined = await scene.alice.request("GET", "/_matrix/client/v3/joined_rooms")
+    assert room not in joined["joined_rooms"]
+    assert (await scene.admin_api(f"v1/fetch_event/{said}"))["event"]["type"] == "m.room.message"
+    await wait_for(lambda: scene.gone(room), 30, "the room to be deleted")
 
 
 async def test_a_space_is_deleted_with_its_rooms_when_asked(scene: Scene) -> None:
@@ -267,33 +369,37 @@ async def test_a_space_is_deleted_with_its_rooms_when_asked(scene: Scene) -> Non
 
 
 async def test_rooms_that_everybody_has_left_are_listed_and_deleted(scene: Scene) -> None:
-    room = await scene.room("Empty soon")
-    for bot in (scene.world.steward.adminbot, scene.world.steward.auditbot):
-        await scene.alice.wait_for_members(room, bot)
-    await scene.talk.admin.request(
-        "PUT", f"/_synapse/admin/v1/rooms/{room}/block", {"block": True}
-    )
-    for bot in (scene.world.steward.auditbot, scene.world.steward.adminbot):
-        await _leave(scene, bot, room)
-    await scene.alice.leave(room)
+    room, kept = await scene.room("Empty soon"), await scene.room("Somebody is expected")
+    hall = await scene.room("Nobody yet")
+    for one in (room, kept):
+        await scene.alice.wait_for_members(one, scene.world.steward.auditbot)
+    await scene.alice.invite(kept, scene.bob.user_id)
+    await scene.talk.do(f"default-rooms add {hall}")
+    for one in (room, kept, hall):
+        await scene.alice.leave(one)
 
-    async def empty() -> bool:
-        details = await scene.admin_api(f"v1/rooms/{room}")
-        return bool(details["joined_local_members"] == 0)
-
-    await wait_for(empty, 60, "the room to be empty")
-    assert room in await scene.talk.pages("room orphans")
+    # The bots stay; they are nobody.
+    found = await orphans(scene)
+    assert found[room] == f"room delete {room}"
+    assert kept not in found
+    for option in ("--empty", "--no-local"):
+        assert room in await scene.talk.ask(f"room list --name Empty {option}")
+    assert room not in await scene.talk.ask("room list --name Empty --no-empty")
     said = await scene.talk.do("room prune-empty", deadline_seconds=90)
-    assert "Deleted" in said
+    assert "Done" in said
     assert await scene.gone(room)
+    assert not await scene.gone(kept)
+    assert not await scene.gone(hall)
+    await scene.talk.do(f"default-rooms remove {hall}")
 
 
-async def _leave(scene: Scene, bot: UserId, room: RoomId) -> None:
-    account = Account(bot, DeviceId(""), scene.world.steward.as_token, "")
-    async with RawClient(scene.world.synapse.url, account) as client:
-        await client.request(
-            "POST", f"/_matrix/client/v3/rooms/{room}/leave", {}, query={"user_id": bot}
-        )
+async def orphans(scene: Scene) -> dict[str, str]:
+    """Return the rooms that nobody looks after, with what is proposed."""
+    if "Every room" in await scene.talk.ask("room orphans"):
+        return {}
+    file = await scene.talk.files("room orphans --csv", "orphans.csv")
+    text = (await scene.talk.admin.download(file["url"])).decode()
+    return {row["room"]: row["proposal"] for row in csv.DictReader(io.StringIO(text))}
 
 
 async def test_forward_extremities_are_collapsed(scene: Scene) -> None:

@@ -34,6 +34,31 @@ class Profile(msgspec.Struct, frozen=True):
     avatar_url: str | None = None
 
 
+class RetentionRule(msgspec.Struct, frozen=True):
+    """How old messages get; milliseconds, ``None`` where nothing is said."""
+
+    min_lifetime: int | None = None
+    max_lifetime: int | None = None
+
+
+class LifetimeLimits(msgspec.Struct, frozen=True):
+    """What a room's longest time is held to, whatever its own rule says; milliseconds."""
+
+    min: int | None = None
+    max: int | None = None
+
+
+class _RetentionLimits(msgspec.Struct, frozen=True):
+    max_lifetime: LifetimeLimits = LifetimeLimits()
+
+
+class Retention(msgspec.Struct, frozen=True):
+    """By which rules the homeserver deletes: its default, and what rooms' own are held to."""
+
+    policies: Mapping[str, RetentionRule] = {}
+    limits: _RetentionLimits = _RetentionLimits()
+
+
 class _Capabilities(msgspec.Struct, frozen=True):
     capabilities: Mapping[str, Any]
 
@@ -100,6 +125,25 @@ class GetClientWellKnown:
     def read_response(self, body: Json) -> Mapping[str, Any]:
         """Return the file."""
         return body
+
+
+@dataclass(frozen=True)
+class GetRetention:
+    """``GET /_matrix/client/unstable/org.matrix.msc1763/retention/configuration``.
+
+    ``NotFoundError`` unless Synapse has retention on, and ``msc1763_enabled`` among its
+    ``experimental_features``.
+    """
+
+    permission: ClassVar = Permission.PUBLIC
+
+    def to_http(self) -> HttpGet:
+        """Return the call."""
+        return HttpGet(path="/_matrix/client/unstable/org.matrix.msc1763/retention/configuration")
+
+    def read_response(self, body: Json) -> Retention:
+        """Return the rules."""
+        return msgspec.convert(body, Retention)
 
 
 @dataclass(frozen=True)

@@ -116,8 +116,7 @@ class SetServerAcl:
 class SetRetention:
     """``m.room.retention`` (MSC1763): how old messages may get; milliseconds.
 
-    Where the homeserver enforces it, older ones are deleted for good. ``None`` for the server's
-    own rule.
+    Where the homeserver enforces it, older ones are deleted for good.
     """
 
     permission: ClassVar = Permission.MANAGE
@@ -125,7 +124,7 @@ class SetRetention:
     idempotent: ClassVar = True
 
     room: RoomId
-    max_lifetime_ms: int | None
+    max_lifetime_ms: int
     min_lifetime_ms: int | None = None
 
     def to_http(self) -> HttpChange:
@@ -140,10 +139,31 @@ class SetRetention:
 
     def describe(self) -> Msg:
         """Return what it does."""
-        if self.max_lifetime_ms is None:
-            return t("Keep messages in {room} as long as the server does", room=self.room)
         days = f"{self.max_lifetime_ms / 86_400_000:g}"
         return t("Delete messages in {room} after {days} days", room=self.room, days=days)
+
+
+@dataclass(frozen=True)
+class ClearRetention:
+    """``m.room.retention`` (MSC1763) without a rule: the server's own one holds again."""
+
+    permission: ClassVar = Permission.MANAGE
+    danger: ClassVar = Danger.REVERSIBLE
+    idempotent: ClassVar = True
+
+    room: RoomId
+
+    def to_http(self) -> HttpChange:
+        """Return the call."""
+        return put_state(self.room, "m.room.retention", {})
+
+    def read_response(self, body: Json) -> EventId:
+        """Return the event."""
+        return read_event_id(body)
+
+    def describe(self) -> Msg:
+        """Return what it does."""
+        return t("Keep messages in {room} as long as the server does", room=self.room)
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,16 @@ from common.homeserver.port import AdminReader, HttpGet, Json, Permission, path
 from common.homeserver.synapse.room_content import TimelineEvent
 from common.ids import EventId, RoomId, UserId
 
+_MEDIA = ("m.image", "m.video", "m.audio", "m.file")
+
 
 @dataclass(frozen=True)
 class EventHead:
     """An event without its content; milliseconds.
 
     Of a membership, ``member`` is whose it is, ``membership`` what it became and ``before`` what
-    it was. ``empty``: nothing is left to redact.
+    it was. ``empty``: nothing is left to redact. ``media``: a picture or another file, as far as
+    that can be seen: not of what is encrypted.
     """
 
     event: EventId
@@ -32,6 +35,7 @@ class EventHead:
     before: str | None = None
     state: bool = False
     empty: bool = False
+    media: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,7 @@ def _head(event: TimelineEvent) -> EventHead:
         before=_membership(before) if is_member else None,
         state=event.state_key is not None,
         empty=not event.content or "redacted_because" in event.unsigned,
+        media=event.type == "m.sticker" or event.content.get("msgtype") in _MEDIA,
     )
 
 

@@ -28,15 +28,19 @@ class RoomDeletion(msgspec.Struct, frozen=True):
     room_id: RoomId
     shutdown_room: ShutDown | None = None
 
-    @property
-    def progress(self) -> Progress:
-        """The same as progress: how many people have been taken out."""
+    def progress(self, *, forced: bool = False) -> Progress:
+        """Return the same as progress: how many people have been taken out.
+
+        ``forced``: whether it was to be deleted even with people in it.
+        """
         shut_down = self.shutdown_room or ShutDown()
+        finished = self.status not in _GOES_ON
+        left = shut_down.failed_to_kick_users
         return Progress(
-            finished=self.status not in _GOES_ON,
-            failed=_why_not(self.status),
+            finished=finished,
+            failed=_why_not(self.status, () if forced else left),
             done=len(shut_down.kicked_users),
-            said=_left_inside(shut_down.failed_to_kick_users),
+            said=_outcome(left, shut_down.new_room_id if finished else None),
         )
 
 
@@ -109,7 +113,7 @@ class DeleteRoom:
 
     def follow(self, task: str) -> "FollowRoomDeletion":
         """Return the request that tells how far it is."""
-        return FollowRoomDeletion(task)
+        return FollowRoomDeletion(task, self.force_purge)
 
     def describe(self) -> Msg:
         """Return what it does."""
@@ -163,6 +167,7 @@ class FollowRoomDeletion:
     permission: ClassVar = Permission.VIEW
 
     task: str
+    forced: bool = False
 
     def to_http(self) -> HttpGet:
         """Return the call."""
@@ -170,7 +175,7 @@ class FollowRoomDeletion:
 
     def read_response(self, body: Json) -> Progress:
         """Return how far it is."""
-        return GetRoomDeletion(self.task).read_response(body).progress
+        return GetRoomDeletion(self.task).read_response(body).progress(forced=self.forced)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,18 +259,44 @@ class FollowHistoryPurge:
 _GOES_ON = frozenset({"scheduled", "active"})
 
 
-def _why_not(status: str) -> Msg | None:
-    if status == "failed":
+def _why_not(status: str, left: Sequence[UserId]) -> Msg | None:
+    if status == "cancelled":
+        return t("It was cancelled.")
+    if status != "failed":
+        return None
+    if not left:
         return t("The homeserver gave up; its log says why.")
-    return t("It was cancelled.") if status == "cancelled" else None
+    # Synapse deletes nothing as long as one of its own is inside, a suspended account say.
+    return n(
+        "{count} person could not be taken out: {people}. “room delete” with --force deletes the "
+        "room all the same.",
+        "{count} people could not be taken out: {people}. “room delete” with --force deletes the "
+        "room all the same.",
+        len(left),
+        people=", ".join(left[:5]),
+    )
+
+
+def _outcome(left: Sequence[UserId], new_room: RoomId | None) -> Msg | None:
+    if new_room is None:
+        return _left_inside(left)
+    if not left:
+        return t("The new room is {room}.", room=new_room)
+    return n(
+        "{count} person could not be moved: {people}. The new room is {room}.",
+        "{count} people could not be moved: {people}. The new room is {room}.",
+        len(left),
+        people=", ".join(left[:5]),
+        room=new_room,
+    )
 
 
 def _left_inside(people: Sequence[UserId]) -> Msg | None:
     if not people:
         return None
     return n(
-        "{count} person could not be taken out: {people}",
-        "{count} people could not be taken out: {people}",
+        "{count} person could not be taken out: {people}.",
+        "{count} people could not be taken out: {people}.",
         len(people),
         people=", ".join(people[:5]),
     )

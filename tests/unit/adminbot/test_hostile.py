@@ -14,6 +14,7 @@ from adminbot.engine.intake import Confirmation, Source
 from adminbot.engine.line import parse_line
 from adminbot.engine.plan import Plan
 from adminbot.engine.room_step import AdjustPower, EndBan, InviteFrom, MoveIn
+from adminbot.engine.values import FIRST_PAGE
 from adminbot.log_room import LogRoom
 from adminbot.own.approvals import Approve
 from adminbot.perform_rooms import RoomPerformers
@@ -250,11 +251,13 @@ async def test_a_name_in_a_button_is_one_word() -> None:
 
     caller = cast(Any, type("Caller", (), {"now": NOW}))
     supplies = {AdminReader: Reader(), Caller: caller}
-    said = await knocks_list.run(supplies, {"room": SHARED})
+    said = await knocks_list.run(supplies, {"room": SHARED, "page": FIRST_PAGE})
 
     assert isinstance(said, Answer)
     words = [[word.text for word in parse_line(each.command).words] for each in said.buttons]
-    assert words == [["knocks", "accept", SHARED, name] for name in names]
+    assert words == [
+        ["knocks", verb, SHARED, name] for name in names for verb in ("accept", "deny")
+    ]
 
 
 async def test_a_greeting_in_private_says_whose_words_it_is(world: World) -> None:

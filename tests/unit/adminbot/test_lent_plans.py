@@ -5,6 +5,7 @@ own authorisation rules are asked about each in turn.
 """
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -20,9 +21,10 @@ from adminbot.engine.bind import Bound, bind
 from adminbot.engine.lend import POWER_LEVELS
 from adminbot.engine.line import parse_line
 from adminbot.engine.plan import Plan
-from adminbot.engine.room_step import AdjustPower, SetPicture
+from adminbot.engine.room_step import AdjustPower, SetPicture, StepDown
 from adminbot.engine.step import OwnReader, calls_homeserver
 from adminbot.engine.supply import Attached, Dice, Settings
+from adminbot.own.room_notes import RoomNotes
 from common.config.load import load
 from common.errors import UserError
 from common.homeserver.client_server import server
@@ -66,6 +68,7 @@ LINES = [
     f"redact {BOB} --last 3",
     "redact $message",
     "purge-spam --ban",
+    "purge-spam --media",
     "invite @frank",
     "knocks accept @emil",
     "knocks deny @emil",
@@ -77,6 +80,8 @@ LINES = [
     f"promote {BOB} 100",
     f"demote {BOB}",
     f"demote {BOB} 1",
+    "demote @alice",
+    f"demote {CREATOR}",
     f"handover {BOB}",
     "powerlevel set ban 30",
     "powerlevel set m.room.name 75",
@@ -92,6 +97,7 @@ LINES = [
     "alias main #here",
     "tombstone over",
     "close",
+    "reopen",
     "apply template team",
     "apply template confidential",
     "apply template announcement",
@@ -102,6 +108,13 @@ LINES = [
     "space remove !there:example.org",
     "space suggest !there:example.org",
 ]
+CLOSED = {
+    "levels": {"events_default": 0, "invite": None},
+    "events": {"m.room.message": None, "m.reaction": 1},
+    "join_rules": {"join_rule": "public"},
+    "published": False,
+}
+"""What is remembered of the room as it was before it was closed."""
 CONFIG = load(None, REQUIRED)
 
 
@@ -159,11 +172,14 @@ class Room:
                 return ()
             case IsPublished():
                 return False
+            case RoomNotes():
+                return {"close": json.dumps(CLOSED)}
             case _:
-                return {}  # of our own tables: nothing is remembered
+                return {}  # of our own tables: nothing else is remembered
 
     def _message(self, number: int) -> EventHead:
-        return EventHead(EventId(f"$m{number}"), BOB, "m.room.message", NOW_MS - 1000 - number)
+        at_ms, media = NOW_MS - 1000 - number, number % 2 == 0
+        return EventHead(EventId(f"$m{number}"), BOB, "m.room.message", at_ms, media=media)
 
     def _state(self, type_: str) -> list[StateEvent]:
         contents: dict[str, dict[str, Any]] = {
@@ -215,7 +231,7 @@ async def planned(line: str, room: Room, caller: Caller) -> Plan | None:
 
 def events_of(step: object, situation: Situation) -> tuple[str, str | None, dict[str, Any]] | None:
     """Return the event that a step makes: type, state key, content; ``None`` for none."""
-    if isinstance(step, AdjustPower):
+    if isinstance(step, AdjustPower | StepDown):
         return POWER_LEVELS, "", step.applied_to(situation.levels)
     if isinstance(step, SetPicture):
         return "m.room.avatar", "", {}
@@ -257,6 +273,8 @@ def judge(line: str, situation: Situation, sender: UserId) -> None:
         return
     members = dict(room.members)
     for step in plan.steps:
+        if isinstance(step, StepDown):
+            assert (step.user, step.by) == (sender, sender), line
         made = events_of(step, situation)
         if made is None:
             continue
@@ -278,7 +296,8 @@ def test_a_redaction_needs_the_power_for_it(situation: Situation, sender: UserId
 @pytest.mark.parametrize("line", LINES)
 def test_a_creator_is_refused_nothing_that_can_be_done(line: str) -> None:
     """So that the property above is about something."""
-    lines_about_nothing = {"unlock", f"demote {BOB} 1", f"demote {BOB}", f"unmute {BOB}"}
+    demoting = {f"demote {BOB} 1", f"demote {BOB}", "demote @alice", f"demote {CREATOR}"}
+    lines_about_nothing = {"unlock", f"unmute {BOB}", *demoting}
     levels = {"users": {BOB: 0, ME: 100}, "events": {}}
     plan, _ = run(line, Situation(RoomVersions.V12, levels), CREATOR)
 
