@@ -233,6 +233,14 @@ class Synapse:
             # Synapse lists no room unless a rule lets it: adminbot may, and lends that to who
             # governs a room.
             "room_list_publication_rules": [{"user_id": "@adminbot:*", "action": "allow"}],
+            # Rooms' own rules for how long messages are kept are obeyed within these limits, which
+            # can be asked for.
+            "retention": {
+                "enabled": True,
+                "allowed_lifetime_min": "1d",
+                "allowed_lifetime_max": "3650d",
+            },
+            "experimental_features": {"msc1763_enabled": True},
             "password_config": {"pepper": self._kept_secret("pepper")},
             "bcrypt_rounds": 4,
             "presence": {"enabled": False},

@@ -183,6 +183,9 @@ async def test_servers_are_tried_again() -> None:
     assert (one.danger, one.ask) == (Danger.NONE, False)
     assert len(every.steps) == 2
     assert every.ask
+    many = FakeServers(tuple(Destination(f"{one}.org", 5, 10, 1000) for one in range(1500)))
+    all_of_them = await run(fed_retry, {AdminReader: many}, servers=(), failing=True)
+    assert len(all_of_them.steps) == 1500
     for servers, failing, said in (
         ((), False, "Name the servers"),
         (("late.org",), True, "Name the servers"),

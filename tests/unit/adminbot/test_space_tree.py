@@ -1,12 +1,16 @@
 """Trees of spaces: the clients' order, loops, rooms unknown here."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adminbot.engine.space_tree import walk
-from common.homeserver.synapse.room_content import SpaceChild, SpaceRoom
+from adminbot.engine.space_tree import MOST_ROOMS, rooms_below, walk
+from common.errors import UserError
+from common.homeserver.synapse.room_content import SpaceChild, SpacePage, SpaceRoom
 from common.ids import RoomId
 
 Tangle = Mapping[str, Sequence[tuple[str, Mapping[str, object]]]]
@@ -50,6 +54,28 @@ def test_a_loop_is_met_once() -> None:
     found = shown({"!top": [("!in", VIA)], "!in": [("!top", VIA), ("!leaf", VIA)], "!leaf": []})
 
     assert found == ["!top", "-!in", "--!leaf", "--!top*"]
+
+
+@dataclass
+class Reader:
+    """A homeserver that shows a tree of one space with so many rooms."""
+
+    rooms: int
+
+    async def read(self, request: object) -> SpacePage:
+        del request
+        names = [RoomId(f"!{number}") for number in range(self.rooms)]
+        children = tuple(SpaceChild(name, VIA) for name in names)
+        top = SpaceRoom(RoomId("!top"), children_state=children)
+        return SpacePage((top, *(SpaceRoom(name) for name in names)))
+
+
+async def test_a_part_of_a_space_is_never_taken_for_the_whole() -> None:
+    all_of_it = await rooms_below(cast(Any, Reader(MOST_ROOMS - 1)), RoomId("!top"))
+
+    assert len(all_of_it) == MOST_ROOMS
+    with pytest.raises(UserError, match="more than 1000"):
+        await rooms_below(cast(Any, Reader(MOST_ROOMS)), RoomId("!top"))
 
 
 names = st.sampled_from(["!top", "!a", "!b", "!c", "!d"])
