@@ -12,7 +12,7 @@ from adminbot.commands.here import (
     room_here,
 )
 from adminbot.commands.protect import own_accounts
-from adminbot.engine.actor import Caller, Role
+from adminbot.engine.actor import Caller, PlaceKind, Role
 from adminbot.engine.answer import (
     Answer,
     Bullets,
@@ -31,6 +31,7 @@ from adminbot.engine.command import command
 from adminbot.engine.supply import Settings
 from adminbot.engine.text import joined
 from adminbot.engine.values import FIRST_PAGE, NO_CSV, Csv, Page
+from common.errors import UserError
 from common.homeserver.client_server.server import GetRoomVersions
 from common.homeserver.client_server.timeline import EventHead, ListEventHeads, heads_back_to
 from common.homeserver.port import AdminReader, Permission
@@ -56,13 +57,14 @@ _WORDS = {
 }
 
 
-@command("info", who=Role.ROOM_MODERATOR, needs=Permission.VIEW)
-async def info(admin: AdminReader, settings: Settings, room: RoomId) -> Answer:
-    """Show a room in short; “room show” tells everything.
+@command("info", who=Role.ANYONE, needs=Permission.VIEW)
+async def info(admin: AdminReader, settings: Settings, caller: Caller, room: RoomId) -> Answer:
+    """Show a room that you are in, in short; “room show” tells everything.
 
     Args:
         room: the current room if left out
     """
+    _must_be_inside(caller, room)
     found = await room_here(admin, room)
     powers = await powers_in(admin, room)
     members = await memberships_in(admin, room)
@@ -129,13 +131,14 @@ async def members(
     return answer(Table((t("Person"), t("Name"), t("Power level")), table), told)
 
 
-@command("admins", who=Role.ROOM_MODERATOR, needs=Permission.VIEW)
-async def admins(admin: AdminReader, settings: Settings, room: RoomId) -> Answer:
-    """Show who governs a room: its creators, admins and moderators.
+@command("admins", who=Role.ANYONE, needs=Permission.VIEW)
+async def admins(admin: AdminReader, settings: Settings, caller: Caller, room: RoomId) -> Answer:
+    """Show who governs a room that you are in: its creators, admins and moderators.
 
     Args:
         room: the current room if left out
     """
+    _must_be_inside(caller, room)
     powers = await powers_in(admin, room)
     members_ = await memberships_in(admin, room)
     own = own_accounts(settings.config)
@@ -243,6 +246,16 @@ async def reports_here(
         columns.append(t("Reported by"))
         rows = [[*row, Pill(one.user_id)] for row, one in zip(rows, here, strict=True)]
     return answer(Table(tuple(columns), tuple(tuple(row) for row in rows)))
+
+
+def _must_be_inside(caller: Caller, room: RoomId) -> None:
+    """Refuse to tell outsiders, or into another room, what everybody in a room can see."""
+    if caller.acts_as_server_admin:
+        return
+    if caller.target is None or caller.target.power is None:
+        raise UserError(t("You are not in that room."))
+    if caller.place.kind is not PlaceKind.DIRECT and caller.place.room != room:
+        raise UserError(t("Ask in that room or in a direct chat with me."))
 
 
 def _report(one: EventReport, caller: Caller) -> list[Span]:

@@ -4,7 +4,7 @@ The grant is what may be asked of the homeserver in the person's name; the only 
 compares each request with the grant, so a command that declares too little still cannot act.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from adminbot.engine.actor import Actor, Place, PlaceKind, Role, Standing, Target
@@ -60,7 +60,7 @@ def _by_role(
         case Role.ANYONE:
             if actor.server_admin and place.private:
                 return Grant(_rights(command), of_self=_OF_SELF, user=actor.user)
-            return Grant(_PUBLIC, of_self=_OF_SELF, user=actor.user)
+            return _anyone(command, actor, target)
         case Role.SERVER_ADMIN:
             return _server_admin(command, actor, place)
         case Role.COMPLIANCE:
@@ -71,6 +71,14 @@ def _by_role(
             return _in_room(command, actor, place, target, Standing.ADMIN)
         case _:
             assert_never(command.who)
+
+
+def _anyone(command: Command, actor: Actor, target: Target | None) -> Grant:
+    """Grant what everybody may; and to look at a room they are in, where the command does that."""
+    mine = Grant(_PUBLIC, of_self=_OF_SELF, user=actor.user)
+    if command.needs is not Permission.VIEW or target is None or target.power is None:
+        return mine
+    return replace(mine, in_room=_rights(command), room=target.room)
 
 
 def may_list(

@@ -300,6 +300,18 @@ async def test_facts_about_a_room(world: World, encrypted: bool) -> None:
         assert here.carol.user_id in members.body
         assert here.alice.user_id in admins.body
         assert here.carol.user_id not in admins.body
+        if not encrypted:
+            # What everybody in a room can see everybody in it may ask for; and nobody else.
+            asked = await here.bob.send_text(here.room, "!admins")
+            bot = world.steward.adminbot
+            alice = here.alice.user_id
+            await here.bob.wait_for_message(here.room, alice, sender=bot, after=asked)
+            chat = await here.carol.create_room(direct=True, invite=[bot])
+            await here.carol.wait_for_members(chat, bot)
+            await here.carol.leave(here.room)
+            asked = await here.carol.send_text(chat, f"info {here.room}")
+            told = await here.carol.wait_for_message(chat, sender=bot, after=asked)
+            assert "You are not in that room" in told["content"]["body"]
         assert here.bob.user_id in stats.body
         assert "only admin" in health.body
         assert "5 members in all" in file.body

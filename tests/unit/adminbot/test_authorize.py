@@ -218,3 +218,21 @@ def test_power_is_read_from_hostile_state(
     )
 
     assert power.administers == administers
+
+
+@pytest.mark.parametrize("needs", [Permission.VIEW, Permission.PUBLIC])
+@pytest.mark.parametrize("power", POWERS)
+def test_what_is_for_anyone_looks_into_no_room_but_one_they_are_in(
+    needs: Permission, power: str
+) -> None:
+    target = Target(SHARED, POWERS[power])
+    mine = a_command(Role.ANYONE, needs)
+
+    grant = authorize(mine, Actor(ALICE), PLACES["that room"], target, None)
+
+    assert isinstance(grant, Grant)
+    inside = power != "not joined" and needs is Permission.VIEW
+    assert grant.allows(GetRoom(SHARED)) == inside
+    assert not grant.allows(GetRoom(RoomId("!other")))
+    assert not grant.allows(JoinUser(ALICE, SHARED))
+    assert not grant.allows(GetUser(BOB))
