@@ -145,7 +145,11 @@ async def _rooms_left_alone(admin: AdminReader, settings: Settings, user: UserId
         len(alone),
         user=user,
     )
-    blocks: list[Block] = [say(Strong(head)), Bullets(tuple(shown))]
+    remedy = t(
+        "Make somebody else an admin there first, with “room admin ROOM USER”; “room orphans” "
+        "lists such rooms afterwards, too."
+    )
+    blocks: list[Block] = [say(Strong(head)), Bullets(tuple(shown)), say(remedy)]
     if len(rooms) > MOST_ROOMS_LOOKED_AT:
         blocks.append(say(t("I looked at {count} rooms only.", count=MOST_ROOMS_LOOKED_AT)))
     return blocks

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from adminbot.engine.calls import LEAVE, UPLOAD, Calls
+from adminbot.engine.calls import IN_THEIR_NAME, LEAVE, UPLOAD, Calls
 from common.homeserver.client_server.membership import InviteUser, UnbanUser
 from common.homeserver.client_server.settings import SetRoomAvatar
 from common.homeserver.client_server.state import SetPowerLevels, SetState
@@ -67,6 +67,7 @@ class StepDown:
     permission: ClassVar = Permission.MANAGE
     danger: ClassVar = Danger.REVERSIBLE
     idempotent: ClassVar = True
+    calls: ClassVar[Calls] = (GetRoomState, SetPowerLevels, *IN_THEIR_NAME)
 
     room: RoomId
     user: UserId

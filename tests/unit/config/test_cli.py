@@ -74,7 +74,7 @@ def test_a_wrong_configuration_is_one_line_and_status_2(
 
 
 def raising(error: BaseException):  # type: ignore[no-untyped-def]  # noqa: ANN201
-    def run(_config: object) -> int:
+    def run(_config: object, _read: object) -> int:
         raise error
 
     return run
