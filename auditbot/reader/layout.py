@@ -139,6 +139,21 @@ def is_description(key: str) -> bool:
     return bool(_DESCRIPTION.fullmatch(key) or _RECIPIENTS.fullmatch(key))
 
 
+def is_written_once(key: str) -> bool:
+    """Return whether a key is of something that is written once, and only removed on purpose."""
+    document = key.removesuffix(".sig") + ".json" if key.endswith(".sig") else key
+    return bool(
+        segment_key(key)
+        or manifest_key(document)
+        or checkpoint_key(key)
+        or is_stamp(key)
+        or is_media(key)
+        or is_day_key(key)
+        or is_statement(document)
+        or signing_key_id(key)
+    )
+
+
 def signature_key(key: str) -> str:
     """Return where the signature of a JSON document is."""
     return key.removesuffix(".json") + ".sig"

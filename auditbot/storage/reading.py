@@ -52,6 +52,11 @@ class Place(Protocol):
     it refuses; both say in a sentence what to do.
     """
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a person should know of the last listing, each in a sentence."""
+        ...
+
     def list(self, prefix: str) -> AsyncIterator[Item]:
         """Yield what begins with ``prefix``, hidden versions included, in ascending order."""
         ...
@@ -78,6 +83,8 @@ class Place(Protocol):
 
 class DirectoryPlace:
     """An archive in a directory. Links are not followed: they may lead anywhere."""
+
+    remarks: tuple[str, ...] = ()
 
     def __init__(self, root: Path) -> None:
         self._root = root

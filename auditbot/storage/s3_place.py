@@ -22,7 +22,7 @@ from auditbot.storage.reading import (
     MissingObjectError,
     TooLargeError,
 )
-from auditbot.storage.s3_errors import MissingError, sentences
+from auditbot.storage.s3_errors import MissingError, UnknownRequestError, sentences
 from common.config.schema import S3
 from common.errors import PermanentError
 
@@ -64,14 +64,24 @@ class S3Place:
         self._open = AsyncExitStack()
         self._opening = asyncio.Lock()
         self._client: _Client | None = None
+        self.remarks: tuple[str, ...] = ()
 
     async def list(self, prefix: str) -> AsyncIterator[Item]:
         """Yield what begins with ``prefix``; with versions where the store tells of them."""
         try:
             items = [item async for item in self._with_versions(prefix)]
-        except PermanentError:
-            # The key may not list versions, or the store knows none.
+            self.remarks = ()
+        except UnknownRequestError:
+            # The store knows no versions: then it has no delete markers either.
             items = [item async for item in self._newest(prefix)]
+        except PermanentError as error:
+            items = [item async for item in self._newest(prefix)]
+            remark = (
+                "The bucket does not let you list versions: what is hidden behind a delete "
+                "marker, the end of the archive for example, cannot be seen. Have "
+                f"s3:ListBucketVersions allowed. It said: {error}"
+            )
+            self.remarks = (remark,)
         for item in items:
             yield item
 

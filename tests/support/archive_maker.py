@@ -103,6 +103,8 @@ class Maker:
     leaves: list[bytes] = field(default_factory=list)
     manifests: list[str] = field(default_factory=list)
     segments: list[str] = field(default_factory=list)
+    heads: list[bytes] = field(default_factory=list)
+    """What ``state/head.json`` has said."""
     _waiting: list[bytes] = field(default_factory=list)
     _objects: list[Json] = field(default_factory=list)
     _media: list[Json] = field(default_factory=list)
@@ -369,22 +371,21 @@ class Maker:
         """Write the hint to the newest manifest."""
         assert self._last is not None
         size = len(self.leaves) - len(self._waiting)
-        self.put(
-            f"{self.base}/state/head.json",
-            canonical(
-                {
-                    "v": 1,
-                    "server_name": self.server_name,
-                    "stream": self.stream,
-                    "number": len(self.manifests) - 1,
-                    "manifest": self._last[0],
-                    "manifest_sha256": hashlib.sha256(self._last[1]).hexdigest(),
-                    "tree_size": size,
-                    "root": root(self.leaves[:size]).hex(),
-                    "written_ms": self.now_ms,
-                }
-            ),
+        body = canonical(
+            {
+                "v": 1,
+                "server_name": self.server_name,
+                "stream": self.stream,
+                "number": len(self.manifests) - 1,
+                "manifest": self._last[0],
+                "manifest_sha256": hashlib.sha256(self._last[1]).hexdigest(),
+                "tree_size": size,
+                "root": root(self.leaves[:size]).hex(),
+                "written_ms": self.now_ms,
+            }
         )
+        self.heads.append(body)
+        self.put(f"{self.base}/state/head.json", body)
 
 
 def make_archive(folder: Path, versions: dict[str, str] | None = None) -> Maker:

@@ -11,6 +11,7 @@ from auditbot.reader.layout import (
     is_media,
     is_stamp,
     is_statement,
+    is_written_once,
     segment_key,
     signature_key,
     signing_key_id,
@@ -168,7 +169,10 @@ def check_foreign(context: Context) -> None:
     """Tell what lies in the archive that nothing signed names."""
     newest_ms = context.newest.created_ms if context.newest else 0
     for key, item in context.inventory.items.items():
-        if key in context.expected or item.deleted or _is_known(key):
+        if item.deleted:
+            _hidden(context, key)
+            continue
+        if key in context.expected or _is_known(key):
             continue
         if _is_next(context, key) or (
             _comes_early(key) and item.modified_ms >= newest_ms - _LATE_MS
@@ -180,6 +184,25 @@ def check_foreign(context: Context) -> None:
             context.findings.wrong(
                 "foreign", key, "No manifest lists this object: somebody else put it here."
             )
+
+
+def _hidden(context: Context, key: str) -> None:
+    """Tell of an object behind a delete marker, of which only the listing of versions knows.
+
+    A lock keeps nobody from deleting like that, so the newest manifests can vanish together with
+    what they list: nothing that is left names them.
+    """
+    stated = context.statements
+    if key in context.expected or key in stated.tombstones or key in stated.erased:
+        return  # what is wrong with it, if anything is, was said where it was looked for
+    if is_written_once(key):
+        context.findings.wrong(
+            "hidden",
+            key,
+            "It was deleted, though no removal says so, and the store still keeps a version: if "
+            "it is of the end of the archive, that was cut away. Take the delete marker off, and "
+            "verify again.",
+        )
 
 
 def check_strange(context: Context, strange: list[Item]) -> None:

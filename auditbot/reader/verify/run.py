@@ -68,6 +68,8 @@ async def _verify_server(
         async with asyncio.TaskGroup() as group:
             for stream in inventory.streams:
                 await check_stream(context, stream, objects, group)
+        for remark in place.remarks:
+            findings.notice("no_versions", f"v1/{inventory.server}/", remark)
         await _finish(context, strange)
         await asyncio.to_thread(graph.finish, findings)
         result.parents = graph.parents
