@@ -9,11 +9,13 @@ import contextlib
 import json
 import os
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from common.errors import PermanentError
 
@@ -30,6 +32,17 @@ class Seen(msgspec.Struct, frozen=True):
     seen_ms: int
     contents: bool = True
     """Whether the contents of all its objects were checked, and found right."""
+    looked: int | None = None
+    """Up to which manifest they were; ``None`` where an older version wrote this."""
+    looked_ms: int | None = None
+    """When they were last looked into from the beginning."""
+
+    @property
+    def looked_until(self) -> int:
+        """Return the last manifest whose objects' contents were found right, -1 for none."""
+        if self.looked is not None:
+            return self.looked
+        return self.number if self.contents else -1
 
 
 class Remembered(msgspec.Struct, frozen=True):
@@ -37,6 +50,24 @@ class Remembered(msgspec.Struct, frozen=True):
 
     fingerprints: tuple[str, ...] = ()
     streams: dict[str, Seen] = {}
+
+    def trusting(self, given: Collection[str], *, is_right: bool) -> "Remembered":
+        """Return this with the keys that a person named, who knows better than we do.
+
+        Where the archive does not bear them out they may be misspelt, or the archive is a forged
+        one: they are kept only if there are none, so that nothing else is trusted at first sight.
+        """
+        if not given or (self.fingerprints and not is_right):
+            return self
+        return structs.replace(self, fingerprints=tuple(sorted(given)))
+
+    def doubted(self) -> "Remembered":
+        """Return this after something was wrong: the next look has to be into everything again."""
+        streams = {
+            name: structs.replace(seen, contents=False, looked=-1, looked_ms=None)
+            for name, seen in self.streams.items()
+        }
+        return structs.replace(self, streams=streams)
 
 
 class _File(msgspec.Struct, frozen=True):

@@ -33,6 +33,14 @@ class Period:
     start_ms: int | None = None
     end_ms: int | None = None
 
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Return the first moment in it and the first after it, for a database to compare."""
+        return (
+            self.start_ms if self.start_ms is not None else -(2**63),
+            self.end_ms if self.end_ms is not None else 2**63 - 1,
+        )
+
     def holds(self, moment_ms: object) -> bool:
         """Return whether a moment lies in it; the end itself does not."""
         if not isinstance(moment_ms, int):

@@ -192,8 +192,11 @@ def _answers(seen: Seen) -> str:
 async def _officer_reads(teller: Teller, stage: Stage) -> None:
     where = f"s3://{stage.store.bucket}/demo"
     teller.title(f"What a compliance officer reads back from {where}")
-    arguments = ["audit", "read", "--config", str(stage.steward.config_path), "--room", ROOM]
-    teller.command(f"steward audit read --room {ROOM}")
+    config = stage.steward.config_path
+    # The next signed manifest is minutes away; the officer's own files go with the rest.
+    arguments = ["audit", "read", "--unsigned", "--config", str(config), "--room", ROOM]
+    arguments += ["--home", str(config.with_name("officer"))]
+    teller.command(f"steward audit read --unsigned --room {ROOM}")
     text = await _read_until(arguments, [text for _, text in TALK])
     teller.quote(text)
     for name, said in TALK:
@@ -230,6 +233,6 @@ def _say_how_to_log_in(teller: Teller, stage: Stage) -> None:
         teller.say(f"  {account.user_id:<28} password  {account.password}")
     teller.say(
         f"\n  Write to {stage.steward.adminbot} as admin, or type !help in any room."
-        f"\n  The archive: steward audit read --config {stage.steward.config_path}"
+        f"\n  The archive: steward audit read --unsigned --config {stage.steward.config_path}"
         "\n  Ctrl-C stops everything and leaves nothing behind."
     )

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.support.archive_maker import Maker
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tests.support.archive_maker import Maker, key_number
 
 ALICE, BOB, CAROL, MALLORY = (
     f"@{name}:example.org" for name in ("alice", "bob", "carol", "mallory")
@@ -57,6 +59,7 @@ def tell_story(  # noqa: PLR0915  # a story
     folder: Path,
     started_ms: int | None = None,
     before: Callable[[Maker], None] | None = None,
+    signer: Ed25519PrivateKey | None = None,
 ) -> Maker:
     """Write the archive; return its maker, with all of it signed.
 
@@ -64,8 +67,9 @@ def tell_story(  # noqa: PLR0915  # a story
         folder: where
         started_ms: when the export began
         before: may add what was there before the story
+        signer: whose archive it is
     """
-    maker = Maker(folder)
+    maker = Maker(folder, key=signer or key_number(1))
     if started_ms is not None:
         maker.started_ms = maker.now_ms = started_ms
     maker.publish_key()

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from msgspec import structs
+
 from auditbot.reader.access_log import AccessLog
 from auditbot.reader.commands.options import (
     Archive,
@@ -30,6 +32,8 @@ class Open:
     library: Library
     log: AccessLog
     synced: Synced | None
+    fingerprints: tuple[str, ...] = ()
+    """The keys that the officer named."""
 
 
 @asynccontextmanager
@@ -41,7 +45,7 @@ async def open_library(arguments: argparse.Namespace) -> AsyncIterator[Open]:
             synced = None
             if not arguments.no_sync:
                 synced = await bring_up_to_date(archive, library, tuple(arguments.key))
-            yield Open(archive, library, access_log(archive), synced)
+            yield Open(archive, library, access_log(archive), synced, tuple(arguments.key))
         finally:
             library.close()
 
@@ -67,12 +71,29 @@ async def bring_up_to_date(
     done = await sync(archive.place, library, recall, fingerprints=fingerprints, progress=tell)
     if is_seen:
         sys.stderr.write("\r\x1b[K")
-    if done.first_use:
-        for server, keys in done.fingerprints.items():
-            _trust_first(archive, server, keys)
+    _learn_keys(archive, done, fingerprints)
     for fault in done.faults:
         sys.stderr.write(f"NOT EVERYTHING IS INDEXED: {one_line(fault)}\n")
     return done
+
+
+def _learn_keys(archive: Archive, done: Synced, fingerprints: tuple[str, ...]) -> None:
+    for server, keys in done.fingerprints.items():
+        if fingerprints:
+            is_right = bool(keys) and not done.faults
+            _trust_named(archive, server, fingerprints, is_right=is_right)
+        elif done.first_use:
+            _trust_first(archive, server, keys)
+
+
+def _trust_named(
+    archive: Archive, server: str, fingerprints: tuple[str, ...], *, is_right: bool
+) -> None:
+    name = f"{archive.destination} {server}"
+    known = archive.memory.recall(name)
+    named = known.trusting(fingerprints, is_right=is_right)
+    if named != known:
+        archive.memory.keep(name, named)
 
 
 def _trust_first(archive: Archive, server: str, keys: tuple[str, ...]) -> None:
@@ -88,9 +109,8 @@ def remember_keys(archive: Archive, server: str, fingerprints: tuple[str, ...]) 
     """Trust these keys from now on."""
     name = f"{archive.destination} {server}"
     known = archive.memory.recall(name)
-    archive.memory.keep(
-        name, Remembered(tuple(sorted({*known.fingerprints, *fingerprints})), known.streams)
-    )
+    keys = tuple(sorted({*known.fingerprints, *fingerprints}))
+    archive.memory.keep(name, structs.replace(known, fingerprints=keys))
 
 
 def add_library_options(command: argparse.ArgumentParser) -> None:

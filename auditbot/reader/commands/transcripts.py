@@ -140,6 +140,7 @@ async def results_of(opened: Open, how: str) -> list[Verified] | None:
         now_ms=SystemClock().now_ms(),
         destination=archive.destination,
         sample=None if how == "all" else 0,
+        fingerprints=opened.fingerprints,
         identities=archive.identities,
     )
     return await verify(archive.place, options, archive.memory)

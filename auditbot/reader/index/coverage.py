@@ -31,10 +31,8 @@ GROUP BY event.room, event.sender, event.device, event.why, status, day
 
 def count_coverage(library: Library, period: Period = ALWAYS) -> Coverage:
     """Count the events received in a period."""
-    start = period.start_ms if period.start_ms is not None else -(2**63)
-    end = period.end_ms if period.end_ms is not None else 2**63 - 1
     coverage = Coverage()
-    for row in library.connection.execute(_COUNT, (start, end)):
+    for row in library.connection.execute(_COUNT, period.bounds):
         room, sender, device, why, status, day, count, late, soon, within = row
         coverage.add_many(
             Counted(

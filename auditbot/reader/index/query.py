@@ -158,8 +158,7 @@ def _conditions(library: Library, query: Query) -> tuple[list[str], list[object]
 def _in_period(period: Period, conditions: list[str], values: list[object]) -> None:
     if period.start_ms is None and period.end_ms is None:
         return
-    start = period.start_ms if period.start_ms is not None else -(2**63)
-    end = period.end_ms if period.end_ms is not None else 2**63 - 1
+    start, end = period.bounds
     # A sender's clock may be wrong, and what was sent before an outage is received after it:
     # either time counts, so that nothing is left out.
     conditions.append(

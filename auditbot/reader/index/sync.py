@@ -104,6 +104,10 @@ class _Sync:
         number, digest = (row[0], row[1]) if row else (-1, None)
         if row:
             self.done.until_ms = max(self.done.until_ms, row[2])
+        fault = self._strangers(stream)
+        if fault is not None:
+            self.done.faults.append(fault)
+            return
         wanted = [item for item in self.inventory.manifests[stream] if item[0] > number]
 
         async def fetch(item: tuple[int, str]) -> tuple[bytes, bytes]:
@@ -121,6 +125,26 @@ class _Sync:
                 self.done.faults.append(str(error))
                 return
             number, digest = manifest.number, hashlib.sha256(body).hexdigest()
+
+    def _strangers(self, stream: str) -> str | None:
+        """Return what is wrong if a key signed what is indexed that is not trusted any more."""
+        if not self.keyring.anchors:
+            return (
+                f"None of the keys that you trust is in the archive of {self.inventory.server}: "
+                "it is another one, or its keys were removed. Run verify."
+            )
+        rows = self.library.connection.execute(
+            "SELECT DISTINCT key_id FROM manifest WHERE stream = ? ORDER BY key_id", (stream,)
+        )
+        strange = [str(key) for (key,) in rows if key not in self.keyring.trust.keys]
+        if not strange:
+            return None
+        return (
+            f"What this machine has of stream {stream} is signed with the key {strange[0]}, which "
+            "is not trusted: do not believe what is shown of it, and run verify. If the key that "
+            f"you trust is the right one, delete “{self.library.folder / 'index.sqlite'}”: it is "
+            "built anew."
+        )
 
     def _checked(
         self, key: str, body: bytes, signature: bytes, expected: int, previous: str | None

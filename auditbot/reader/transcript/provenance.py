@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import tzinfo
+from datetime import UTC, tzinfo
 from typing import Any
 
 from auditbot.reader.conversation import Message
@@ -91,7 +91,7 @@ def missing(
     found.extend(f"Attachment not in the archive: {name}." for name in names[:_SHOWN])
     if len(names) > _SHOWN:
         found.append(f"… and {len(names) - _SHOWN} more attachments.")
-    found.extend(_removed(library, period, zone))
+    found.extend(removed(library, period, zone))
     until = library.until_ms
     if until is None or (period.end_ms is not None and period.end_ms > until):
         reach = f"{moment(until, zone)}" if until else "no moment at all"
@@ -100,7 +100,8 @@ def missing(
     return found
 
 
-def _removed(library: Library, period: Period, zone: tzinfo) -> Iterable[str]:
+def removed(library: Library, period: Period, zone: tzinfo = UTC) -> Iterable[str]:
+    """Yield what of a period was deleted or erased on purpose, each in a sentence."""
     rows = library.connection.execute(
         "SELECT first_seq, last_seq, first_ms, last_ms FROM object WHERE state = 'removed'"
         " ORDER BY first_ms"

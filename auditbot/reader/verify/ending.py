@@ -1,6 +1,7 @@
 """What is checked last: how streams follow each other, what is foreign, what was seen before."""
 
 import msgspec
+from msgspec import structs
 
 from auditbot.reader.documents import Head, Manifest
 from auditbot.reader.layout import (
@@ -17,6 +18,7 @@ from auditbot.reader.layout import (
     signing_key_id,
 )
 from auditbot.reader.memory import Seen
+from auditbot.reader.read import ALWAYS
 from auditbot.reader.times import moment, span
 from auditbot.reader.verify.context import Context
 from auditbot.reader.verify.streams import signed_by_trusted
@@ -320,12 +322,30 @@ async def check_head(context: Context) -> None:
 
 def remembered_after(context: Context, seen_before: dict[str, Seen]) -> dict[str, Seen]:
     """Return what is to be remembered of the streams after this verification."""
-    checked = context.result.whole
+    options, result = context.options, context.result
+    # Of what came since, all was looked into.
+    is_next = options.since_last and options.sample is None and options.period == ALWAYS
     kept = {}
-    for stream, seen in context.result.streams.items():
+    for stream, seen in result.streams.items():
         before = seen_before.get(stream)
-        contents = checked or (
-            context.options.since_last and before is not None and before.contents
+        looked = before.looked_until if before else -1
+        looked_ms = before.looked_ms if before else None
+        if result.whole or (is_next and looked < 0):
+            looked, looked_ms = seen.number, options.now_ms
+        elif is_next:
+            looked = seen.number
+        kept[stream] = structs.replace(
+            seen, contents=looked == seen.number, looked=looked, looked_ms=looked_ms
         )
-        kept[stream] = msgspec.structs.replace(seen, contents=contents)
     return {**seen_before, **kept}
+
+
+def older_looked_ms(context: Context) -> int | None:
+    """Return when the contents that were not looked into now were found right, if they were."""
+    options = context.options
+    if context.result.whole or not options.since_last or options.sample is not None:
+        return None
+    if options.period != ALWAYS:
+        return None
+    before = context.remembered.streams.values()
+    return min((seen.looked_ms or seen.seen_ms for seen in before), default=None)

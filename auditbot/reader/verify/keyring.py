@@ -58,7 +58,7 @@ async def load_keyring(
             "key_missing",
             f"v1/{inventory.server}/keys/",
             f"The key with the trusted fingerprint {text} is not in the archive: it was removed, "
-            "or this is another archive.",
+            "or this is another archive. If it was typed wrong, give the right one with --key.",
         )
     server_name = await _server_name(place, inventory)
     trust = build_trust(anchors, rotations, server_name)

@@ -102,4 +102,6 @@ class Verified:
     """What the writer stated of each day, validly signed."""
     whole: bool = True
     """Whether the contents of everything were checked."""
+    looked_ms: int | None = None
+    """When the older contents, which were not looked into now, were last found right."""
     storage: Mapping[str, object] = field(default_factory=dict)

@@ -23,17 +23,23 @@ def as_text(result: Verified, destination: str) -> str:
     return "".join(f"{line}\n" for line in _lines(result, destination))
 
 
+def standing(result: Verified) -> str:
+    """Return the outcome in a word: ``wrong``, ``partly`` looked into and right, or ``right``."""
+    if result.findings.counted[Severity.WRONG]:
+        return "wrong"
+    return "partly" if not result.whole or result.outside_only else "right"
+
+
 def verdict(result: Verified) -> str:
     """Return the outcome in a sentence."""
     wrong = result.findings.counted[Severity.WRONG]
     if wrong:
         return f"WRONG: this is not the archive that was written ({wrong} faults)."
-    if (
-        not result.whole
-        and result.streams
-        and all(seen.contents for seen in result.streams.values())
-    ):
-        return "RIGHT: nothing was changed, added or removed; older contents were right before."
+    if not result.whole and result.looked_ms is not None:
+        return (
+            "RIGHT, as far as it was looked into: all signatures and sizes, new contents; older "
+            f"contents were right on {moment(result.looked_ms)} UTC, and were not looked into now."
+        )
     if not result.whole:
         return "RIGHT, as far as it was looked into: all signatures, not all contents."
     if result.outside_only:
@@ -116,6 +122,8 @@ def as_json(result: Verified) -> dict[str, object]:
     return {
         "server_name": result.server_name or result.server,
         "right": not result.findings.counted[Severity.WRONG],
+        "standing": standing(result),
+        "older_contents_right_ms": result.looked_ms,
         "whole": result.whole,
         "fingerprints": list(result.fingerprints),
         "trusted_on_first_use": result.first_use,

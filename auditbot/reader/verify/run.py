@@ -5,6 +5,8 @@ Memory holds the keys of the objects and a few segments, nothing that grows with
 
 import asyncio
 
+from msgspec import structs
+
 from auditbot.reader.memory import Memory, Remembered
 from auditbot.reader.verify import ending
 from auditbot.reader.verify.context import Context
@@ -26,7 +28,8 @@ async def verify(place: Place, options: Options, memory: Memory | None = None) -
     Args:
         place: where the archive is
         options: what is to be verified, and how
-        memory: what was seen before; it is kept up to date, unless something is wrong
+        memory: what was seen before; it is kept up to date. Of what is wrong nothing is learnt
+            but that the next verification has to look into everything
 
     Raises:
         TransientError: the place is away.
@@ -39,11 +42,21 @@ async def verify(place: Place, options: Options, memory: Memory | None = None) -
         remembered = memory.recall(name) if memory else Remembered()
         result = await _verify_server(place, inventory, options, remembered, strange)
         strange = []
-        if memory is not None and not result.findings.counted[Severity.WRONG]:
-            known = {*remembered.fingerprints, *result.fingerprints}
-            memory.keep(name, Remembered(tuple(sorted(known)), result.streams))
+        if memory is not None:
+            after = _remembered_after(result, remembered, options.fingerprints)
+            if after != remembered:
+                memory.keep(name, after)
         results.append(result)
     return results
+
+
+def _remembered_after(result: Verified, before: Remembered, given: tuple[str, ...]) -> Remembered:
+    """Return what is to be remembered: the keys that were named, and what was right."""
+    if result.findings.counted[Severity.WRONG]:
+        return before.doubted().trusting(given, is_right=False)
+    found = tuple(sorted({*before.fingerprints, *result.fingerprints}))
+    after = structs.replace(before, fingerprints=found, streams=result.streams)
+    return after.trusting(given, is_right=True)
 
 
 async def _verify_server(
@@ -74,6 +87,7 @@ async def _verify_server(
         await asyncio.to_thread(graph.finish, findings)
         result.parents = graph.parents
     result.streams = ending.remembered_after(context, dict(remembered.streams))
+    result.looked_ms = ending.older_looked_ms(context)
     _sort(findings)
     return result
 

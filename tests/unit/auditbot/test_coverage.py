@@ -63,6 +63,12 @@ class Written:
         return Place("s", len(self._lines), bytes(16), "example.org")
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the log of what is looked at away from the home of who runs the tests."""
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+
+
 @pytest.fixture
 async def written(tmp_path: Path) -> Written:
     written = Written(tmp_path)
@@ -85,7 +91,7 @@ async def written(tmp_path: Path) -> Written:
 
 
 async def coverage_of(written: Written, capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    arguments = ["coverage", "--destination", written.destination, *words]
+    arguments = ["coverage", "--unsigned", "--destination", written.destination, *words]
     assert await asyncio.to_thread(main, arguments) == 0
     return capsys.readouterr().out
 

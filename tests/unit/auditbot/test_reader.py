@@ -75,6 +75,12 @@ def shown(line: bytes) -> str:
     return text
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the log of what is looked at away from the home of who runs the tests."""
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+
+
 @pytest.fixture
 def archive(tmp_path: Path) -> Callable[[str, bytes], str]:
     """Return a function that puts an object there and returns the destination."""
@@ -310,13 +316,13 @@ def test_the_command_says_what_is_missing(
     for (first, end), day in zip(objects, days, strict=False):
         place = archive(key_of(first, day), numbered(*range(first, end)))
 
-    status = main(["read", "--destination", place])
+    status = main(["read", "--unsigned", "--destination", place])
 
     printed = capsys.readouterr()
     assert printed.out.count("\n") == sum(end - first for first, end in objects)
     assert status == (0 if sentence is None else 1)
     assert sentence is None or sentence in printed.err
-    assert main(["coverage", "--destination", place]) == status
+    assert main(["coverage", "--unsigned", "--destination", place]) == status
     assert capsys.readouterr().err == printed.err
 
 
@@ -326,7 +332,7 @@ def test_the_command_says_where_a_line_is_missing(
 ) -> None:
     place = archive(key_of(0), numbered(*numbers))
 
-    assert main(["read", "--destination", place]) == 1
+    assert main(["read", "--unsigned", "--destination", place]) == 1
 
     printed = capsys.readouterr()
     assert printed.out.count("counted by test") == len(numbers)
@@ -350,7 +356,7 @@ def test_a_hole_is_told_of_for_each_period_that_it_may_be_of(
     for first, end, day in ((0, 2, 23), (4, 5, 25), (5, 6, 26)):
         place = archive(key_of(first, f"2025-11-{day}"), numbered(*range(first, end)))
 
-    assert main(["read", "--destination", place, *period]) == status
+    assert main(["read", "--unsigned", "--destination", place, *period]) == status
 
     assert ("records 2 to 3 are missing" in capsys.readouterr().err) == bool(status)
 
@@ -361,7 +367,7 @@ def test_a_day_that_no_calendar_has_holds_no_records(
     place = archive(key_of(0), numbered(0))
     archive(key_of(1, "2025-99-99"), numbered(1))
 
-    assert main(["read", "--destination", place, "--from", "2025-11-24"]) == 0
+    assert main(["read", "--unsigned", "--destination", place, "--from", "2025-11-24"]) == 0
 
     assert capsys.readouterr().out.count("\n") == 1
 
@@ -371,7 +377,7 @@ def test_json_on_a_terminal_shows_what_is_invisible_and_elsewhere_is_exact(
 ) -> None:
     line = record(message("$1", "a\x9b2J\u202eb\U000e0001ä"))
     place = archive(NOVEMBER_24, compress([line]))
-    arguments = ["read", "--destination", place, "--json"]
+    arguments = ["read", "--unsigned", "--destination", place, "--json"]
 
     assert main(arguments) == 0
     assert capsys.readouterr().out.encode() == line
@@ -398,9 +404,9 @@ def test_the_command_prints_for_people_and_as_json(
     line = record(message("$1"))
     place = archive(NOVEMBER_24, compress([line]))
 
-    assert main(["read", "--destination", place]) == 0
+    assert main(["read", "--unsigned", "--destination", place]) == 0
     assert capsys.readouterr().out.endswith("hello\n")
-    assert main(["read", "--destination", place, "--json"]) == 0
+    assert main(["read", "--unsigned", "--destination", place, "--json"]) == 0
     assert capsys.readouterr().out.encode() == line
 
 
@@ -422,7 +428,7 @@ def test_the_command_selects(
 ) -> None:
     place = archive(NOVEMBER_24, compress([record(message("$1"))]))
 
-    assert main(["read", "--destination", place, *arguments]) == 0
+    assert main(["read", "--unsigned", "--destination", place, *arguments]) == 0
 
     assert capsys.readouterr().out.count("\n") == count
 
@@ -430,10 +436,10 @@ def test_the_command_selects(
 def test_an_empty_archive_and_a_wrong_place_are_told_apart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["read", "--destination", f"file:{tmp_path}"]) == 0
+    assert main(["read", "--unsigned", "--destination", f"file:{tmp_path}"]) == 0
     assert "no archive" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="s3://bucket/prefix"):
-        main(["read", "--destination", "ftp://x"])
+        main(["read", "--unsigned", "--destination", "ftp://x"])
 
 
 def test_without_a_place_the_command_says_how_to_name_one(

@@ -53,7 +53,17 @@ def test_verify_tells_right_wrong_and_unreadable_apart(officer: Officer) -> None
     (found,) = json.loads(officer.said)
     assert not found["right"]
     assert found["findings"][0]["object"] == officer.maker.segments[0]
+    # What was wrong is not forgotten by looking elsewhere.
+    assert officer.types("verify", "--since", "last") == 1
+    path.write_bytes(body)
     assert officer.types("verify", "--since", "last") == 0
+    assert "RIGHT: nothing was changed" in officer.said, "all of it was looked into again"
+    assert officer.types("verify", "--since", "last") == 0
+    assert "new contents; older contents were right on" in officer.said
+    path.write_bytes(body + b"x")
+    assert officer.types("verify", "--since", "last") == 1
+    assert "its manifest says" in officer.said
+    path.write_bytes(body)
     assert officer.types("verify", "--key", fingerprint(key_number(2))) == 1
 
     officer.maker.root.rename(officer.folder / "moved")

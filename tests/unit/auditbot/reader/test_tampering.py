@@ -4,15 +4,18 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import zstandard
 
 from auditbot.reader.memory import Memory
+from auditbot.reader.read import Period
 from auditbot.reader.signatures import parse_note
 from auditbot.reader.verify.findings import Severity
 from auditbot.reader.verify.options import Options, Verified
+from auditbot.reader.verify.report import standing
 from auditbot.reader.verify.run import verify
 from auditbot.storage.reading import DirectoryPlace
 from tests.support.archive_maker import (
@@ -798,6 +801,51 @@ async def test_since_last_checks_only_what_is_new(tmp_path: Path) -> None:
 
     assert (first.objects, second.objects) == (3, 1)
     assert not wrongs(second)
+    assert standing(second) == "partly"
+
+
+async def test_what_was_not_looked_into_is_new_until_it_was(tmp_path: Path) -> None:
+    """A look at the signatures alone, in between, must not pass for a look into all."""
+    maker = make_archive(tmp_path / "archive")
+    place, memory = DirectoryPlace(maker.root), Memory(tmp_path / "memory.json")
+    options = Options(now_ms=maker.now_ms, destination="d", since_last=True)
+    await verify(place, options, memory)
+    maker.message("new")
+    path = maker.root / maker.segment()
+    maker.manifest()
+    for part in (
+        replace(options, sample=0),
+        replace(options, sample=0, since_last=False),
+        replace(options, period=Period(end_ms=1)),
+    ):
+        assert not wrongs((await verify(place, part, memory))[0])
+    body = bytearray(path.read_bytes())
+    body[-1] ^= 1
+    path.write_bytes(body)
+
+    (result,) = await verify(place, options, memory)
+
+    assert result.objects == 1
+    assert wrongs(result)
+
+
+SKIPPED: list[tuple[Tamper, dict[str, object]]] = [
+    (tamper, options)
+    for tamper in (cut_off, appended, emptied, media_replaced, last_segment_missing)
+    for options in ({"sample": 0}, {"period": Period(end_ms=1)})
+]
+
+
+@pytest.mark.parametrize(("tamper", "options"), SKIPPED)
+async def test_sizes_are_compared_of_what_is_not_looked_into(
+    tamper: Tamper, options: dict[str, object], tmp_path: Path
+) -> None:
+    maker = make_archive(tmp_path / "archive")
+    named = tamper(maker)
+
+    result = await verified(maker, **options)
+
+    assert [key for _, key in wrongs(result) if named in key]
 
 
 def test_the_maker_knows_the_format_s_vectors() -> None:
