@@ -19,6 +19,7 @@ from auditbot.pipeline.manifest import Before, Json, Occasion, next_manifest, no
 from auditbot.pipeline.merkle import CompactRange, pack, unpack
 from auditbot.pipeline.seal import root_of
 from auditbot.signing import Keyring, SigningKey, pem_of
+from auditbot.storage.addressing import place_name
 from auditbot.storage.port import Abilities
 from common.clock import Clock
 from common.database.pool import Connection, Database, Row
@@ -239,13 +240,18 @@ class Manifests:
         stream = str(row["id"])
         probed = self.probed.get(stream, UNKNOWN)
         recipients = recipients_of(row)
+        previous = await facts.previous_stream(connection, row) if before.number < 0 else None
+        if previous is not None:
+            previous["place"] = await _place(connection, previous["stream"])
+        closed = facts.closed(row) if closing else None
+        if closed is not None:
+            closed["next_place"] = await _place(connection, closed["next_stream"])
         return {
-            "previous_stream": (
-                await facts.previous_stream(connection, row) if before.number < 0 else None
-            ),
+            "place": place_name(row["destination"], row["endpoint_url"]),
+            "previous_stream": previous,
             "process_started_ms": self.started_ms,
             "interval_ms": self.interval_ms,
-            "closed": facts.closed(row) if closing else None,
+            "closed": closed,
             "media": await facts.media(connection, stream),
             "day_keys": await facts.day_keys(connection, stream),
             "stamps": await facts.stamps(connection, stream),
@@ -290,6 +296,14 @@ class Manifests:
 async def _is_many(connection: Connection, stream: str, *, flush: bool) -> bool:
     unlisted = await facts.unlisted_count(connection, stream)
     return unlisted >= MOST_UNLISTED or (flush and unlisted > 0)
+
+
+async def _place(connection: Connection, stream: str | None) -> str | None:
+    """Return the name of the place that a stream is kept at."""
+    row = await connection.fetchrow(
+        "SELECT destination, endpoint_url FROM audit_stream WHERE id = $1", stream
+    )
+    return None if row is None else place_name(row["destination"], row["endpoint_url"])
 
 
 def recipients_of(row: Row) -> tuple[str, ...]:

@@ -56,6 +56,7 @@ class PreviousStream(msgspec.Struct, frozen=True):
     stream: str
     stopped_ms: int
     destination: str | None = None
+    place: str | None = None
     final_manifest: int | None = None
     final_sha256: str | None = None
 
@@ -66,6 +67,7 @@ class Closed(msgspec.Struct, frozen=True):
     reason: str
     next_stream: str | None = None
     next_destination: str | None = None
+    next_place: str | None = None
 
 
 class Totals(msgspec.Struct, frozen=True):
@@ -109,6 +111,8 @@ class Manifest(msgspec.Struct, frozen=True):
     key_id: str
     totals: Totals
     process_started_ms: int = 0
+    place: str | None = None
+    """Where the stream is kept, in the words that all manifests use for it."""
     previous: Named | None = None
     previous_stream: PreviousStream | None = None
     closed: Closed | None = None

@@ -1,8 +1,19 @@
-"""Where a bucket's name goes: into the path, or into the host name."""
+"""Where an archive is: one name for each place, and where a bucket's name goes."""
 
+import os
+from pathlib import Path
 from typing import Literal
 
 from common.config.schema import S3
+
+
+def place_name(destination: str, endpoint_url: str | None = None) -> str:
+    """Return the one name of a place that may be spelled in several ways."""
+    scheme, _, rest = destination.partition(":")
+    if scheme == "file":
+        return f"file:{os.path.normpath(Path(rest.removeprefix('//')).absolute())}"
+    name = destination.rstrip("/")
+    return f"{name} at {endpoint_url.rstrip('/')}" if endpoint_url else name
 
 
 def addressing_style(settings: S3) -> Literal["auto", "path", "virtual"]:

@@ -96,6 +96,8 @@ class Maker:
     previous_stream: Json | None = None
     now_ms: int = NOON
     interval_ms: int = INTERVAL_MS
+    place: str | None = "file:/srv/archive"
+    """Where the writer says that it is."""
     versions: dict[str, str] = field(default_factory=dict)
     """What a store calls the versions of objects, by their keys."""
     lines: list[bytes] = field(default_factory=list)
@@ -326,6 +328,7 @@ class Maker:
             "from_ms": self.started_ms if self._last is None else self._last[2],
             "process_started_ms": self.started_ms,
             "interval_ms": self.interval_ms,
+            "place": self.place,
             "closed": closed,
             "objects": self._objects,
             "media": self._media,

@@ -1,9 +1,9 @@
-"""What is checked last: how streams follow each other, what is foreign, what was seen before."""
+"""What is checked last: statements, attachments, what is foreign, what was seen before."""
 
 import msgspec
 from msgspec import structs
 
-from auditbot.reader.documents import Head, Manifest
+from auditbot.reader.documents import Head
 from auditbot.reader.layout import (
     PROBE,
     checkpoint_key,
@@ -26,82 +26,6 @@ from auditbot.storage.reading import Item, MissingObjectError, TooLargeError
 
 _HEAD_MOST = 2**16
 _LATE_MS = 60_000
-
-
-def check_succession(context: Context) -> None:
-    """Check that the streams follow each other and that nothing between them is hidden."""
-    before: Manifest | None = None
-    for stream in context.inventory.streams:
-        chain = context.chains.get(stream)
-        if chain is None or chain.first is None or chain.last is None:
-            continue
-        _follows(context, chain.first, before)
-        before = chain.last
-    if before is not None and before.closed is not None:
-        _next(context, before)
-
-
-def _follows(context: Context, first: Manifest, before: Manifest | None) -> None:
-    findings, key = context.findings, f"stream {first.stream}"
-    said = first.previous_stream
-    if first.number != 0:
-        return
-    if said is None:
-        if before is not None:
-            findings.wrong(
-                "succession", key, f"It says that none came before it, but {before.stream} did."
-            )
-        return
-    known = context.chains.get(said.stream)
-    if known is None or known.last is None:
-        is_here = _same(said.destination, context.options.destination)
-        tell = findings.wrong if is_here else findings.notice
-        tell(
-            "stream_missing",
-            key,
-            f"The stream before it, {said.stream}, is not here; it was kept at "
-            f"“{said.destination}” until {moment(said.stopped_ms)} UTC"
-            + (": it was removed." if is_here else ", where it has to be verified by itself."),
-        )
-        return
-    last = known.last
-    named = (said.final_manifest, said.final_sha256)
-    if named not in {(None, None), (last.number, known.last_sha256)}:
-        findings.wrong(
-            "stream_end",
-            known.last_key,
-            f"It is not the last manifest that stream {first.stream} names: what came after it "
-            "was cut away, or it was replaced.",
-        )
-    if last.closed is not None and last.closed.next_stream not in {None, first.stream}:
-        findings.wrong(
-            "stream_missing",
-            known.last_key,
-            f"It says that {last.closed.next_stream} came next, not {first.stream}.",
-        )
-    findings.notice(
-        "not_exported",
-        key,
-        f"Nothing was exported from {moment(said.stopped_ms)} to {moment(first.from_ms)} UTC.",
-    )
-
-
-def _next(context: Context, last: Manifest) -> None:
-    closed = last.closed
-    if closed is None or closed.next_stream is None or closed.next_stream in context.chains:
-        return
-    is_here = _same(closed.next_destination, context.options.destination)
-    tell = context.findings.wrong if is_here else context.findings.notice
-    tell(
-        "stream_missing",
-        f"stream {last.stream}",
-        f"The stream after it, {closed.next_stream}, is not here; it went to "
-        f"“{closed.next_destination}”.",
-    )
-
-
-def _same(one: str | None, other: str) -> bool:
-    return bool(one) and str(one).rstrip("/") == other.rstrip("/")
 
 
 def check_age(context: Context) -> None:

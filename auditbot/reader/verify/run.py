@@ -19,6 +19,7 @@ from auditbot.reader.verify.objects import Objects
 from auditbot.reader.verify.options import Options, Verified
 from auditbot.reader.verify.statements import load_statements
 from auditbot.reader.verify.streams import check_stream
+from auditbot.reader.verify.succession import check_succession
 from auditbot.storage.reading import Item, Place
 
 
@@ -99,7 +100,7 @@ async def _finish(context: Context, strange: list[Item]) -> None:
             f"v1/{context.inventory.server}/manifests/",
             "There is no manifest: nothing here can be verified.",
         )
-    ending.check_succession(context)
+    check_succession(context)
     ending.check_statements(context)
     ending.check_media(context)
     ending.check_memory(context)

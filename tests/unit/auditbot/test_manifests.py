@@ -13,6 +13,7 @@ from auditbot.outage import Outages
 from auditbot.pipeline import merkle
 from auditbot.pipeline.segment import Limits
 from auditbot.segments import Segments
+from auditbot.storage.addressing import place_name
 from auditbot.storage.directory import DirectoryStore
 from common.database.pool import Database
 from common.inbox.signal import Signal
@@ -147,9 +148,12 @@ async def test_the_end_of_a_stream_names_the_next(database: Database, tmp_path: 
         "reason": "destination changed",
         "next_stream": second,
         "next_destination": "file:two",
+        "next_place": place_name("file:two"),
     }
     previous = checked.manifests[second][0]["previous_stream"]
     assert previous["stream"] == first
+    places = [checked.manifests[stream][0]["place"] for stream in (first, second)]
+    assert places == [previous["place"], closed["next_place"]]
     assert await database.fetchval("SELECT closed FROM audit_stream WHERE id = $1", first) == 1
 
 
