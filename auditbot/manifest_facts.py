@@ -6,6 +6,14 @@ from auditbot.pipeline.manifest import MOST_ROOMS, Json, Listed
 from auditbot.pipeline.merkle import CompactRange, unpack
 from common.database.pool import Connection, Row
 
+_STATEMENTS = (
+    "manifest IS NULL AND state = 'stored' AND (stream = $1 OR EXISTS (SELECT 1 FROM audit_stream"
+    " WHERE audit_stream.id = $1 AND audit_stream.destination = audit_statement.destination"
+    " AND coalesce(audit_stream.endpoint_url, '') = coalesce(audit_statement.endpoint_url, '')"
+    " AND (stream IS NULL OR stream IN (SELECT id FROM audit_stream WHERE closed = 1))))"
+)
+"""Those that no manifest lists: the stream's own, and what was said while none was open there."""
+
 
 async def is_drained(connection: Connection, row: Row) -> bool:
     """Return whether a stream was stopped and all of it is stored."""
@@ -81,8 +89,7 @@ async def mark_listed(connection: Connection, stream: str, number: int, size: in
         number,
     )
     await connection.execute(
-        "UPDATE audit_statement SET manifest = $2"
-        " WHERE stream = $1 AND manifest IS NULL AND state = 'stored'",
+        f"UPDATE audit_statement SET stream = $1, manifest = $2 WHERE {_STATEMENTS}",  # noqa: S608  # the condition is ours
         stream,
         number,
     )
@@ -121,8 +128,8 @@ async def stamps(connection: Connection, stream: str) -> list[Json]:
 async def statements(connection: Connection, stream: str) -> list[Json]:
     """Return the other signed documents that no manifest lists."""
     rows = await connection.fetch(
-        "SELECT object_key, version_id, body, sha256 FROM audit_statement"
-        " WHERE stream = $1 AND manifest IS NULL AND state = 'stored' ORDER BY object_key",
+        f"SELECT object_key, version_id, body, sha256 FROM audit_statement WHERE {_STATEMENTS}"  # noqa: S608  # the condition is ours
+        " ORDER BY object_key",
         stream,
     )
     return [_entry(row, len(row["body"])) for row in rows]

@@ -67,10 +67,28 @@ def check_statements(context: Context) -> None:
         if key in context.listed_statements:
             continue
         context.expected |= {key, signature_key(key)}
-        if created_ms < newest_ms - _LATE_MS:
+        if _is_back_dated(context, key):
+            context.findings.wrong(
+                "back_dated",
+                key,
+                "It is signed with a key that was replaced since, and no manifest lists it, as "
+                "each would that was written in time: somebody who has the old key wrote it "
+                "later. What it removes counts as lost.",
+            )
+        elif created_ms < newest_ms - _LATE_MS:
             context.findings.notice(
                 "unlisted", key, "It is validly signed, but no manifest lists it."
             )
+
+
+def _is_back_dated(context: Context, key: str) -> bool:
+    """Return whether a statement that no manifest lists can only have been written afterwards."""
+    newest = context.newest
+    signer = context.keyring.trust.keys.get(context.statements.signers[key])
+    # Older writers did not list what was stated while nothing was exported.
+    if newest is None or newest.place is None or signer is None or signer.until_ms is None:
+        return False
+    return newest.created_ms > signer.until_ms + 2 * newest.interval_ms + _LATE_MS
 
 
 def check_media(context: Context) -> None:

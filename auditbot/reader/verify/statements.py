@@ -52,6 +52,8 @@ class Statements:
     """The keys of days that were destroyed on purpose."""
     digests: dict[str, str] = field(default_factory=dict)
     created: dict[str, int] = field(default_factory=dict)
+    signers: dict[str, str] = field(default_factory=dict)
+    """The ids of the keys that signed them."""
     days: dict[str, Completeness] = field(default_factory=dict)
     """What the writer stated of each day, by key."""
     pages: set[str] = field(default_factory=set)
@@ -137,6 +139,7 @@ def _take(
     if fault is not None:
         return fault
     found.created[key] = stated.created_ms
+    found.signers[key] = stated.key_id or stated.old_key_id
     if day is not None:
         found.days[key] = day
     if erasure is not None:

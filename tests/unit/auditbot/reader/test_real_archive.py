@@ -135,6 +135,28 @@ async def test_what_was_done_to_it_is_right_too(office: Office, tmp_path: Path) 
     library.close()
 
 
+async def test_what_was_done_while_nothing_was_exported_is_listed_later(
+    office: Office, tmp_path: Path
+) -> None:
+    archive = tmp_path / "archive"
+    await destination.clear(office.desk)
+    await office.store()
+    await retain(office)
+    await keys.rotate(office.desk)
+    assert (await checked(archive, TODAY)).tombstones >= 2
+    await destination.change(office.desk, f"file:{archive}", None, check=True)
+    await office.store()
+    for hour in range(1, 4):
+        office.at(TODAY + hour * 60 * MINUTE)
+        await office.store()
+
+    result = await checked(archive, TODAY + 180 * MINUTE)
+
+    assert result.tombstones >= 2
+    codes = {item.code for item in result.findings.found}
+    assert "unlisted" not in codes
+
+
 async def test_an_encrypted_archive_is_right_inside_and_outside(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

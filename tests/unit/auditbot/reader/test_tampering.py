@@ -616,6 +616,42 @@ async def test_a_tombstone_by_another_key_counts_nothing(tmp_path: Path) -> None
     assert ("missing", maker.segments[0]) in wrongs(result)
 
 
+async def test_a_removal_that_the_thief_of_an_old_key_dated_back_is_found(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path)
+    stolen, made_ms = maker.key, maker.now_ms
+    maker.rotate(key_number(2))
+    maker.manifest()
+    maker.now_ms += 3 * INTERVAL_MS
+    maker.manifest()
+    mine, now_ms = maker.key, maker.now_ms
+    maker.key, maker.now_ms = stolen, made_ms
+    forged = maker.remove(maker.segments[0])
+    maker.key, maker.now_ms = mine, now_ms
+
+    result = await verified(maker)
+
+    assert wrongs(result) == [("back_dated", forged)]
+    assert "What it removes counts as lost" in result.findings.found[0].sentence
+
+
+async def test_a_removal_of_just_before_a_rotation_is_right(tmp_path: Path) -> None:
+    """As long as the manifest that will list it is not due, and after that was made."""
+    maker = make_archive(tmp_path)
+    maker.remove(maker.segments[0])
+    maker.rotate(key_number(2))
+    waiting, maker._statements = maker._statements, []
+    maker.manifest()
+    assert not wrongs(await verified(maker))
+
+    maker._statements = waiting
+    maker.now_ms += 3 * INTERVAL_MS
+    maker.manifest()
+    result = await verified(maker)
+
+    assert not wrongs(result)
+    assert result.tombstones == 1
+
+
 async def test_a_rotated_key_is_trusted_from_then_on_only(tmp_path: Path) -> None:
     maker = make_archive(tmp_path)
     maker.rotate(key_number(2))
