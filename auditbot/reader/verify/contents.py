@@ -73,7 +73,7 @@ class SegmentResult:
     """What was found in a segment.
 
     ``graph`` are lines for the check of the room graph: ``e`` for an event, ``p`` for the parent of
-    one, ``g`` for an event that a gap tells of; the hashes of event, room and child; depth; record.
+    one, ``g`` for an event that a gap tells of, ``x`` for a gap that names none; the hashes of event, room and child; depth; record; the place in a record that tells of several.
     """
 
     key: str
@@ -220,7 +220,7 @@ class _Check:
             case "audience":
                 self._audience(number, record)
             case "gap":
-                self._graph.extend(_told(record))
+                self._gap(record)
             case "graph":
                 self._parents(record)
             case _:
@@ -235,28 +235,36 @@ class _Check:
         if record.event_id is None:
             return
         own, room = event_hash(record.event_id), event_hash(record.room_id or "")
-        self._graph.append(f"e,{own},{room},{own},-1,{record.seq}\n")
-        self._follow(own, room, record.depth, _ids(record.prev_events), record.seq)
+        self._graph.append(f"e,{own},{room},{own},-1,{record.seq},-1\n")
+        self._follow(own, room, record.depth, _ids(record.prev_events), f"{record.seq},-1")
+
+    def _gap(self, record: _Record) -> None:
+        told = list(_told(record))
+        self._graph.extend(told)
+        if not told or record.action != "event_missing":
+            # It stands for events that it does not name, in its room or, without one, anywhere.
+            self._graph.append(f"x,0,{event_hash(record.room_id or '')},0,-1,{record.seq},-1\n")
 
     def _parents(self, record: _Record) -> None:
         """Take up the parents of events, as the second feed tells them."""
         events = _object(record.detail_json).get("events")
         room = event_hash(record.room_id or "")
-        for told in events if isinstance(events, list) else []:
+        for number, told in enumerate(events if isinstance(events, list) else []):
             match told:
                 case [str(event_id), depth, [*parents]]:
                     known = depth if isinstance(depth, int) else None
                     names = [name for name in parents if isinstance(name, str)]
-                    self._follow(event_hash(event_id), room, known, names, record.seq)
+                    place = f"{record.seq},{number}"
+                    self._follow(event_hash(event_id), room, known, names, place)
                 case _:
                     continue
 
     def _follow(
-        self, own: int, room: int, depth: int | None, parents: list[str], seq: int
+        self, own: int, room: int, depth: int | None, parents: list[str], place: str
     ) -> None:
         known = depth if depth is not None and 0 <= depth < _INT63 else -1
         for parent in parents:
-            self._graph.append(f"p,{event_hash(parent)},{room},{own},{known},{seq}\n")
+            self._graph.append(f"p,{event_hash(parent)},{room},{own},{known},{place}\n")
 
     def _media(self, number: int, record: _Record) -> None:
         if record.media_status not in _STORED:
@@ -314,7 +322,7 @@ def _told(record: _Record) -> Iterator[str]:
     for value in detail.values():
         for event_id in value if isinstance(value, list) else [value]:
             if isinstance(event_id, str) and event_id.startswith("$"):
-                yield f"g,{event_hash(event_id)},0,0,-1,{record.seq}\n"
+                yield f"g,{event_hash(event_id)},0,0,-1,{record.seq},-1\n"
 
 
 def _ids(text: str | None) -> list[str]:

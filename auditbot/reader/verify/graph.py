@@ -5,16 +5,36 @@ file of the system's temporary directory, and DuckDB joins them within a bound o
 """
 
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
 import duckdb
 
+from auditbot.reader.verify.contents import event_hash
 from auditbot.reader.verify.findings import Findings
 
 _MEMORY = "128MB"
-_SHOWN = 20
+_FETCHED = 1000
+SETTLED_MS = 7 * 86_400_000
+"""After so long the writer has fetched a missing parent, or recorded that it is a gap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much of an archive was looked into.
+
+    Args:
+        newest_ms: when the newest manifest was made
+        is_whole: whether all of it was; otherwise nothing can be said of what is missing
+        is_complete: whether all of it could be read, and nothing was removed on purpose
+    """
+
+    newest_ms: int
+    is_whole: bool
+    is_complete: bool
 
 
 class GraphCheck:
@@ -39,18 +59,18 @@ class GraphCheck:
         self._file.close()
         self._folder.cleanup()
 
-    def add(self, stream: str, graph: bytes) -> None:
-        """Add what a segment says."""
+    def add(self, stream: str, graph: bytes, last_ms: int) -> None:
+        """Add what a segment says, of which the last record was received at a moment."""
         if not graph:
             return
         if stream not in self._streams:
             self._streams.append(stream)
         number = self._streams.index(stream)
         self.parents += graph.count(b"p,")
-        self._file.write(graph.replace(b"\n", b",%d\n" % number))
+        self._file.write(graph.replace(b"\n", b",%d,%d\n" % (number, last_ms)))
 
-    def finish(self, findings: Findings) -> None:
-        """Tell which records are there twice and which parents are missing."""
+    def finish(self, findings: Findings, extent: Extent) -> None:
+        """Tell which events are there twice and which parents are missing."""
         self._file.close()
         if not self._path.stat().st_size:
             return
@@ -62,47 +82,76 @@ class GraphCheck:
             database.execute(
                 "CREATE TABLE edge AS SELECT * FROM read_csv($path, header = false, columns ="
                 " {'what': 'VARCHAR', 'id': 'BIGINT', 'room': 'BIGINT', 'child': 'BIGINT', 'depth': 'BIGINT',"
-                " 'seq': 'BIGINT', 'stream': 'INTEGER'})",
+                " 'seq': 'BIGINT', 'place': 'BIGINT', 'stream': 'INTEGER', 'last_ms': 'BIGINT'})",
                 {"path": str(self._path)},
             )
             self._twice(database, findings)
-            if self.parents:
-                self._holes(database, findings)
+            if self.parents and extent.is_whole:
+                self._holes(database, findings, extent)
 
     def _twice(self, database: duckdb.DuckDBPyConnection, findings: Findings) -> None:
         rows = database.execute(
-            "SELECT stream, min(seq), max(seq) FROM edge WHERE what = 'e' GROUP BY id, stream"
-            " HAVING count(*) > 1 ORDER BY stream, max(seq)"
-        ).fetchmany(_SHOWN)
-        for stream, first, second in cast(list[tuple[int, int, int]], rows):
+            "SELECT min(stream), arg_min(seq, (stream, seq)), max(stream), arg_max(seq, (stream, seq))"
+            " FROM edge WHERE what = 'e' GROUP BY id HAVING count(*) > 1 ORDER BY ALL"
+        )
+        for one, first, other, second in _all(rows):
+            name = self._streams[other]
+            earlier = f" of stream {self._streams[one]}" if one != other else ""
             findings.wrong(
                 "event_twice",
-                f"stream {self._streams[stream]}",
-                f"Records {first} and {second} are of the same event.",
+                f"stream {name}",
+                f"Records {first}{earlier} and {second}{f' of {name}' if earlier else ''} are of "
+                "the same event.",
             )
 
-    def _holes(self, database: duckdb.DuckDBPyConnection, findings: Findings) -> None:
+    def _holes(
+        self, database: duckdb.DuckDBPyConnection, findings: Findings, extent: Extent
+    ) -> None:
         # What was archived first of a room, and what is no deeper in the graph, follows what
-        # was there before the export.
+        # was there before the export. Each stream begins anew with the first parents it tells of;
+        # where that cannot be told, or a gap of another kind may stand for the event, a hole may be
+        # nobody's fault.
         rows = database.execute(
             "WITH first AS (SELECT room, arg_min(id, (stream, seq)) AS id FROM edge"
             " WHERE what = 'e' GROUP BY room),"
             " begun AS (SELECT first.room, first.id, max(edge.depth) AS depth FROM first"
             " LEFT JOIN edge ON edge.what = 'p' AND edge.child = first.id GROUP BY ALL),"
+            " floor AS (SELECT room, stream, arg_min(depth, (seq, place)) AS depth FROM edge"
+            " WHERE what = 'p' AND place >= 0 GROUP BY room, stream),"
             " missing AS (SELECT * FROM edge AS hole WHERE what = 'p'"
             " AND NOT EXISTS (SELECT 1 FROM edge AS known"
             " WHERE known.id = hole.id AND known.what IN ('e', 'g'))"
             " AND NOT EXISTS (SELECT 1 FROM edge AS told"
             " WHERE told.id = hole.child AND told.what = 'g'))"
-            " SELECT missing.stream, missing.seq FROM missing JOIN begun USING (room)"
+            " SELECT missing.stream, missing.seq, coalesce(missing.last_ms <= $settled_ms"
+            " AND missing.place >= 0 AND floor.depth >= 0 AND missing.depth > floor.depth AND NOT EXISTS (SELECT 1 FROM edge AS other"
+            " WHERE other.what = 'x' AND other.room IN (missing.room, $anywhere)), false)"
+            " FROM missing JOIN begun USING (room) LEFT JOIN floor ON floor.room = missing.room"
+            " AND floor.stream = missing.stream"
             " WHERE missing.child <> begun.id"
             " AND (missing.depth < 0 OR begun.depth IS NULL OR missing.depth > begun.depth)"
-            " ORDER BY ALL"
-        ).fetchmany(_SHOWN)
-        for stream, seq in cast(list[tuple[int, int]], rows):
-            findings.notice(
-                "graph_hole",
-                f"stream {self._streams[stream]}",
+            " AND (floor.depth < 0 OR floor.depth IS NULL OR missing.depth < 0"
+            " OR missing.depth > floor.depth)"
+            " ORDER BY ALL",
+            {"settled_ms": extent.newest_ms - SETTLED_MS, "anywhere": event_hash("")},
+        )
+        for stream, seq, is_settled in _all(rows):
+            place = f"stream {self._streams[stream]}"
+            sentence = (
                 f"As record {seq} says, an event follows one that is not archived, and no gap "
-                "record says so.",
+                "record says so"
             )
+            if is_settled and extent.is_complete:
+                findings.wrong(
+                    "graph_hole",
+                    place,
+                    f"{sentence}, although a week has passed: an event was left out.",
+                )
+            else:
+                findings.notice("graph_hole", place, f"{sentence}.")
+
+
+def _all(rows: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, ...]]:
+    """Yield all rows, a few of them in memory at a time."""
+    while some := rows.fetchmany(_FETCHED):
+        yield from cast(list[tuple[int, ...]], some)

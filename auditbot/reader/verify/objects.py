@@ -276,7 +276,7 @@ class Objects:
         seen.undecryptable.update(result.undecryptable)
         for line, key, sha256 in result.media:
             context.cited.setdefault(key, CitedFile(item.key, line, sha256))
-        context.graph.add(manifest.stream, result.graph)
+        context.graph.add(manifest.stream, result.graph, item.last_ms)
         context.options.progress(seen.objects, seen.records)
 
     async def _check_media(self, file: ListedFile) -> None:

@@ -12,7 +12,7 @@ from auditbot.reader.verify import ending
 from auditbot.reader.verify.context import Context
 from auditbot.reader.verify.fetching import Checkers
 from auditbot.reader.verify.findings import Findings, Severity
-from auditbot.reader.verify.graph import GraphCheck
+from auditbot.reader.verify.graph import Extent, GraphCheck
 from auditbot.reader.verify.inventory import Inventory, take_inventory
 from auditbot.reader.verify.keyring import load_keyring
 from auditbot.reader.verify.objects import Objects
@@ -85,7 +85,7 @@ async def _verify_server(
         for remark in place.remarks:
             findings.notice("no_versions", f"v1/{inventory.server}/", remark)
         await _finish(context, strange)
-        await asyncio.to_thread(graph.finish, findings)
+        await asyncio.to_thread(graph.finish, findings, _extent(context))
         result.parents = graph.parents
     result.streams = ending.remembered_after(context, dict(remembered.streams))
     result.looked_ms = ending.older_looked_ms(context)
@@ -109,6 +109,20 @@ async def _finish(context: Context, strange: list[Item]) -> None:
     ending.check_strange(context, strange)
     ending.check_age(context)
     await ending.check_head(context)
+
+
+def _extent(context: Context) -> Extent:
+    """Return how much of the archive the check of the room graph has seen."""
+    result, newest = context.result, context.newest
+    is_complete = not (
+        result.tombstones
+        or result.erased
+        or result.outside_only
+        or result.findings.counted[Severity.WRONG]
+        # What the writer recorded at another place is not missing to it.
+        or any(finding.code == "stream_missing" for finding in result.findings.found)
+    )
+    return Extent(newest.created_ms if newest else 0, result.whole, is_complete)
 
 
 def _sort(findings: Findings) -> None:

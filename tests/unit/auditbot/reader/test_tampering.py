@@ -685,6 +685,111 @@ async def test_an_event_that_is_there_twice_is_found(tmp_path: Path) -> None:
     assert "Records 0 and 1" in result.findings.found[0].sentence
 
 
+async def test_an_event_that_is_in_two_streams_is_found(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path)
+    maker.manifest(closed={"reason": "destination cleared"})
+    said = {"stream": maker.stream, "destination": "file:a", "stopped_ms": maker.now_ms}
+    again = Maker(
+        tmp_path, stream="20251125T180000Zb", previous_stream=said, started_ms=maker.now_ms
+    )
+    again.now_ms = maker.now_ms
+    again.message("once more", event_id="$event1")
+    again.segment()
+    again.manifest()
+
+    result = await verified(again)
+
+    assert [code for code, _ in wrongs(result)] == ["event_twice"]
+    assert f"Records 1 of stream {maker.stream} and 0 of" in result.findings.found[0].sentence
+
+
+async def test_what_is_there_twice_is_counted_to_the_last(tmp_path: Path) -> None:
+    maker = Maker(tmp_path)
+    maker.publish_key()
+    for number in range(2 * 30):
+        maker.message("said", event_id=f"${number % 30}")
+    maker.segment()
+    maker.manifest()
+
+    assert (await verified(maker)).findings.counted[Severity.WRONG] == 30
+
+
+def left_out(folder: Path, *also: Json, days: int = 8) -> Maker:
+    """Make an archive from which somebody who has the key left an event out."""
+    maker = Maker(folder)
+    maker.publish_key()
+    for name in ("$1", "$2", "$4"):
+        maker.message(name, event_id=name)
+    events = [["$1", 10, ["$0"]], ["$2", 11, ["$1"]], ["$4", 13, ["$3"]]]
+    maker.record("graph", room_id="!lobby:example.org", detail_json=json.dumps({"events": events}))
+    for one in also:
+        maker.record("gap", **one)
+    maker.segment()
+    maker.manifest()
+    maker.now_ms += days * 86_400_000
+    maker.manifest(process_started_ms=maker.now_ms)
+    return maker
+
+
+async def test_an_event_that_the_keyholder_left_out_is_found_by_its_room_s_graph(
+    tmp_path: Path,
+) -> None:
+    maker = left_out(tmp_path)
+
+    assert wrongs(await verified(maker)) == [("graph_hole", f"stream {maker.stream}")]
+    part = await verified(maker, sample=0)
+    assert "graph_hole" not in {item.code for item in part.findings.found}
+
+
+GAPS: list[tuple[str, list[Json], int]] = [
+    ("the writer had no week to find it", [], 6),
+    ("a gap says so", [{"action": "event_missing", "detail_json": '{"event_id":"$3"}'}], 8),
+    (
+        "a gap of the room may be it",
+        [{"action": "history_refused", "room_id": "!lobby:example.org", "detail_json": "{}"}],
+        8,
+    ),
+    ("a gap of any room may be it", [{"action": "set_aside", "detail_json": "{}"}], 8),
+]
+
+
+@pytest.mark.parametrize(("gaps", "days"), [case[1:] for case in GAPS], ids=[c[0] for c in GAPS])
+async def test_a_hole_that_nobody_made_is_not_wrong(
+    gaps: list[Json], days: int, tmp_path: Path
+) -> None:
+    maker = left_out(tmp_path, *gaps, days=days)
+
+    assert not wrongs(await verified(maker))
+
+
+async def test_a_stream_begins_anew_after_time_that_was_not_exported(tmp_path: Path) -> None:
+    """What was said in between is no hole, in the rooms of before either."""
+    first = Maker(tmp_path)
+    first.publish_key()
+    first.message("$1", event_id="$1")
+    told = {"events": [["$1", 10, ["$0"]]]}
+    first.record("graph", room_id="!lobby:example.org", detail_json=json.dumps(told))
+    first.segment()
+    first.manifest(closed={"reason": "destination cleared"})
+    said = {"stream": first.stream, "destination": "file:a", "stopped_ms": first.now_ms}
+    begun = first.now_ms + 86_400_000
+    maker = Maker(
+        tmp_path, stream="20251125T180000Zb", previous_stream=said, started_ms=begun, now_ms=begun
+    )
+    maker.message("$5", event_id="$5")
+    told = {"events": [["$5", 14, ["$4"]]]}
+    maker.record("graph", room_id="!lobby:example.org", detail_json=json.dumps(told))
+    maker.segment()
+    maker.manifest()
+    maker.now_ms += 8 * 86_400_000
+    maker.manifest()
+
+    result = await verified(maker)
+
+    assert "graph_hole" not in {item.code for item in result.findings.found}
+    assert not wrongs(result)
+
+
 async def test_a_hole_in_a_room_s_graph_is_told(tmp_path: Path) -> None:
     maker = Maker(tmp_path)
     maker.publish_key()
