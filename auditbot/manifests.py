@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from auditbot import manifest_facts as facts
+from auditbot.description import description
 from auditbot.pipeline import note
 from auditbot.pipeline.manifest import Before, Json, Occasion, next_manifest, note_key
 from auditbot.pipeline.merkle import CompactRange, pack, unpack
@@ -256,6 +257,7 @@ class Manifests:
             "day_keys": await facts.day_keys(connection, stream),
             "stamps": await facts.stamps(connection, stream),
             "statements": await facts.statements(connection, stream),
+            "description": self._description(recipients) if before.number < 0 else [],
             **await facts.open_counts(connection),
             "rooms": await facts.rooms(connection),
             "receipts": self.receipts,
@@ -274,6 +276,21 @@ class Manifests:
             "software": {"name": "steward", "version": version("matrix-steward")},
             "waiting": await facts.waiting(connection, stream),
         }
+
+    def _description(self, recipients: Sequence[str]) -> list[Json]:
+        """Return what is put beside the records for people, so that nobody can replace it."""
+        objects = description(self.server_name)
+        if recipients:
+            objects.append(recipients_object(self.server_name, recipients))
+        return [
+            {
+                "key": key,
+                "version_id": None,
+                "size": len(body),
+                "sha256": hashlib.sha256(body).hexdigest(),
+            }
+            for key, body in objects
+        ]
 
     async def _before(self, connection: Connection, stream: str) -> Before:
         row = await connection.fetchrow(

@@ -1,10 +1,10 @@
 """A manifest on its way into the store: what it needs first, itself, then the hint to it."""
 
 import hashlib
-from importlib.resources import files
 
 import msgspec
 
+from auditbot.description import description
 from auditbot.manifests import MadeManifest, recipients_object
 from auditbot.pipeline.manifest import LATEST, head, signature_key
 from auditbot.pipeline.seal import root_of
@@ -14,9 +14,6 @@ from common.errors import PermanentError
 from common.telemetry.log import Log
 
 log = Log("audit.publish")
-
-_DESCRIPTION = ("README.txt", "schema/record-1.json", "sql/duckdb.sql", "sql/athena.sql")
-_PACKAGE = "auditbot.description"
 
 
 async def publish(
@@ -28,7 +25,7 @@ async def publish(
     """
     root = root_of(server_name)
     if manifest.number == 0:
-        await _describe(store, root)
+        await _describe(store, manifest, server_name)
         if manifest.recipients:
             key, body = recipients_object(server_name, manifest.recipients)
             await _put(store, key, body)
@@ -46,14 +43,19 @@ async def publish(
     await store.replace(f"{root}{LATEST}", hint)
 
 
-async def _describe(store: ArchiveStore, root: str) -> None:
+async def _describe(store: ArchiveStore, manifest: MadeManifest, server_name: str) -> None:
     """Put beside the records what explains them; what is there already stays as it is."""
-    for name in _DESCRIPTION:
-        body = files(_PACKAGE).joinpath(name).read_bytes()
+    listed = manifest.content.get("description")
+    digests = None if listed is None else {item["sha256"] for item in listed}
+    for key, body in description(server_name):
+        if digests is not None and hashlib.sha256(body).hexdigest() not in digests:
+            # Signed by a version of before an upgrade: what is not there cannot mislead.
+            log.warning("the archive is not described: an upgrade came in between", object=key)
+            continue
         try:
-            await _put(store, f"{root}{name}", body)
+            await _put(store, key, body)
         except ObjectExistsError:
-            log.debug("the archive was described by another version", object=name)
+            log.debug("the archive was described by another version", object=key)
 
 
 async def _put(store: ArchiveStore, key: str, body: bytes) -> None:

@@ -95,6 +95,12 @@ class Rooms(msgspec.Struct, frozen=True):
     not_covered_count: int = 0
 
 
+class Waiting(msgspec.Struct, frozen=True):
+    """What of a stream was not stored yet."""
+
+    segments: int = 0
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """A manifest."""
 
@@ -121,6 +127,9 @@ class Manifest(msgspec.Struct, frozen=True):
     statements: tuple[ListedFile, ...] = ()
     day_keys: tuple[ListedFile, ...] = ()
     stamps: tuple[ListedFile, ...] = ()
+    description: tuple[ListedFile, ...] | None = None
+    """What explains the archive, in number 0; ``None`` where an older version wrote it."""
+    waiting: Waiting = Waiting()
     undecryptable_open: int = 0
     gaps_open: int = 0
     media_open: int = 0

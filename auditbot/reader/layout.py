@@ -135,8 +135,18 @@ def signing_key_id(key: str) -> str | None:
 
 
 def is_description(key: str) -> bool:
-    """Return whether a key is of what describes the archive, which no manifest lists."""
-    return bool(_DESCRIPTION.fullmatch(key) or _RECIPIENTS.fullmatch(key))
+    """Return whether a key is of what explains the archive, or hints at its end."""
+    return _DESCRIPTION.fullmatch(key) is not None
+
+
+def is_hint(key: str) -> bool:
+    """Return whether a key is of the hint to the newest manifest."""
+    return key.endswith("/state/head.json") and is_description(key)
+
+
+def is_recipients(key: str) -> bool:
+    """Return whether a key is of a list of the people to whom an archive is encrypted."""
+    return _RECIPIENTS.fullmatch(key) is not None
 
 
 def is_written_once(key: str) -> bool:

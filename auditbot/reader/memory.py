@@ -50,6 +50,8 @@ class Remembered(msgspec.Struct, frozen=True):
 
     fingerprints: tuple[str, ...] = ()
     streams: dict[str, Seen] = {}
+    unlisted: dict[str, int] = {}
+    """Objects that no manifest listed yet, with when the newest one was made at that time."""
 
     def trusting(self, given: Collection[str], *, is_right: bool) -> "Remembered":
         """Return this with the keys that a person named, who knows better than we do.

@@ -111,6 +111,7 @@ class Maker:
     _objects: list[Json] = field(default_factory=list)
     _media: list[Json] = field(default_factory=list)
     _statements: list[Json] = field(default_factory=list)
+    _description: list[Json] | None = None
     _last: tuple[str, bytes, int] | None = None
     _counts: Counter[str] = field(default_factory=Counter)
     _records: int = 0
@@ -217,6 +218,17 @@ class Maker:
         self._object_count += 1
         self.segments.append(key)
         return key
+
+    def describe(self) -> None:
+        """Store what explains the archive; the first manifest lists it."""
+        found = []
+        for name in ("README.txt", "schema/record-1.json", "sql/duckdb.sql", "sql/athena.sql"):
+            body = f"This is {name}.\n".encode()
+            key = f"{self.base}/{name}"
+            self.put(key, body)
+            digest = hashlib.sha256(body).hexdigest()
+            found.append({"key": key, "version_id": None, "size": len(body), "sha256": digest})
+        self._description = found
 
     def file(self, body: bytes) -> tuple[str, str]:
         """Store an attachment; return its key and hash."""
@@ -352,8 +364,10 @@ class Maker:
             "config_sha256": "0" * 64,
             "software": {"name": "steward", "version": "0.1.0"},
             "key_id": key_id(self.key),
+            **({} if self._description is None else {"description": self._description}),
             **changed,
         }
+        self._description = None if self._description is None else []
         body = self.signed(key, document)
         self._last = (key, body, self.now_ms)
         self._objects, self._media, self._statements = [], [], []
@@ -395,6 +409,7 @@ def make_archive(folder: Path, versions: dict[str, str] | None = None) -> Maker:
     """Make an archive of two segments before and one after a second manifest, with a file."""
     maker = Maker(folder, versions=versions or {})
     maker.publish_key()
+    maker.describe()
     maker.record("control", actor="steward", action="export_started")
     maker.manifest()
     for number in range(7):

@@ -53,6 +53,10 @@ class Context:
     """When the first manifest was made that names a checkpoint, by key."""
     manifest_digests: dict[str, str] = field(default_factory=dict)
     newest: Manifest | None = None
+    first: Manifest | None = None
+    """The manifest with which the archive begins here."""
+    recipients: set[str] = field(default_factory=set)
+    """The lists of recipients that manifests name."""
 
     @property
     def findings(self) -> Findings:

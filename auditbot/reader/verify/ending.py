@@ -1,28 +1,16 @@
-"""What is checked last: statements, attachments, what is foreign, what was seen before."""
+"""What is checked last: statements, attachments, what was seen before, the hint to the end."""
 
 import msgspec
 from msgspec import structs
 
 from auditbot.reader.documents import Head
-from auditbot.reader.layout import (
-    PROBE,
-    checkpoint_key,
-    is_day_key,
-    is_description,
-    is_media,
-    is_stamp,
-    is_statement,
-    is_written_once,
-    segment_key,
-    signature_key,
-    signing_key_id,
-)
+from auditbot.reader.layout import is_media, signature_key
 from auditbot.reader.memory import Seen
 from auditbot.reader.read import ALWAYS
 from auditbot.reader.times import moment, span
 from auditbot.reader.verify.context import Context
 from auditbot.reader.verify.streams import signed_by_trusted
-from auditbot.storage.reading import Item, MissingObjectError, TooLargeError
+from auditbot.storage.reading import MissingObjectError, TooLargeError
 
 _HEAD_MOST = 2**16
 _LATE_MS = 60_000
@@ -107,76 +95,6 @@ def check_media(context: Context) -> None:
             context.findings.wrong(
                 "media", cited.segment, f"It gives {key} another hash.", cited.line
             )
-
-
-def check_foreign(context: Context) -> None:
-    """Tell what lies in the archive that nothing signed names."""
-    newest_ms = context.newest.created_ms if context.newest else 0
-    for key, item in context.inventory.items.items():
-        if item.deleted:
-            _hidden(context, key)
-            continue
-        if key in context.expected or _is_known(key):
-            continue
-        if _is_next(context, key) or (
-            _comes_early(key) and item.modified_ms >= newest_ms - _LATE_MS
-        ):
-            context.findings.notice(
-                "unlisted", key, "It is younger than the newest manifest, which cannot list it."
-            )
-        else:
-            context.findings.wrong(
-                "foreign", key, "No manifest lists this object: somebody else put it here."
-            )
-
-
-def _hidden(context: Context, key: str) -> None:
-    """Tell of an object behind a delete marker, of which only the listing of versions knows.
-
-    A lock keeps nobody from deleting like that, so the newest manifests can vanish together with
-    what they list: nothing that is left names them.
-    """
-    stated = context.statements
-    if key in context.expected or key in stated.tombstones or key in stated.erased:
-        return  # what is wrong with it, if anything is, was said where it was looked for
-    if is_written_once(key):
-        context.findings.wrong(
-            "hidden",
-            key,
-            "It was deleted, though no removal says so, and the store still keeps a version: if "
-            "it is of the end of the archive, that was cut away. Take the delete marker off, and "
-            "verify again.",
-        )
-
-
-def check_strange(context: Context, strange: list[Item]) -> None:
-    """Tell what lies beside the servers' folders."""
-    for item in strange:
-        if not PROBE.fullmatch(item.key):
-            context.findings.wrong("foreign", item.key, "No archive has an object of this name.")
-
-
-def _is_known(key: str) -> bool:
-    if is_description(key) or signing_key_id(key) is not None:
-        return True
-    # What is wrong with these was said where they were read.
-    return is_statement(key) or (key.endswith(".sig") and is_statement(key[:-4] + ".json"))
-
-
-def _comes_early(key: str) -> bool:
-    """Return whether an object is stored before the manifest that will list it."""
-    return bool(is_media(key) or is_day_key(key) or is_stamp(key) or checkpoint_key(key))
-
-
-def _is_next(context: Context, key: str) -> bool:
-    """Return whether a segment can be one that the next manifest of an open stream will list."""
-    named = segment_key(key)
-    if named is None:
-        return False
-    chain = context.chains.get(named.stream)
-    if chain is None or chain.last is None:
-        return False
-    return chain.last.closed is None and named.first_seq >= chain.next_seq
 
 
 def _is_young(context: Context, key: str) -> bool:

@@ -105,3 +105,5 @@ class Verified:
     looked_ms: int | None = None
     """When the older contents, which were not looked into now, were last found right."""
     storage: Mapping[str, object] = field(default_factory=dict)
+    unlisted: dict[str, int] = field(default_factory=dict)
+    """Objects that no manifest lists yet, with when the newest one was made at first sight."""

@@ -10,8 +10,10 @@ from msgspec import structs
 from auditbot.reader.memory import Memory, Remembered
 from auditbot.reader.verify import ending
 from auditbot.reader.verify.context import Context
+from auditbot.reader.verify.described import check_described
 from auditbot.reader.verify.fetching import Checkers
 from auditbot.reader.verify.findings import Findings, Severity
+from auditbot.reader.verify.foreign import check_foreign, check_strange
 from auditbot.reader.verify.graph import Extent, GraphCheck
 from auditbot.reader.verify.inventory import Inventory, take_inventory
 from auditbot.reader.verify.keyring import load_keyring
@@ -56,7 +58,9 @@ def _remembered_after(result: Verified, before: Remembered, given: tuple[str, ..
     if result.findings.counted[Severity.WRONG]:
         return before.doubted().trusting(given, is_right=False)
     found = tuple(sorted({*before.fingerprints, *result.fingerprints}))
-    after = structs.replace(before, fingerprints=found, streams=result.streams)
+    after = structs.replace(
+        before, fingerprints=found, streams=result.streams, unlisted=result.unlisted
+    )
     return after.trusting(given, is_right=True)
 
 
@@ -105,8 +109,9 @@ async def _finish(context: Context, strange: list[Item]) -> None:
     ending.check_media(context)
     ending.check_memory(context)
     ending.check_notes(context)
-    ending.check_foreign(context)
-    ending.check_strange(context, strange)
+    check_foreign(context)
+    check_strange(context, strange)
+    await check_described(context)
     ending.check_age(context)
     await ending.check_head(context)
 

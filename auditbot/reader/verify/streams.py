@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from auditbot.reader.documents import Manifest
-from auditbot.reader.layout import manifest_key, signature_key
+from auditbot.reader.layout import is_recipients, manifest_key, signature_key
 from auditbot.reader.memory import Seen
 from auditbot.reader.signatures import Note, parse_note
 from auditbot.reader.verify.chain import Chain
@@ -139,6 +139,12 @@ def _count(context: Context, manifest: Manifest) -> None:
     context.roots[(manifest.stream, manifest.tree.size)] = manifest.tree.root
     if result.from_ms is None:
         result.from_ms = manifest.from_ms
+    if manifest.number == 0 and (context.first is None or _begins(manifest, context.first)):
+        context.first = manifest
+    recipients = (manifest.encryption or {}).get("recipients")
+    if isinstance(recipients, str) and is_recipients(recipients):
+        context.recipients.add(recipients)
+        context.expected.add(recipients)
     if context.newest is None or manifest.created_ms >= context.newest.created_ms:
         context.newest = manifest
         result.until_ms = manifest.created_ms
@@ -147,6 +153,11 @@ def _count(context: Context, manifest: Manifest) -> None:
         result.undecryptable_open = manifest.undecryptable_open
         result.gaps_open = manifest.gaps_open
         result.media_open = manifest.media_open
+
+
+def _begins(one: Manifest, other: Manifest) -> bool:
+    """Return whether a stream began before another one."""
+    return (one.from_ms, one.stream) < (other.from_ms, other.stream)
 
 
 def _remember(context: Context, chain: Chain) -> None:

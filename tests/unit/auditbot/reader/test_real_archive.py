@@ -80,6 +80,8 @@ async def test_the_writer_s_archive_is_right(database: Database, tmp_path: Path)
 
     result = await checked(running.root, running.clock.moment_ms)
 
+    assert not {item.code for item in result.findings.found} - {"silence", "old"}
+    assert (running.root / "v1/example.org/README.txt").exists()
     assert result.objects > 2
     assert result.records == result.listed_records > 60
     assert result.first_use

