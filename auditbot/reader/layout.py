@@ -123,6 +123,11 @@ def is_statement(key: str) -> bool:
     return _STATEMENT.fullmatch(key) is not None
 
 
+def is_page(key: str) -> bool:
+    """Return whether a key is of the page for people of a day's report."""
+    return key.endswith(".html") and is_statement(key.removesuffix(".html") + ".json")
+
+
 def page_key(key: str) -> str:
     """Return where the page for people of a day's report is."""
     return key.removesuffix(".json") + ".html"

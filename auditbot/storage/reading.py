@@ -171,7 +171,10 @@ class DirectoryPlace:
             for name in names:
                 path = Path(folder) / name
                 if not name.startswith(_TEMPORARY):
-                    status = path.lstat()
+                    try:
+                        status = path.lstat()
+                    except FileNotFoundError:
+                        continue  # removed while this goes on
                     key = path.relative_to(self._root).as_posix()
                     yield Item(key, status.st_size, status.st_mtime_ns // 1_000_000)
 

@@ -119,6 +119,10 @@ class Maker:
     _object_count: int = 0
 
     @property
+    def key_id(self) -> str:
+        return key_id(self.key)
+
+    @property
     def base(self) -> str:
         return f"v1/{self.server_name}"
 

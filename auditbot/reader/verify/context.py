@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from auditbot.reader.documents import ListedFile, Manifest
+from auditbot.reader.documents import ListedFile, ListedSegment, Manifest
 from auditbot.reader.memory import Remembered
 from auditbot.reader.verify.chain import Chain
 from auditbot.reader.verify.findings import Findings
@@ -55,6 +55,10 @@ class Context:
     newest: Manifest | None = None
     first: Manifest | None = None
     """The manifest with which the archive begins here."""
+    lost: list[ListedSegment | ListedFile] = field(default_factory=list)
+    """What is missing though a manifest lists it; attachments and segments."""
+    lost_keys: list[ListedFile] = field(default_factory=list)
+    """The same, keys of days."""
     recipients: set[str] = field(default_factory=set)
     """The lists of recipients that manifests name."""
 

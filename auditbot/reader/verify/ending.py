@@ -3,12 +3,13 @@
 import msgspec
 from msgspec import structs
 
-from auditbot.reader.documents import Head
-from auditbot.reader.layout import is_media, signature_key
+from auditbot.reader.documents import Head, Manifest
+from auditbot.reader.layout import is_media, manifest_key, signature_key
 from auditbot.reader.memory import Seen
 from auditbot.reader.read import ALWAYS
 from auditbot.reader.times import moment, span
 from auditbot.reader.verify.context import Context
+from auditbot.reader.verify.keyring import read_signed
 from auditbot.reader.verify.streams import signed_by_trusted
 from auditbot.storage.reading import MissingObjectError, TooLargeError
 
@@ -168,6 +169,8 @@ async def check_head(context: Context) -> None:
         return
     chain = context.chains.get(head.stream)
     if chain is None or chain.last is None or head.number > chain.last.number:
+        if await _came_since(context, head):
+            return
         context.findings.wrong(
             "cut_back",
             key,
@@ -178,6 +181,24 @@ async def check_head(context: Context) -> None:
         context.findings.notice("head", key, "It names a manifest with another hash.")
     elif head.number < chain.last.number or head.stream != context.inventory.streams[-1]:
         context.findings.notice("head", key, "It is older than the newest manifest.")
+
+
+async def _came_since(context: Context, head: Head) -> bool:
+    """Return whether the manifest that the hint names was written after all was listed."""
+    named = manifest_key(head.manifest)
+    if named is None or (named.server, named.stream, named.number) != (
+        context.inventory.server,
+        head.stream,
+        head.number,
+    ):
+        return False
+    try:
+        body, signature = await read_signed(context.place, head.manifest)
+        manifest = msgspec.json.decode(body, type=Manifest)
+    except (MissingObjectError, TooLargeError, ValueError):
+        return False
+    fault = context.keyring.trust.judge(manifest.key_id, manifest.created_ms, body, signature)
+    return fault is None and (manifest.stream, manifest.number) == (head.stream, head.number)
 
 
 def remembered_after(context: Context, seen_before: dict[str, Seen]) -> dict[str, Seen]:

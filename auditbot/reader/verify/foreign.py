@@ -11,10 +11,12 @@ from auditbot.reader.layout import (
     is_day_key,
     is_description,
     is_media,
+    is_page,
     is_recipients,
     is_stamp,
     is_statement,
     is_written_once,
+    manifest_key,
     segment_key,
     signing_key_id,
 )
@@ -61,6 +63,11 @@ def _hidden(context: Context, key: str) -> None:
 
 def _unlisted(context: Context, key: str, item: Item) -> None:
     newest = _lister(context, key)
+    if newest is None and _is_newcomer(context, key, item):
+        context.findings.notice(
+            "unlisted", key, "It is of a new stream, whose first manifest is not here yet."
+        )
+        return
     if newest is None:
         context.findings.wrong(
             "foreign", key, "No manifest lists this object: somebody else put it here."
@@ -68,9 +75,7 @@ def _unlisted(context: Context, key: str, item: Item) -> None:
         return
     first_ms = context.remembered.unlisted.get(key, newest.created_ms)
     overdue_ms = 2 * newest.interval_ms + LATE_MS
-    came_before = item.modified_ms < newest.created_ms - (
-        overdue_ms if segment_key(key) else LATE_MS
-    )
+    came_before = item.modified_ms < newest.created_ms - overdue_ms
     if _waits(key, newest) or not (came_before or newest.created_ms > first_ms + overdue_ms):
         context.result.unlisted[key] = first_ms
         context.findings.notice(
@@ -89,13 +94,50 @@ def _lister(context: Context, key: str) -> Manifest | None:
     """Return the newest manifest of those of which the next one may list an object."""
     named = segment_key(key)
     if named is None:
-        is_early = is_media(key) or is_day_key(key) or is_stamp(key) or checkpoint_key(key)
-        return context.newest if is_early or is_recipients(key) else None
+        return context.newest if _comes_early(context, key) else None
     chain = context.chains.get(named.stream)
     last = chain.last if chain is not None else None
     if chain is None or last is None or last.closed is not None:
         return None
     return last if named.first_seq >= chain.next_seq else None
+
+
+def _comes_early(context: Context, key: str) -> bool:
+    """Return whether an object is stored before the document that names it."""
+    if is_media(key) or is_day_key(key) or is_stamp(key) or checkpoint_key(key):
+        return True
+    if is_recipients(key) or is_page(key):
+        return True
+    named = manifest_key(key.removesuffix(".sig") + ".json") if key.endswith(".sig") else None
+    if named is None:
+        return False
+    chain = context.chains.get(named.stream)
+    last = chain.last if chain is not None else None
+    if last is None:
+        return named.number == 0
+    return last.closed is None and named.number == last.number + 1
+
+
+def _is_newcomer(context: Context, key: str, item: Item) -> bool:
+    """Return whether a segment may be of a stream that has no manifest yet.
+
+    After an outage the segments come first. No manifest tells then how late it is, so our own
+    clock has to.
+    """
+    named, newest = segment_key(key), context.newest
+    if named is None or named.stream in context.chains or newest is None:
+        return False
+    if not any(_begins(other, named.stream) for other in context.inventory.items):
+        return False
+    now_ms = context.options.now_ms
+    first_ms = context.remembered.unlisted.get(key, now_ms)
+    context.result.unlisted[key] = first_ms
+    return now_ms - min(first_ms, item.modified_ms) <= 2 * newest.interval_ms + LATE_MS
+
+
+def _begins(key: str, stream: str) -> bool:
+    other = segment_key(key)
+    return other is not None and (other.stream, other.first_seq) == (stream, 0)
 
 
 def _waits(key: str, newest: Manifest) -> bool:

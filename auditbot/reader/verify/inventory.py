@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from auditbot.reader import layout
 from auditbot.storage.reading import Item, Place
 
+STATED = ("erasures", "holds", "keys", "removals", "reports")
+"""Where the signed documents are that are no manifests, and what they need."""
+
 
 @dataclass
 class Inventory:
@@ -23,6 +26,14 @@ class Inventory:
         named = layout.manifest_key(item.key)
         if named is not None and not item.deleted:
             self.manifests[named.stream].append((named.number, item.key))
+
+    async def look_again(self, place: Place, folders: Iterable[str]) -> bool:
+        """Add what came into folders that hold no manifests; return whether anything did."""
+        known = len(self.items)
+        for folder in folders:
+            async for item in place.list(f"v1/{self.server}/{folder}/"):
+                self.items[item.key] = item
+        return len(self.items) > known
 
     def sort(self) -> None:
         """Put the manifests in order."""
@@ -58,4 +69,6 @@ async def take_inventory(place: Place) -> tuple[dict[str, Inventory], list[Item]
         found.setdefault(server, Inventory(server)).add(item)
     for inventory in found.values():
         inventory.sort()
+        # A manifest that came while this was listed may name what had been passed by then.
+        await inventory.look_again(place, STATED)
     return found, strange

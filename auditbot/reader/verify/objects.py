@@ -11,7 +11,9 @@ from auditbot.reader.times import moment
 from auditbot.reader.verify.contents import SegmentResult
 from auditbot.reader.verify.context import CitedFile, Context
 from auditbot.reader.verify.fetching import Checkers
+from auditbot.reader.verify.findings import Findings
 from auditbot.reader.verify.stamps import Stamp, check_stamp
+from auditbot.reader.verify.statements import load_statements
 from auditbot.storage.reading import MissingObjectError, TooLargeError
 from common.errors import PermanentError
 
@@ -38,8 +40,8 @@ class Objects:
             context.findings.wrong("listing", key, f"It lists “{file.key}” as the key of a day.")
             return
         context.expected.add(file.key)
-        if not context.inventory.there(file.key):
-            self._no_day_key(file)
+        # What was not listed may have come since: trying tells.
+        if not context.inventory.there(file.key) and self._is_erased(file):
             return
         await self._slots.acquire()
         group.create_task(self._check_day_key(file))
@@ -51,7 +53,8 @@ class Objects:
                 file.key, file.version_id, most_bytes=file.size + _SLACK
             )
         except MissingObjectError:
-            self._no_day_key(file)
+            if not self._is_erased(file):
+                context.lost_keys.append(file)
         except PermanentError as error:
             context.findings.wrong("unreadable", file.key, str(error))
         else:
@@ -62,16 +65,13 @@ class Objects:
         finally:
             self._slots.release()
 
-    def _no_day_key(self, file: ListedFile) -> None:
+    def _is_erased(self, file: ListedFile) -> bool:
+        """Return whether the key of a day was destroyed on purpose, and take note of it."""
         stated = self._context.statements.erased.get(file.key)
-        if stated is not None and stated.sha256 == file.sha256:
-            self._context.result.erased |= {file.key}
-        else:
-            self._context.findings.wrong(
-                "missing",
-                file.key,
-                "Without this key nobody can read its day, and no erasure names it.",
-            )
+        if stated is None or stated.sha256 != file.sha256:
+            return False
+        self._context.result.erased |= {file.key}
+        return True
 
     async def stamp(self, file: ListedFile, key: str, group: asyncio.TaskGroup) -> None:
         """Check the time stamp of a checkpoint that the manifest under ``key`` lists."""
@@ -147,7 +147,7 @@ class Objects:
         context.expected.add(item.key)
         if segment_key(item.key) is None or not self._is_there(item):
             return
-        if not self._wants(item, manifest):
+        if item.key in context.inventory.items and not self._wants(item, manifest):
             self._skip(item)
             return
         await self._slots.acquire()
@@ -167,7 +167,8 @@ class Objects:
         context.media[file.key] = file
         if not self._is_there(file):
             return
-        if self._chosen is not None or not self._is_new(manifest):
+        is_wanted = self._chosen is None and self._is_new(manifest)
+        if file.key in context.inventory.items and not is_wanted:
             self._skip(file)
             return
         await self._slots.acquire()
@@ -177,11 +178,8 @@ class Objects:
         """Tell what the listing shows to be wrong; return whether there is something to read."""
         context = self._context
         found = context.inventory.items.get(item.key)
-        if found is None and item.version_id is None:
-            if context.statements.stands_for(item, context.findings):
-                context.result.tombstones += 1
-            else:
-                context.findings.wrong("missing", item.key, _missing(item))
+        if found is None and item.version_id is None and item.key in context.statements.tombstones:
+            self._lost(item)
             return False
         if found is not None and found.versions:
             self._versions(item, found.versions, deleted=found.deleted)
@@ -309,7 +307,32 @@ class Objects:
         if context.statements.stands_for(item, context.findings):
             context.result.tombstones += 1
         else:
+            context.lost.append(item)
+
+
+async def settle_lost(context: Context) -> None:
+    """Tell what is missing, unless it was removed on purpose while the rest was looked at."""
+    if not context.lost and not context.lost_keys:
+        return
+    if await context.inventory.look_again(context.place, ("removals", "erasures")):
+        context.statements = await load_statements(
+            context.place, context.inventory, context.keyring.trust, Findings()
+        )
+    for item in context.lost:
+        if context.statements.stands_for(item, context.findings):
+            context.result.tombstones += 1
+        else:
             context.findings.wrong("missing", item.key, _missing(item))
+    for file in context.lost_keys:
+        stated = context.statements.erased.get(file.key)
+        if stated is not None and stated.sha256 == file.sha256:
+            context.result.erased |= {file.key}
+        else:
+            context.findings.wrong(
+                "missing",
+                file.key,
+                "Without this key nobody can read its day, and no erasure names it.",
+            )
 
 
 def _missing(item: ListedSegment | ListedFile) -> str:

@@ -17,7 +17,7 @@ from auditbot.reader.verify.foreign import check_foreign, check_strange
 from auditbot.reader.verify.graph import Extent, GraphCheck
 from auditbot.reader.verify.inventory import Inventory, take_inventory
 from auditbot.reader.verify.keyring import load_keyring
-from auditbot.reader.verify.objects import Objects
+from auditbot.reader.verify.objects import Objects, settle_lost
 from auditbot.reader.verify.options import Options, Verified
 from auditbot.reader.verify.statements import load_statements
 from auditbot.reader.verify.streams import check_stream
@@ -86,6 +86,7 @@ async def _verify_server(
         async with asyncio.TaskGroup() as group:
             for stream in inventory.streams:
                 await check_stream(context, stream, objects, group)
+        await settle_lost(context)
         for remark in place.remarks:
             findings.notice("no_versions", f"v1/{inventory.server}/", remark)
         await _finish(context, strange)
