@@ -1,6 +1,6 @@
 """What a verification found, for people and for programs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from auditbot.reader.show import visible
 from auditbot.reader.times import moment
@@ -80,11 +80,45 @@ def _lines(result: Verified, destination: str) -> Iterator[str]:
         )
     if result.parents:
         yield f"    room graph    {result.parents:,} links between events followed"
+    words = storage_words(result.storage)
+    if words:
+        yield f"    storage       {visible(words)}; as seen {moment(result.storage.get('probed_ms'))} UTC"
     yield from _open(result)
     yield ""
     yield verdict(result)
     yield from _findings(result, Severity.WRONG, "The first of them:")
     yield from _findings(result, Severity.NOTICE, "To know:")
+
+
+def storage_words(storage: Mapping[str, object]) -> str:
+    """Return what the writer, signed, said of the store that it writes to; empty for nothing."""
+    kind = storage.get("kind")
+    if kind is None:
+        return ""
+    days = storage.get("retention_days")
+    lock = storage.get("object_lock")
+    kept = f"lock {lock}" + (f" for {days} days" if days is not None else "")
+    if lock is None:
+        kept = "NO LOCK: whoever may write there may delete"
+    elif storage.get("object_lock_seen") is not True:
+        kept += " asked for, not seen to be kept"
+    parts = [
+        "a directory" if kind == "directory" else f"a bucket ({kind})",
+        kept,
+        _either(storage.get("versioning"), "older versions kept", "older versions not kept"),
+        _either(
+            storage.get("conditional_create"),
+            "never overwrites what is new",
+            "A SECOND WRITER COULD OVERWRITE",
+        ),
+        _either(storage.get("checksum"), "checksums checked", "checksums not checked"),
+        f"encrypts ({storage['sse']})" if storage.get("sse") else "",
+    ]
+    return "; ".join(filter(None, parts))
+
+
+def _either(known: object, yes: str, no: str) -> str:
+    return yes if known is True else no if known is False else ""
 
 
 def _open(result: Verified) -> Iterator[str]:
@@ -142,6 +176,7 @@ def as_json(result: Verified) -> dict[str, object]:
         "stamped_ms": result.stamped_ms,
         "erased": sorted(result.erased),
         "graph_links": result.parents,
+        "storage": dict(result.storage),
         "open": {
             "undecryptable": result.undecryptable_open,
             "gaps": result.gaps_open,

@@ -16,7 +16,7 @@ from auditbot.reader.read import Period
 from auditbot.reader.signatures import parse_note
 from auditbot.reader.verify.findings import Severity
 from auditbot.reader.verify.options import Options, Verified
-from auditbot.reader.verify.report import standing
+from auditbot.reader.verify.report import as_json, as_text, standing, storage_words
 from auditbot.reader.verify.run import verify
 from auditbot.storage.reading import DirectoryPlace
 from tests.support.archive_maker import (
@@ -1155,6 +1155,42 @@ async def test_sizes_are_compared_of_what_is_not_looked_into(
     result = await verified(maker, **options)
 
     assert [key for _, key in wrongs(result) if named in key]
+
+
+STORAGES: list[tuple[Json, str]] = [
+    ({}, ""),
+    ({"kind": "directory"}, "a directory; NO LOCK: whoever may write there may delete"),
+    (
+        {"kind": "s3", "object_lock": "COMPLIANCE", "retention_days": 9, "versioning": True},
+        (
+            "a bucket (s3); lock COMPLIANCE for 9 days asked for, not seen to be kept; older versions "
+            "kept"
+        ),
+    ),
+    (
+        {
+            "kind": "s3",
+            "object_lock": "GOVERNANCE",
+            "object_lock_seen": True,
+            "conditional_create": False,
+            "checksum": True,
+            "sse": "aws:kms",
+        },
+        (
+            "a bucket (s3); lock GOVERNANCE; A SECOND WRITER COULD OVERWRITE; checksums checked; "
+            "encrypts (aws:kms)"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("storage", "words"), STORAGES)
+def test_what_was_seen_of_the_store_is_told(storage: Json, words: str) -> None:
+    result = Verified("example.org", storage=storage)
+
+    assert storage_words(storage) == words
+    assert words in as_text(result, "s3://archive")
+    assert as_json(result)["storage"] == storage
 
 
 def test_the_maker_knows_the_format_s_vectors() -> None:
