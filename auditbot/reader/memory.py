@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
+from auditbot.storage.addressing import place_name
 from common.errors import PermanentError
 
 
@@ -84,16 +85,19 @@ class Memory:
     path: Path
 
     def recall(self, archive: str) -> Remembered:
-        """Return what is known of an archive.
+        """Return what is known of an archive, by its place and server, however that is spelled.
 
         Raises:
             PermanentError: the file is damaged.
         """
-        return self._load().archives.get(archive, Remembered())
+        known = self._load().archives
+        # Older versions kept it by the spelling.
+        return known.get(_named(archive)) or known.get(archive) or Remembered()
 
     def keep(self, archive: str, known: Remembered) -> None:
         """Remember what is known of an archive now."""
-        archives = {**self._load().archives, archive: known}
+        others = {name: item for name, item in self._load().archives.items() if name != archive}
+        archives = {**others, _named(archive): known}
         body = json.dumps(msgspec.to_builtins(_File(archives=archives)), indent=1) + "\n"
         private_directory(self.path.parent)
         write_private(self.path, body.encode())
@@ -112,6 +116,11 @@ class Memory:
                 f"“{self.path}”, which remembers the archives seen before, is damaged: bring it "
                 "back from a backup. If it is deleted, the next verification trusts what it finds."
             ) from error
+
+
+def _named(archive: str) -> str:
+    destination, _, server = archive.rpartition(" ")
+    return f"{place_name(destination)} {server}"
 
 
 def private_directory(path: Path) -> None:

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from auditbot.reader.memory import Memory
 from auditbot.reader.open_sealed import read_identities
 from auditbot.reader.read import Period
+from auditbot.storage.addressing import place_name
 from auditbot.storage.reading import DirectoryPlace, Place
 from common.config.environment import environment
 from common.config.load import has_settings, load
@@ -43,7 +44,15 @@ class Archive:
     @property
     def cache(self) -> Path:
         """Return where this archive's objects and index are kept on this machine."""
-        return self.home / "archives" / sha256(self.destination.encode()).hexdigest()[:16]
+        found = _folder(self.home, place_name(self.destination))
+        older = _folder(self.home, self.destination)
+        if older.is_dir() and not found.exists():
+            return older  # an older version kept it by the spelling
+        return found
+
+
+def _folder(home: Path, name: str) -> Path:
+    return home / "archives" / sha256(name.encode()).hexdigest()[:16]
 
 
 @asynccontextmanager

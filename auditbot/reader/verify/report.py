@@ -81,8 +81,10 @@ def _lines(result: Verified, destination: str) -> Iterator[str]:
     if result.parents:
         yield f"    room graph    {result.parents:,} links between events followed"
     words = storage_words(result.storage)
+    seen_ms = result.storage.get("probed_ms")
     if words:
-        yield f"    storage       {visible(words)}; as seen {moment(result.storage.get('probed_ms'))} UTC"
+        when = f"; as seen {moment(seen_ms)} UTC" if seen_ms is not None else ""
+        yield f"    storage       {visible(words)}{when}"
     yield from _open(result)
     yield ""
     yield verdict(result)

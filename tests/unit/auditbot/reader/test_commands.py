@@ -1,5 +1,6 @@
 """What an officer types does what it says, and the exit status tells how it went."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from auditbot.reader.cli import main
+from auditbot.reader.commands.options import Archive
+from auditbot.reader.memory import Memory, Remembered, private_directory
+from auditbot.storage.reading import DirectoryPlace
 from common.errors import ConfigError, UserError
 from tests.support.archive_maker import Maker, fingerprint, key_number
 from tests.support.archive_story import tell_story
@@ -69,6 +73,37 @@ def test_verify_tells_right_wrong_and_unreadable_apart(officer: Officer) -> None
     officer.maker.root.rename(officer.folder / "moved")
     assert officer.types("verify") == 2
     assert "There is no archive" in officer.told
+
+
+def test_an_archive_is_known_however_its_place_is_spelled(officer: Officer) -> None:
+    """Trust, cases and index do not begin anew with another word for the same place."""
+    assert officer.types("sync", "--key", fingerprint(key_number(1))) == 0
+    assert officer.types("case", "create", "Desk") == 0
+    home = f"--home={officer.folder / 'home'}"
+    for spelled in ("file:archive", "file:./archive/", f"file://{officer.maker.root}/../archive"):
+        assert main(["case", "list", home, f"--destination={spelled}"]) == 0
+        assert main(["sync", home, f"--destination={spelled}"]) == 0
+        said, told = officer.capsys.readouterr()
+        assert said.startswith("Desk: 0 messages\n0 segments with 0 records are new")
+        assert "Trusted from now on" not in told
+
+
+def test_what_an_older_version_kept_by_the_spelling_is_found(officer: Officer) -> None:
+    home = officer.folder / "home"
+    spelled = "file:archive"
+    memory = Memory(home / "memory.json")
+    older = Remembered(fingerprints=("f" * 64,))
+    body = {"v": 1, "archives": {f"{spelled} example.org": {"fingerprints": ["f" * 64]}}}
+    private_directory(home)
+    memory.path.write_text(json.dumps(body))
+    folder = home / "archives" / hashlib.sha256(spelled.encode()).hexdigest()[:16]
+    private_directory(folder)
+
+    assert memory.recall(f"{spelled} example.org") == older
+    assert Archive(spelled, DirectoryPlace(officer.maker.root), home, ()).cache == folder
+    memory.keep(f"{spelled} example.org", older)
+    assert len(json.loads(memory.path.read_text())["archives"]) == 1
+    assert memory.recall(f"file:{officer.folder}/archive example.org") == older
 
 
 def test_a_place_that_cannot_be_read_is_no_wrong_archive(officer: Officer) -> None:
