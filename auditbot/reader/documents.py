@@ -167,6 +167,19 @@ class Removal(msgspec.Struct, frozen=True):
     media: tuple[ListedFile, ...] = ()
 
 
+class HoldStated(msgspec.Struct, frozen=True):
+    """A legal hold, or its end; empty lists mean all."""
+
+    v: int
+    type: str
+    id: str
+    created_ms: int
+    rooms: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    from_ms: int | None = None
+    to_ms: int | None = None
+
+
 class Erasure(msgspec.Struct, frozen=True):
     """Which keys of days were destroyed on purpose."""
 

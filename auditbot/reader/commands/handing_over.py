@@ -213,6 +213,7 @@ async def _hand_over(
         made_by=getpass.getuser(),
         verdict=words,
         fingerprints=fingerprints,
+        faults=opened.faults,
         case=case.name,
     )
     done = await hand_over(opened.library, opened.archive.place, case, request, output)
@@ -222,7 +223,7 @@ async def _hand_over(
     sys.stdout.write(_told(done, words))
     if formats:
         await _write_too(opened, case, request, output, formats)
-    return 1 if is_wrong else 0
+    return 1 if is_wrong or opened.faults else 0
 
 
 async def _write_too(

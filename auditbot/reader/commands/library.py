@@ -35,6 +35,11 @@ class Open:
     fingerprints: tuple[str, ...] = ()
     """The keys that the officer named."""
 
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Return why the index ends before the archive does, as far as it was looked."""
+        return tuple(self.synced.faults) if self.synced else ()
+
 
 @asynccontextmanager
 async def open_library(arguments: argparse.Namespace) -> AsyncIterator[Open]:

@@ -23,6 +23,9 @@ from common.errors import ConfigError
 CONFIG_FILE = Path("config.yaml")
 HOME = Path("~/.steward-audit")
 _FINGERPRINT_DIGITS = 64
+_FIRST_YEAR, _LAST_YEAR = 1970, 9998
+_MOST = 1_000_000_000
+_LONGEST_HOURS = 1_000_000
 
 Act = Callable[[argparse.Namespace], Coroutine[Any, Any, int]]
 
@@ -202,12 +205,48 @@ def _zone(name: str) -> tzinfo:
         raise argparse.ArgumentTypeError(message) from None
 
 
+def quantity(text: str) -> int:
+    """Return a number of things.
+
+    Raises:
+        ArgumentTypeError: it is none, or more than anything here can have.
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= _MOST:
+        message = f"“{text}” is no number between 0 and {_MOST:,}."
+        raise argparse.ArgumentTypeError(message)
+    return number
+
+
+def hours(text: str) -> float:
+    """Return a number of hours.
+
+    Raises:
+        ArgumentTypeError: it is none, or longer than an archive.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= _LONGEST_HOURS:
+        message = f"“{text}” is no number of hours between 0 and {_LONGEST_HOURS:,}."
+        raise argparse.ArgumentTypeError(message)
+    return number
+
+
 def _is_moment(text: str) -> str:
     try:
-        datetime.fromisoformat(text)
+        year = datetime.fromisoformat(text).year
     except ValueError:
         message = f"“{text}” is no time; write 2026-03-01 or 2026-03-01T14:00."
         raise argparse.ArgumentTypeError(message) from None
+    # A day and a zone more must still be in the calendar.
+    if not _FIRST_YEAR <= year <= _LAST_YEAR:
+        message = f"“{text}” is no year of an archive; leave the option out for an open end."
+        raise argparse.ArgumentTypeError(message)
     return text
 
 

@@ -160,7 +160,7 @@ def _log(opened: Open, act: str, period: Period, room: str | None = None) -> Non
 def _tell_removed(opened: Open, period: Period) -> int:
     for sentence in removed(opened.library, period):
         sys.stderr.write(f"To know: {visible(sentence)}\n")
-    return 1 if opened.synced is not None and opened.synced.faults else 0
+    return 1 if opened.faults else 0
 
 
 def _tell_missing(missing: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from auditbot.reader.commands.options import (
     add_zone_option,
     open_archive,
     period_of,
+    quantity,
 )
 from auditbot.reader.commands.transcripts import results_of, summed
 from auditbot.reader.documents import Completeness
@@ -45,7 +46,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "cause, attachments, gaps, rooms without the bot; and what was done to the export.",
     )
     command.set_defaults(act=_report)
-    command.add_argument("--days", type=int, default=7, metavar="N", help="default 7")
+    command.add_argument("--days", type=quantity, default=7, metavar="N", help="default 7")
     command.add_argument(
         "--verify", choices=["all", "signatures", "no"], default="signatures", help="how far"
     )
@@ -102,7 +103,7 @@ async def _report(arguments: argparse.Namespace) -> int:
                 f"{differing:,} days are not as Steward stated them: the lines above say in what.\n"
             )
         sys.stdout.flush()
-    return 1 if is_wrong or differing else 0
+    return 1 if is_wrong or differing or opened.faults else 0
 
 
 def _lines(

@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from auditbot.reader.commands.library import Open, add_library_options, open_library, reach
-from auditbot.reader.commands.options import add_period_options, add_zone_option, period_of
+from auditbot.reader.commands.options import (
+    add_period_options,
+    add_zone_option,
+    period_of,
+    quantity,
+)
 from auditbot.reader.conversation import Message, load
 from auditbot.reader.index.library import Library
 from auditbot.reader.index.query import Query, people, rooms, search
@@ -16,7 +21,7 @@ from auditbot.reader.render.rows import table
 from auditbot.reader.render.sheets import write_csv, write_jsonl, write_parquet
 from auditbot.reader.render.words import one_line
 from auditbot.reader.times import moment
-from common.errors import ConfigError
+from common.errors import ConfigError, UserError
 
 _CHUNK = 200
 
@@ -42,7 +47,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "text", nargs="*", help="words, “in quotation marks” together, begin* for a beginning"
     )
     add_query_options(command)
-    command.add_argument("--limit", type=int, metavar="N", help="at most so many messages")
+    command.add_argument("--limit", type=quantity, metavar="N", help="at most so many messages")
     command.add_argument("--newest", action="store_true", help="the newest first")
     command.add_argument(
         "--format",
@@ -70,6 +75,15 @@ def add_query_options(command: argparse.ArgumentParser) -> None:
             f"--{name}", action="append", default=[], metavar=name.upper(), help=what
         )
     command.add_argument(
+        "--with",
+        dest="together",
+        action="append",
+        default=[],
+        metavar="PERSON",
+        help="what this person and each other one named like this wrote in rooms that all of them "
+        "were in; give it twice or more",
+    )
+    command.add_argument(
         "--undecryptable", action="store_true", help="only what could not be read at once"
     )
     add_period_options(command, "received or sent")
@@ -77,7 +91,13 @@ def add_query_options(command: argparse.ArgumentParser) -> None:
 
 
 def query_of(arguments: argparse.Namespace) -> Query:
-    """Return what the options ask for."""
+    """Return what the options ask for.
+
+    Raises:
+        UserError: it cannot be meant.
+    """
+    if len(arguments.together) == 1:
+        raise UserError("Name at least two people with --with, or one with --person.")
     return Query(
         people=tuple(arguments.person),
         rooms=tuple(arguments.room),
@@ -85,6 +105,7 @@ def query_of(arguments: argparse.Namespace) -> Query:
         period=period_of(arguments),
         text=" ".join(getattr(arguments, "text", None) or []),
         undecryptable=arguments.undecryptable,
+        together=tuple(arguments.together),
     )
 
 
@@ -123,8 +144,7 @@ async def _search(arguments: argparse.Namespace) -> int:
         )
         _write(opened, roots, arguments)
         sys.stderr.write(f"{len(roots):,} messages. The index reaches {reach(opened.library)}.\n")
-        faults = opened.synced.faults if opened.synced else []
-    return 1 if faults else 0
+    return 1 if opened.faults else 0
 
 
 def _write(opened: Open, roots: list[int], arguments: argparse.Namespace) -> None:

@@ -6,7 +6,12 @@ import sys
 from pathlib import Path
 
 from auditbot.reader.commands.library import Open, add_library_options, open_library
-from auditbot.reader.commands.options import add_period_options, add_zone_option, period_of
+from auditbot.reader.commands.options import (
+    add_period_options,
+    add_zone_option,
+    hours,
+    period_of,
+)
 from auditbot.reader.memory import write_private
 from auditbot.reader.render.sheets import write_csv, write_jsonl
 from auditbot.reader.transcript.build import Request, Transcript, build
@@ -48,7 +53,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command.add_argument("--case", default="", metavar="NAME", help="the case's name, to print")
     command.add_argument(
         "--context",
-        type=float,
+        type=hours,
         default=0,
         metavar="HOURS",
         help="of a person's rooms, show so much before and after each message",
@@ -76,7 +81,7 @@ async def _transcript(arguments: argparse.Namespace) -> int:
             made_by=getpass.getuser(),
             verdict=words,
             fingerprints=fingerprints,
-            faults=tuple(opened.synced.faults) if opened.synced else (),
+            faults=opened.faults,
             context_hours=arguments.context,
             case=arguments.case,
         )
@@ -98,7 +103,7 @@ async def _transcript(arguments: argparse.Namespace) -> int:
         f"{output}: {facts['messages']:,} messages of {facts['title']}. {words}\n"
         + "".join(f"    missing: {sentence}\n" for sentence in facts["missing"])
     )
-    return 1 if is_wrong else 0
+    return 1 if is_wrong or opened.faults else 0
 
 
 def write(transcript: Transcript, form: str, output: Path) -> None:

@@ -15,6 +15,7 @@ from auditbot.reader.commands.options import (
     fingerprint,
     open_archive,
     period_of,
+    quantity,
 )
 from auditbot.reader.show import visible
 from auditbot.reader.signatures import Note, parse_note
@@ -42,7 +43,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     add_period_options(command)
     command.add_argument(
         "--sample",
-        type=int,
+        type=quantity,
         metavar="N",
         help="look into N segments taken by chance; all signatures are checked anyway",
     )

@@ -11,6 +11,7 @@ from common.errors import UserError
 
 _NOT_SHOWN = (KINDS.index("audience"), KINDS.index("receipt"), KINDS.index("graph"))
 _SLACK_MS = 60_000
+_TYPES_TOLD = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Query:
         text: words; in quotation marks together, with ``*`` the beginning of one
         types: event types, such as ``m.room.message``
         undecryptable: only what could not be read at once
+        together: user IDs, or parts of a name or ID: what these people wrote in rooms in which
+            each of them did something, joining included
     """
 
     people: tuple[str, ...] = ()
@@ -32,12 +35,14 @@ class Query:
     text: str = ""
     types: tuple[str, ...] = ()
     undecryptable: bool = False
+    together: tuple[str, ...] = ()
 
     def as_words(self) -> str:
         """Return the question in words, for a log and a page of provenance."""
         parts = [
             f"text “{self.text}”" if self.text else "",
             "from " + " or ".join(self.people) if self.people else "",
+            "between " + " and ".join(self.together) if self.together else "",
             "in " + " or ".join(self.rooms) if self.rooms else "",
             "of type " + " or ".join(self.types) if self.types else "",
             "not readable at once" if self.undecryptable else "",
@@ -145,6 +150,7 @@ def _conditions(library: Library, query: Query) -> tuple[list[str], list[object]
         any_of(
             "sender", [item.id for part in query.people for item in known(library, part, "person")]
         )
+    _together(library, query.together, conditions, values)
     if query.types:
         any_of("type", [_type(library, name) for name in query.types])
     if query.undecryptable:
@@ -153,6 +159,23 @@ def _conditions(library: Library, query: Query) -> tuple[list[str], list[object]
         conditions.append(f"record.kind NOT IN ({', '.join(map(str, _NOT_SHOWN))})")
     _in_period(query.period, conditions, values)
     return conditions, values
+
+
+def _together(
+    library: Library, parts: Sequence[str], conditions: list[str], values: list[object]
+) -> None:
+    """Add that it was written by one of these people in a room where all of them were."""
+    each = [[item.id for item in known(library, part, "person")] for part in parts]
+    for ids in each:
+        marks = ",".join("?" * len(ids))
+        conditions.append(
+            f"record.room IN (SELECT room FROM record WHERE sender IN ({marks}))"  # noqa: S608  # marks are question marks
+        )
+        values.extend(ids)
+    everybody = [number for ids in each for number in ids]
+    if everybody:
+        conditions.append(f"record.sender IN ({','.join('?' * len(everybody))})")
+        values.extend(everybody)
 
 
 def _in_period(period: Period, conditions: list[str], values: list[object]) -> None:
@@ -186,5 +209,18 @@ def known(library: Library, part: str, what: str) -> list[Known]:
 
 
 def _type(library: Library, name: str) -> int:
-    row = library.connection.execute("SELECT id FROM name WHERE text = ?", (name,)).fetchone()
-    return int(row[0]) if row else -1
+    row = library.connection.execute(
+        "SELECT type FROM record WHERE type = (SELECT id FROM name WHERE text = ?) LIMIT 1",
+        (name,),
+    ).fetchone()
+    if row is None:
+        types = library.connection.execute(
+            "SELECT text FROM (SELECT DISTINCT type FROM record) JOIN name ON name.id = type"
+            " ORDER BY text LIMIT ?",
+            (_TYPES_TOLD,),
+        )
+        there = ", ".join(text for (text,) in types)
+        raise UserError(
+            f"No event of the archive is of the type “{name}”. There are: {there or 'none'}."
+        )
+    return int(row[0])

@@ -9,6 +9,7 @@ from auditbot.reader.documents import (
     LARGEST_DOCUMENT_BYTES,
     Completeness,
     Erasure,
+    HoldStated,
     ListedFile,
     ListedSegment,
     Removal,
@@ -41,6 +42,7 @@ class Tombstone:
     first_seq: int | None
     last_seq: int | None
     why: str
+    created_ms: int = 0
 
 
 @dataclass
@@ -50,6 +52,10 @@ class Statements:
     tombstones: dict[str, Tombstone] = field(default_factory=dict)
     erased: dict[str, ListedFile] = field(default_factory=dict)
     """The keys of days that were destroyed on purpose."""
+    holds: dict[str, HoldStated] = field(default_factory=dict)
+    """The holds, by their ids."""
+    released: dict[str, int] = field(default_factory=dict)
+    """When they ended."""
     digests: dict[str, str] = field(default_factory=dict)
     created: dict[str, int] = field(default_factory=dict)
     signers: dict[str, str] = field(default_factory=dict)
@@ -67,6 +73,8 @@ class Statements:
         fits = (stone.sha256, stone.size) == (listed.sha256, listed.size)
         if isinstance(listed, ListedSegment):
             fits &= (stone.first_seq, stone.last_seq) == (listed.first_seq, listed.last_seq)
+        if isinstance(listed, ListedSegment):
+            self._held(listed, stone, findings)
         if not fits:
             findings.wrong(
                 "tombstone",
@@ -74,6 +82,27 @@ class Statements:
                 f"What it says of {listed.key} is not what the manifest says of it.",
             )
         return True
+
+    def _held(self, listed: ListedSegment, stone: Tombstone, findings: Findings) -> None:
+        """Tell if a hold of everything kept a segment when it was removed.
+
+        Of a hold that names rooms or people nobody can tell whether it named what is gone.
+        """
+        for hold in self.holds.values():
+            ended_ms = self.released.get(hold.id)
+            was_held = hold.created_ms < stone.created_ms and (
+                ended_ms is None or ended_ms > stone.created_ms
+            )
+            is_all = not hold.rooms and not hold.users
+            in_time = (hold.from_ms or 0) <= listed.last_ms and (
+                hold.to_ms is None or listed.first_ms < hold.to_ms
+            )
+            if was_held and is_all and in_time:
+                findings.wrong(
+                    "held",
+                    stone.removal,
+                    f"It removed {listed.key}, which the hold {hold.id} kept at that time.",
+                )
 
 
 async def load_statements(
@@ -144,16 +173,38 @@ def _take(
         found.days[key] = day
     if erasure is not None:
         found.erased.update({item.key: item for item in erasure.day_keys if is_day_key(item.key)})
-    if removal is None:
-        return None
+    if folder == "holds":
+        _take_hold(found, body)
+    if removal is not None:
+        _take_removal(found, key, removal)
+    return None
+
+
+def _take_removal(found: Statements, key: str, removal: Removal) -> None:
     why = f"{removal.reason}, by {removal.actor} on {moment(removal.created_ms)} UTC"
     for item in removal.objects:
         found.tombstones[item.key] = Tombstone(
-            key, item.sha256, item.size, item.first_seq, item.last_seq, why
+            key,
+            item.sha256,
+            item.size,
+            item.first_seq,
+            item.last_seq,
+            why,
+            removal.created_ms,
         )
     for file in removal.media:
         found.tombstones[file.key] = Tombstone(key, file.sha256, file.size, None, None, why)
-    return None
+
+
+def _take_hold(found: Statements, body: bytes) -> None:
+    try:
+        hold = msgspec.json.decode(body, type=HoldStated)
+    except ValueError:
+        return
+    if hold.type == "steward.hold_release":
+        found.released[hold.id] = hold.created_ms
+    else:
+        found.holds[hold.id] = hold
 
 
 def _misplaced(stated: Statement, day: Completeness | None, key: str, server: str) -> str | None:

@@ -215,11 +215,65 @@ def test_every_look_is_in_the_log_and_a_changed_log_is_seen(officer: Officer) ->
     assert "DOES NOT FOLLOW" in officer.said
 
 
+def test_what_two_people_wrote_to_each_other(officer: Officer) -> None:
+    def found(*words: str) -> tuple[set[str], set[str]]:
+        assert officer.types("search", *words, "--format=jsonl") == 0
+        messages = [json.loads(line) for line in officer.said.splitlines()]
+        return {one["sender"] for one in messages}, {one["room_id"] for one in messages}
+
+    senders, _ = found("--with=alice", "--with=bob")
+    assert senders == {"@alice:example.org", "@bob:example.org"}
+    _, rooms = found("--person=alice")
+    assert rooms == {"!desk:example.org", "!direct:example.org"}
+    _, rooms = found("--with=alice", "--with=carol")
+    assert rooms == {"!desk:example.org"}, "carol is not in the direct chat"
+    with pytest.raises(UserError, match="two people"):
+        officer.types("search", "--with=alice")
+    with pytest.raises(UserError, match="No person"):
+        officer.types("search", "--with=alice", "--with=nobody")
+
+
+def test_a_type_that_is_misspelt_is_told_with_those_there_are(officer: Officer) -> None:
+    assert officer.types("search", "--type=m.room.message") == 0
+    for name in ("m.room.mesage", "@alice:example.org"):
+        with pytest.raises(UserError, match=r"of the type “.*m\.room\.message"):
+            officer.types("search", f"--type={name}")
+
+
+def test_what_is_not_indexed_is_no_success(officer: Officer) -> None:
+    officer.types("case", "create", "Desk")
+    assert officer.types("case", "add", "Desk", "$4") == 0
+    officer.maker.message("not to be read")
+    path = officer.maker.root / officer.maker.segment()
+    officer.maker.manifest()
+    path.write_bytes(path.read_bytes()[::-1])
+
+    for words in (
+        ("search", "price"),
+        ("report", "--verify=no"),
+        ("transcript", "Trading desk", "--verify=no", "--format=csv"),
+        ("case", "export", "Desk", "--verify=no"),
+        ("prove", "$2", "--verify=no", "--output=x.zip"),
+        ("coverage",),
+        ("read",),
+    ):
+        assert officer.types(*words) == 1, words
+        assert "NOT EVERYTHING IS INDEXED" in officer.told
+    assert officer.types("case", "export", "Desk", "--verify=no", "--output=y.zip") == 1
+    assert "missing: The index ends before the archive" in officer.said
+
+
 def test_what_is_typed_wrong_is_said(officer: Officer) -> None:
     for words in (
         ("verify", "--key", "abc"),
         ("search", "--from", "yesterday"),
         ("search", "--zone", "Atlantis"),
+        ("search", "--to", "9999-12-31"),
+        ("read", "--from", "0001-01-01"),
+        ("verify", "--sample=-1"),
+        ("search", "--limit=-1"),
+        ("report", "--days=99999999999999999999"),
+        ("transcript", "bob", "--context=inf"),
     ):
         with pytest.raises(SystemExit) as ended:
             officer.types(*words)

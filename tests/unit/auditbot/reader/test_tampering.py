@@ -21,6 +21,7 @@ from auditbot.reader.verify.run import verify
 from auditbot.storage.reading import DirectoryPlace
 from tests.support.archive_maker import (
     INTERVAL_MS,
+    NOON,
     Json,
     Maker,
     canonical,
@@ -631,6 +632,59 @@ async def test_what_was_removed_on_purpose_is_a_tombstone(tmp_path: Path) -> Non
     assert not wrongs(result)
     assert result.tombstones == 1
     assert result.objects == 2
+
+
+def state_hold(maker: Maker, name: str = "h1", **changed: object) -> None:
+    maker.now_ms += 1000
+    document: Json = {
+        "v": 1,
+        "type": "steward.hold",
+        "id": name,
+        "server_name": maker.server_name,
+        "created_ms": maker.now_ms,
+        "actor": "officer",
+        "reason": "inquiry",
+        "rooms": [],
+        "users": [],
+        "from_ms": None,
+        "to_ms": None,
+        "key_id": maker.key_id,
+        **changed,
+    }
+    ending = "-released" if document["type"] == "steward.hold_release" else ""
+    maker.state(f"{maker.base}/holds/{name}{ending}.json", document)
+
+
+HELD: list[tuple[Json, list[str]]] = [
+    ({}, ["held"]),
+    ({"from_ms": NOON, "to_ms": NOON + 3_600_000}, ["held"]),
+    ({"to_ms": NOON}, []),
+    ({"rooms": ["!lobby:example.org"]}, []),
+    ({"users": ["@alice:example.org"]}, []),
+]
+
+
+@pytest.mark.parametrize(("hold", "codes"), HELD)
+async def test_what_a_hold_of_everything_kept_may_not_be_removed(
+    hold: Json, codes: list[str], tmp_path: Path
+) -> None:
+    maker = make_archive(tmp_path)
+    state_hold(maker, **hold)
+    maker.remove(maker.segments[0])
+    maker.manifest()
+
+    assert [code for code, _ in wrongs(await verified(maker))] == codes
+
+
+async def test_after_a_hold_ended_and_before_it_began_removing_is_right(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path)
+    state_hold(maker)
+    state_hold(maker, type="steward.hold_release")
+    maker.remove(maker.segments[0])
+    state_hold(maker, "h2")
+    maker.manifest()
+
+    assert not wrongs(await verified(maker))
 
 
 async def test_an_edited_tombstone_is_found(tmp_path: Path) -> None:
