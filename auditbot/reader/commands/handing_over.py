@@ -145,6 +145,7 @@ async def _list(arguments: argparse.Namespace) -> int:
     arguments.no_sync = True
     async with open_library(arguments) as opened:
         cases = cases_of(opened)
+        opened.log.write("cases listed", archive=opened.archive.destination)
         for name in cases.names():
             case = cases.load(name)
             sys.stdout.write(f"{one_line(name)}: {len(case.items):,} messages\n")

@@ -182,9 +182,15 @@ def _print(messages: Iterator[Message], arguments: argparse.Namespace) -> None:
     sys.stdout.flush()
 
 
+def _log_list(opened: Open, what: str, part: str, found: int) -> None:
+    opened.log.write(what, archive=opened.archive.destination, part=part, found=found)
+
+
 async def _rooms(arguments: argparse.Namespace) -> int:
     async with open_library(arguments) as opened:
-        for room in rooms(opened.library, arguments.part):
+        found = rooms(opened.library, arguments.part)
+        _log_list(opened, "rooms listed", arguments.part, len(found))
+        for room in found:
             label = f" “{one_line(room.label)}”" if room.label else ""
             alias = f" {one_line(room.alias)}" if room.alias else ""
             sys.stdout.write(
@@ -196,7 +202,9 @@ async def _rooms(arguments: argparse.Namespace) -> int:
 
 async def _people(arguments: argparse.Namespace) -> int:
     async with open_library(arguments) as opened:
-        for person in people(opened.library, arguments.part):
+        found = people(opened.library, arguments.part)
+        _log_list(opened, "people listed", arguments.part, len(found))
+        for person in found:
             label = f" “{one_line(person.label)}”" if person.label else ""
             sys.stdout.write(
                 f"{one_line(person.name)}{label}: {person.events:,} events, "

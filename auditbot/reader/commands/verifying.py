@@ -8,6 +8,7 @@ import json
 import sys
 from pathlib import Path
 
+from auditbot.reader.commands.library import access_log
 from auditbot.reader.commands.options import (
     Archive,
     add_archive_options,
@@ -21,7 +22,7 @@ from auditbot.reader.show import visible
 from auditbot.reader.signatures import Note, parse_note
 from auditbot.reader.verify.findings import Severity
 from auditbot.reader.verify.options import Options, Verified
-from auditbot.reader.verify.report import as_json, as_text
+from auditbot.reader.verify.report import as_json, as_text, verdict
 from auditbot.reader.verify.run import verify
 from auditbot.reader.verify.stamps import read_roots
 from common.clock import SystemClock
@@ -81,6 +82,8 @@ async def _verify(arguments: argparse.Namespace) -> int:
     try:
         async with open_archive(arguments) as archive:
             results = await run(archive, arguments)
+            words = " ".join(dict.fromkeys(verdict(result) for result in results))
+            access_log(archive).write("verified", archive=archive.destination, result=words)
     except ConfigError:
         raise
     except StewardError as error:

@@ -202,7 +202,18 @@ def test_every_look_is_in_the_log_and_a_changed_log_is_seen(officer: Officer) ->
     officer.types("search", "price")
     officer.types("transcript", "bob", "--format=csv", "--verify=no")
     officer.types("sql", "SELECT 1")
+    for words in (
+        ("rooms",),
+        ("people", "bob"),
+        ("case", "list"),
+        ("verify",),
+        ("read",),
+        ("coverage",),
+    ):
+        officer.types(*words)
     assert officer.types("log") == 0
+    for act in ("rooms listed", "people listed", "cases listed", "verified", "read", "coverage"):
+        assert f"{act}: " in officer.said
     assert "search: " in officer.said
     assert "query: text “price”" in officer.said
     assert "The log is unbroken." in officer.said
