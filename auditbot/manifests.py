@@ -48,6 +48,7 @@ class Probed:
             "conditional_create": self.conditional_create,
             "checksum": self.checksum,
             "object_lock": abilities.object_lock if abilities is not None else None,
+            "object_lock_seen": abilities.lock_seen if abilities is not None else None,
             "retention_days": abilities.retention_days if abilities is not None else None,
             "versioning": abilities.versioning if abilities is not None else None,
             "sse": abilities.sse if abilities is not None else None,

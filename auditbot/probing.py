@@ -21,17 +21,20 @@ async def probe_stream(store: ArchiveStore, *, now_ms: int) -> Probed:
     key = f"v1/probe-{secrets.token_hex(8)}"
     body, other = b"Steward was here.\n", b"Steward was here again.\n"
     await store.put(key, body, hashlib.sha256(body).hexdigest(), locked=False)
+    damaged = f"v1/probe-{secrets.token_hex(8)}"
     try:
         intact = await store.get(key) == body
         create_only = await _refuses(store, key, other)
+        refuses_damage = await store.refuses_damage(damaged)
     finally:
-        # Where nobody may delete, which is a good way to keep an archive, it stays.
-        with suppress(PermanentError):
-            await store.delete(key)
+        # Where nobody may delete, which is a good way to keep an archive, they stay.
+        for name in (key, damaged):
+            with suppress(PermanentError):
+                await store.delete(name)
     return Probed(
         abilities,
         conditional_create=create_only,
-        checksum=intact,
+        checksum=intact and refuses_damage is not False,
         probed_ms=now_ms,
         clock_offset_ms=store.clock_offset_ms,
     )

@@ -76,6 +76,10 @@ class DirectoryStore:
         """Return what a directory can do."""
         return Abilities("directory", versioning=False)
 
+    async def refuses_damage(self, key: str) -> bool | None:  # noqa: ARG002  # the port's signature
+        """Return that nothing is sent anywhere; what is written is read back."""
+        return None
+
     async def keeps_legal_holds(self) -> bool:
         """Return that a directory knows no such thing."""
         return False

@@ -29,6 +29,7 @@ class Abilities:
     Args:
         kind: ``directory`` or ``s3``
         object_lock: the mode that is asked for with every object, ``None`` if none is
+        lock_seen: whether the store was seen to keep such locks
         retention_days: for how long it is asked for
         versioning: whether the store keeps the older versions of an object
         sse: how the store was asked to encrypt, ``None`` if it was not
@@ -36,6 +37,7 @@ class Abilities:
 
     kind: str
     object_lock: str | None = None
+    lock_seen: bool | None = None
     retention_days: int | None = None
     versioning: bool | None = None
     sse: str | None = None
@@ -112,6 +114,13 @@ class ArchiveStore(ObjectStore, Protocol):
 
     async def abilities(self) -> Abilities:
         """Ask the store what it is set up to do."""
+        ...
+
+    async def refuses_damage(self, key: str) -> bool | None:
+        """Try whether bytes that arrive other than they were sent are refused.
+
+        ``None`` where that cannot be tried; the object may stay and is to be deleted.
+        """
         ...
 
     async def keeps_legal_holds(self) -> bool:

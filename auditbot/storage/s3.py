@@ -21,6 +21,7 @@ from auditbot.storage.addressing import addressing_style
 from auditbot.storage.errors import ObjectExistsError
 from auditbot.storage.port import Abilities, Found, Stored
 from auditbot.storage.s3_errors import (
+    DamagedError,
     MissingError,
     TakenError,
     UnknownRequestError,
@@ -167,6 +168,7 @@ class S3Store:
         answer = await self._ask(client.get_bucket_versioning)
         versioning = None if answer is None else answer.get("Status") == "Enabled"
         locked = settings.object_lock is not None
+        lock_seen = None
         if locked:
             answer = await self._ask(client.get_object_lock_configuration)
             if answer is not None and "ObjectLockConfiguration" not in answer:
@@ -174,13 +176,33 @@ class S3Store:
                     f"The bucket “{self._bucket}” was made without Object Lock: make one with it, "
                     "or unset auditbot.s3.object_lock."
                 )
+            lock_seen = None if answer is None else True
         return Abilities(
             "s3",
+            lock_seen=lock_seen,
             object_lock=settings.object_lock.upper() if settings.object_lock else None,
             retention_days=settings.retention_days if locked else None,
             versioning=versioning,
             sse=settings.sse,
         )
+
+    async def refuses_damage(self, key: str) -> bool | None:
+        """Send an object with the checksum of another one: a store that looks refuses it."""
+        body, other = b"Damaged on its way.\n", hashlib.sha256(b"").hexdigest()
+        try:
+            with self._sentences(key):
+                client = await self._connected()
+                await client.put_object(
+                    **self._name(key),
+                    **self._attributes(other, locked=False),
+                    Body=body,
+                    ChecksumSHA256=_base64(other),
+                )
+        except DamagedError:
+            return True
+        except PermanentError:
+            return None
+        return False
 
     async def keeps_legal_holds(self) -> bool:
         """Return whether the bucket was made with Object Lock; if it does not say, it may be."""

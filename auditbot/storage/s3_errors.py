@@ -41,11 +41,10 @@ _BUSY = frozenset(
         "ServiceUnavailable",
         "Throttling",
         "TooManyRequests",
-        # The body was damaged on its way: what was sealed is unchanged, so send it again.
-        "BadDigest",
-        "XAmzContentSHA256Mismatch",
     }
 )
+# The body was damaged on its way: what was sealed is unchanged, so send it again.
+_DAMAGED = frozenset({"BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"})
 _WHAT_TO_DO = {
     "NoSuchBucket": "does not exist: create it, or correct auditbot.destination",
     "InvalidBucketName": "cannot exist under this name: correct auditbot.destination",
@@ -68,6 +67,10 @@ class TakenError(PermanentError):
 
 class MissingError(PermanentError):
     """There is no such object."""
+
+
+class DamagedError(TransientError):
+    """What arrived is not what was sent."""
 
 
 class UnknownRequestError(PermanentError):
@@ -109,6 +112,8 @@ def _refusal(error: ClientError, place: str, key: str) -> StewardError:
         return TakenError(f"“{key}” is there already.")
     if code in _UNKNOWN:
         return UnknownRequestError(f"{place} does not know this request ({code}).")
+    if code in _DAMAGED:
+        return DamagedError(f"{place} says that “{key}” was damaged on its way ({code}).")
     if code in _BUSY or status in {409, 429} or status >= _SERVER_ERROR:
         return TransientError(f"{place} cannot take or give “{key}” now ({code or status}).")
     if code in _MISSING:

@@ -86,7 +86,8 @@ async def test_a_locked_object_cannot_be_deleted_or_hidden_from_who_knows_its_ve
     assert answer["Retention"].get("Mode") == mode.upper()
     assert await store.get(name, stored.version_id) == ONE
     assert await store.get(name) == TWO
-    assert (await store.abilities()).object_lock == mode.upper()
+    abilities = await store.abilities()
+    assert (abilities.object_lock, abilities.lock_seen) == (mode.upper(), True)
     await store.close()
 
 

@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from auditbot.checks import checks, probe_destination
+from auditbot.probing import probe_stream
 from auditbot.storage.open import open_store, probe
 from auditbot.storage.port import ObjectStore
 from auditbot.storage.s3 import S3Store
@@ -108,6 +109,10 @@ async def test_the_server_too_refuses_bytes_that_differ_from_their_checksum(
             Body=ONE,
             ChecksumSHA256=base64.b64encode(hashlib.sha256(TWO).digest()).decode(),
         )
+    assert await store.refuses_damage("probe")
+    probed = await probe_stream(store, now_ms=0)
+    assert (probed.conditional_create, probed.checksum) == (True, True)
+    assert [key async for key in store.list("")] == []
 
 
 async def test_many_objects_are_listed_over_pages_in_order(

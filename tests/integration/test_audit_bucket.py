@@ -92,6 +92,34 @@ async def test_what_was_stored_is_found_under_what_was_written_over_it(
     assert (result.objects, result.records) == (3, 13)
 
 
+async def test_an_end_that_was_hidden_behind_delete_markers_is_found(
+    seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    """The one thing that a lock keeps nobody from, with the hint of before put back."""
+    bucket = "hidden"
+    maker = make_archive(tmp_path / "archive")
+    newest = maker.manifests[-1]
+    note = max((maker.root / maker.base / "checkpoints").iterdir())
+    ending = [newest, newest.replace(".json", ".sig"), maker.segments[-1]]
+    ending.append(note.relative_to(maker.root).as_posix())
+    async with s3_client(seaweedfs) as client:
+        await client.create_bucket(Bucket=bucket)
+        await client.put_bucket_versioning(
+            Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}
+        )
+        await upload(client, bucket, maker.root)
+        for key in ending:
+            await client.delete_object(Bucket=bucket, Key=f"audit/{key}")
+        await client.put_object(
+            Bucket=bucket, Key=f"audit/{maker.base}/state/head.json", Body=maker.heads[-2]
+        )
+
+    result = await checked(seaweedfs, bucket, maker)
+
+    hidden = {i.key for i in result.findings.of(Severity.WRONG) if i.code == "hidden"}
+    assert hidden >= set(ending)
+
+
 async def test_a_bucket_without_versions_is_verified_and_searched(
     seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:

@@ -89,6 +89,9 @@ class FakeStore:
     async def abilities(self) -> Abilities:
         return Abilities("fake", versioning=True)
 
+    async def refuses_damage(self, key: str) -> bool | None:
+        return None
+
     async def keeps_legal_holds(self) -> bool:
         return False
 
