@@ -8,6 +8,7 @@ from auditbot.reader.documents import Manifest
 from auditbot.reader.layout import (
     PROBE,
     checkpoint_key,
+    day_of,
     is_day_key,
     is_description,
     is_media,
@@ -106,8 +107,11 @@ def _comes_early(context: Context, key: str) -> bool:
     """Return whether an object is stored before the document that names it."""
     if is_media(key) or is_day_key(key) or is_stamp(key) or checkpoint_key(key):
         return True
-    if is_recipients(key) or is_page(key):
+    if is_recipients(key):
         return True
+    if is_page(key):
+        # Only of a day of which there is anything to say.
+        return f"/dt={day_of(context.result.from_ms or 0)}/" <= key[key.index("/dt=") :]
     named = manifest_key(key.removesuffix(".sig") + ".json") if key.endswith(".sig") else None
     if named is None:
         return False

@@ -113,7 +113,7 @@ class FakeStore:
                 yield key
 
     async def delete(self, key: str, version_id: str | None = None) -> None:
-        del self.objects[key]
+        self.objects.pop(key, None)
 
     async def close(self) -> None:
         self.closed = True
