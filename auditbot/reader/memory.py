@@ -54,15 +54,23 @@ class Remembered(msgspec.Struct, frozen=True):
     unlisted: dict[str, int] = {}
     """Objects that no manifest listed yet, with when the newest one was made at that time."""
 
-    def trusting(self, given: Collection[str], *, is_right: bool) -> "Remembered":
+    def trusting(
+        self, given: Collection[str], found: Collection[str], *, is_right: bool
+    ) -> "Remembered":
         """Return this with the keys that a person named, who knows better than we do.
 
         Where the archive does not bear them out they may be misspelt, or the archive is a forged
         one: they are kept only if there are none, so that nothing else is trusted at first sight.
+
+        Args:
+            given: what was named
+            found: those of them that the archive has
+            is_right: whether all of it is signed with them, or with what they vouch for
         """
-        if not given or (self.fingerprints and not is_right):
+        if not given or (self.fingerprints and not (found and is_right)):
             return self
-        return structs.replace(self, fingerprints=tuple(sorted(given)))
+        keys = found if found and is_right else given
+        return structs.replace(self, fingerprints=tuple(sorted(keys)))
 
     def doubted(self) -> "Remembered":
         """Return this after something was wrong: the next look has to be into everything again."""

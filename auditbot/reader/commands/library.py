@@ -85,20 +85,13 @@ async def bring_up_to_date(
 def _learn_keys(archive: Archive, done: Synced, fingerprints: tuple[str, ...]) -> None:
     for server, keys in done.fingerprints.items():
         if fingerprints:
-            is_right = bool(keys) and not done.faults
-            _trust_named(archive, server, fingerprints, is_right=is_right)
+            name = f"{archive.destination} {server}"
+            known = archive.memory.recall(name)
+            named = known.trusting(fingerprints, keys, is_right=not done.faults)
+            if named != known:
+                archive.memory.keep(name, named)
         elif done.first_use:
             _trust_first(archive, server, keys)
-
-
-def _trust_named(
-    archive: Archive, server: str, fingerprints: tuple[str, ...], *, is_right: bool
-) -> None:
-    name = f"{archive.destination} {server}"
-    known = archive.memory.recall(name)
-    named = known.trusting(fingerprints, is_right=is_right)
-    if named != known:
-        archive.memory.keep(name, named)
 
 
 def _trust_first(archive: Archive, server: str, keys: tuple[str, ...]) -> None:

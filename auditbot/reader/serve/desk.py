@@ -16,9 +16,8 @@ from auditbot.reader.index.sync import Synced
 from auditbot.reader.read import ALWAYS
 from auditbot.reader.times import moment
 from auditbot.reader.transcript.build import Request
-from auditbot.reader.verify.findings import Severity
 from auditbot.reader.verify.options import Options, Verified
-from auditbot.reader.verify.report import verdict
+from auditbot.reader.verify.report import standing, verdict
 from auditbot.reader.verify.run import verify
 from common.clock import Clock
 from common.errors import StewardError
@@ -108,11 +107,12 @@ class Desk:
             return {"state": "unknown", "word": "Verifying …", "words": "Being verified now."}
         if self.verified_ms is None:
             return {"state": "unknown", "word": "Not verified", "words": self.trouble}
-        is_wrong = any(item.findings.counted[Severity.WRONG] for item in self.verified)
+        found = {standing(item) for item in self.verified}
+        state = next((one for one in ("wrong", "partly") if one in found), "right")
         words = " ".join(dict.fromkeys(verdict(item) for item in self.verified))
         return {
-            "state": "wrong" if is_wrong else "right",
-            "word": "WRONG" if is_wrong else "Verified",
+            "state": state,
+            "word": {"wrong": "WRONG", "partly": "Verified in part"}.get(state, "Verified"),
             "words": f"{words} Verified {moment(self.verified_ms)} UTC.",
         }
 

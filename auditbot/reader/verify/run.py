@@ -56,12 +56,12 @@ async def verify(place: Place, options: Options, memory: Memory | None = None) -
 def _remembered_after(result: Verified, before: Remembered, given: tuple[str, ...]) -> Remembered:
     """Return what is to be remembered: the keys that were named, and what was right."""
     if result.findings.counted[Severity.WRONG]:
-        return before.doubted().trusting(given, is_right=False)
+        return before.doubted().trusting(given, result.fingerprints, is_right=False)
     found = tuple(sorted({*before.fingerprints, *result.fingerprints}))
     after = structs.replace(
         before, fingerprints=found, streams=result.streams, unlisted=result.unlisted
     )
-    return after.trusting(given, is_right=True)
+    return after.trusting(given, result.fingerprints, is_right=True)
 
 
 async def _verify_server(

@@ -571,6 +571,25 @@ async def test_an_old_copy_in_its_place_is_recognised(tmp_path: Path) -> None:
     assert (tmp_path / "home" / "memory.json").stat().st_mode & 0o777 == 0o600
 
 
+async def test_archives_of_two_servers_at_one_place_have_each_their_key(tmp_path: Path) -> None:
+    maker = make_archive(tmp_path / "archive")
+    other = Maker(maker.root, server_name="other.example", key=key_number(2))
+    other.publish_key()
+    other.manifest()
+    keys = (fingerprint(key_number(1)), fingerprint(key_number(2)))
+    memory = Memory(tmp_path / "memory.json")
+    options = Options(now_ms=maker.now_ms, destination="file:archive", fingerprints=keys)
+
+    for result in await verify(DirectoryPlace(maker.root), options, memory):
+        assert [item.code for item in result.findings.found] == ["key_missing"]
+        assert not wrongs(result)
+    for result in await verify(
+        DirectoryPlace(maker.root), replace(options, fingerprints=()), memory
+    ):
+        assert not result.findings.found
+        assert not result.first_use
+
+
 async def test_a_forged_archive_with_a_key_of_its_own_is_recognised(tmp_path: Path) -> None:
     maker = make_archive(tmp_path / "archive")
     memory = Memory(tmp_path / "memory.json")
