@@ -166,7 +166,7 @@ async def test_a_stamp_that_is_not_the_right_one_is_found(
             strange.write_bytes(body)
             os.utime(strange, (1, 1))
             (sentence,) = wrong(await stamped.verified())
-            assert "No manifest lists this object" in sentence
+            assert "no manifest that was made since lists it" in sentence
         case _:
             async with authority(tmp_path / "other") as other:
                 (sentence,) = wrong(await stamped.verified(other.roots))
