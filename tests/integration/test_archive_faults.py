@@ -10,7 +10,7 @@ from auditbot.outage import Outages
 from auditbot.pipeline.segment import Limits
 from auditbot.segments import Segments
 from auditbot.storage.open import open_store
-from common.alarms import untold
+from common.alarms import Alarm, untold
 from common.config.schema import S3
 from common.config.secret import Secret
 from common.database.pool import Database
@@ -142,6 +142,11 @@ async def test_a_fault_while_comparing_or_reading_back_costs_only_time(
         await running.check(6)
 
 
+async def told(database: Database) -> list[Alarm]:
+    """Return what admins are to be told of the store; of the new key they hear in any case."""
+    return [one for one in await untold(database) if "Its fingerprint" not in one.sentence]
+
+
 async def test_the_admins_are_told_once_when_it_begins_and_once_when_it_ends(
     database: Database, seaweedfs: SeaweedFS
 ) -> None:
@@ -152,7 +157,7 @@ async def test_the_admins_are_told_once_when_it_begins_and_once_when_it_ends(
         await running.until_stored()
         await running.store.close()
 
-    begun, ended = await untold(database)
+    begun, ended = await told(database)
     assert "cannot be stored" in begun.sentence
     assert "Nothing is lost" in begun.sentence
     assert "again" in ended.sentence
@@ -179,7 +184,7 @@ async def test_a_blip_is_told_to_nobody(database: Database, seaweedfs: SeaweedFS
         await running.until_stored()
         await running.store.close()
 
-    assert await untold(database) == []
+    assert await told(database) == []
 
 
 async def test_an_outage_that_outlives_the_program_is_told_once(
@@ -199,4 +204,4 @@ async def test_an_outage_that_outlives_the_program_is_told_once(
         for running in (first, again):
             await running.store.close()
 
-    assert len(await untold(database)) == 2
+    assert len(await told(database)) == 2

@@ -291,8 +291,8 @@ async def test_a_refusal_is_told_once_with_what_to_do_and_mended_by_the_next_pas
     for _ in range(2):
         await office.bot.daily.look()
     alarms = await office.world.database.fetch("SELECT sentence FROM alarm")
-    assert len([one for one in alarms if "s3:PutObjectLegalHold" in one["sentence"]]) == 1
-    assert "refuses access" in alarms[0]["sentence"]
+    (told,) = [one for one in alarms if "s3:PutObjectLegalHold" in one["sentence"]]
+    assert "refuses access" in told["sentence"]
     assert await acts(office) == []
 
     monkeypatch.setattr(S3Store, "set_legal_hold", whole)
