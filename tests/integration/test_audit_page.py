@@ -258,6 +258,7 @@ async def every_page_opens(served: Served, visit: Visit) -> None:
         ("/person?id=@alice:example.org", "Between us: the price was too low."),
         ("/coverage", "1 could not be read to this day"),
         ("/verification", "Signing key"),
+        ("/verification", "no lock: whoever may write there may delete"),
         ("/cases", "There is none yet."),
         ("/access", "Unbroken"),
         ("/search?unread=1", "not readable"),

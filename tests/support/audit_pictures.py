@@ -108,7 +108,7 @@ async def _visit(url: str, folder: Path) -> None:
         opened = await player.chromium.launch(executable_path=program, args=ARGUMENTS)
         page = await opened.new_page(viewport={"width": 1120, "height": 820})
         await page.goto(url)
-        while await page.inner_text(".top .badge") != "Verified":
+        while await page.inner_text(".top .badge") not in {"Verified", "Verified in part"}:
             await asyncio.sleep(1)
             await page.goto(base)
         await _take(page, "overview")

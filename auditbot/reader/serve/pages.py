@@ -21,7 +21,7 @@ from auditbot.reader.serve.chart import bars
 from auditbot.reader.serve.desk import Desk
 from auditbot.reader.times import local, moment
 from auditbot.reader.transcript.provenance import rooms_without_bot
-from auditbot.reader.verify.report import as_json, grouped
+from auditbot.reader.verify.report import as_json, grouped, storage_words
 from common.errors import UserError
 
 PAGE = 100
@@ -307,6 +307,7 @@ async def verification(request: web.Request) -> web.Response:
         grouped=grouped,
         moment=moment,
         spelled=spelled,
+        storage_words=storage_words,
     )
 
 
