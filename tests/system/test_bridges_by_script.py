@@ -31,7 +31,8 @@ from tests.support.world import SERVER_NAME, Wish, World, prepare_world
 pytestmark = [pytest.mark.xdist_group("scripted-bridges"), pytest.mark.timeout(180)]
 
 FEED = "https://example.org/feed.xml"
-OLD_BOT = "_neb_rssbot_=40alice=3asteward.localhost"
+OLD_RSS = "_neb_rssbot_=40alice=3asteward.localhost"
+OLD_GITHUB = "_neb_github_=40alice=3asteward.localhost"
 
 
 async def scan(talk: Talk) -> None:
@@ -180,10 +181,10 @@ async def scripted(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sc
         )
 
 
-async def old_bot(scripted: Scripted) -> RawClient:
+async def old_bot(scripted: Scripted, localpart: str) -> RawClient:
     """Return one of the old bots: only an application service may make such an account."""
-    name = {"type": "m.login.application_service", "username": OLD_BOT, "inhibit_login": True}
-    identifier = {"type": "m.id.user", "user": OLD_BOT}
+    name = {"type": "m.login.application_service", "username": localpart, "inhibit_login": True}
+    identifier = {"type": "m.id.user", "user": localpart}
     headers = {"Authorization": f"Bearer {scripted.acting_token}"}
     url = f"{scripted.world.synapse.url}/_matrix/client/v3"
     async with aiohttp.ClientSession(headers=headers) as session:
@@ -427,11 +428,14 @@ async def test_a_webhooks_address_goes_to_who_asked(scripted: Scripted) -> None:
 
 async def test_the_old_bots_are_replaced(scripted: Scripted) -> None:
     alice, _ = await scripted.person()
-    async with alice, await old_bot(scripted) as old:
+    async with (
+        alice,
+        await old_bot(scripted, OLD_RSS) as old,
+        await old_bot(scripted, OLD_GITHUB) as github,
+    ):
         scripted.hookshot.managers.add(scripted.world.steward.adminbot)
         room, here = await room_of(scripted, alice)
-        await alice.invite(room, old.user_id)
-        await old.join(room)
+        await bring(alice, room, old, github)
         nothing = await scripted.desk.ask("bridge migrate-neb", "not known")
         assert "export" in nothing
 
@@ -452,34 +456,46 @@ async def test_the_old_bots_are_replaced(scripted: Scripted) -> None:
         would = await send_export(scripted, export, "bridge migrate-neb --dry-run")
         assert FEED in would
         assert "Would do" in would
+        assert "Hookshot is not in there yet" in would
         with pytest.raises(Exception, match="404"):
             await alice.state(room, "uk.half-shot.matrix-hookshot.feed", state_key=FEED)
 
         moved = await send_export(scripted, export, "bridge migrate-neb", confirm=True)
         assert "github connect https://github.com/org/repo" in moved
+        assert "send the same file" in moved
         content = await alice.state(room, "uk.half-shot.matrix-hookshot.feed", state_key=FEED)
         assert content == {"url": FEED}
 
-        # The repository is not there yet, and of another room nothing is known: both keep their bot.
+        # Without the file it is not known what an RSS bot follows, in this room or another.
         unknown, _ = await room_of(scripted, alice)
-        await alice.invite(unknown, old.user_id)
-        await old.join(unknown)
-        early = await send_export(scripted, export, "bridge migrate-neb --remove")
-        assert "In no room does everything stand at Hookshot yet" in early
-        scripted.hookshot.logged_in.add(alice.user_id)
-        assert "Done" in await here.ask("!github connect org/repo", "Done")
-
+        await bring(alice, unknown, old)
+        early = await scripted.desk.ask("bridge migrate-neb --remove", "In no room")
+        assert "Send the export again" in early
         would = await send_export(scripted, export, "bridge migrate-neb --remove --dry-run")
         assert "Would do" in would
+        assert "2 old bots stay" in would
         assert old.user_id in await alice.joined_members(room)
         removed = await send_export(scripted, export, "bridge migrate-neb --remove", confirm=True)
         assert "Remove 1 old bot" in removed
         members = await alice.joined_members(room)
         assert old.user_id not in members
+        assert github.user_id in members, "its repository is not there yet"
+
+        scripted.hookshot.logged_in.add(alice.user_id)
+        assert "Done" in await here.ask("!github connect org/repo", "Done")
+        await send_export(scripted, export, "bridge migrate-neb --remove", confirm=True)
+        members = await alice.joined_members(room)
+        assert github.user_id not in members
         assert scripted.hookshot.bot.me.user_id in members
         assert old.user_id in await alice.joined_members(unknown)
         content = await alice.state(room, "uk.half-shot.matrix-hookshot.feed", state_key=FEED)
         assert content == {"url": FEED}, "what replaced it stays"
+
+
+async def bring(owner: RawClient, room: RoomId, *bots: RawClient) -> None:
+    for bot in bots:
+        await owner.invite(room, bot.user_id)
+        await bot.join(room)
 
 
 async def send_export(

@@ -24,6 +24,7 @@ from common.ids import EventId, RoomId, UserId
 
 ROOM = RoomId("!a:example.org")
 URL = "https://example.org/feed.xml"
+RSS, GIT = UserId("@_neb_rssbot_x:y"), UserId("@_neb_github_x:y")
 
 
 def state(type_: str, key: str, content: dict[str, Any]) -> StateEvent:
@@ -133,24 +134,63 @@ def test_what_the_old_bots_followed_becomes_a_plan() -> None:
     assert {move.what for move in found.repositories} == {"org/repo", "other/one"}
     assert found.repositories[0].lost_events == ("watch",)
     assert {room.room for room in found.unknown} == {"!b", "!c"}
-    assert not found.replaced(rooms[0])
+    assert not found.replaced(rooms[0], bot)
 
 
 def test_what_stands_already_is_not_moved_and_its_bot_may_go() -> None:
     export = read_export(
         json.dumps({"type": "rssbot", "config": {"feeds": {URL: {"rooms": [ROOM]}}}}).encode()
     )
-    room = OldRoom(ROOM, (UserId("@_neb_rssbot_x:y"),), feeds_here=frozenset({URL}))
+    room = OldRoom(ROOM, (RSS,), feeds_here=frozenset({URL}))
 
     found = migration([room], export)
 
     assert not found.feeds
-    assert found.replaced(room)
+    assert found.replaced(room, RSS)
 
 
-def test_without_an_export_nothing_is_replaced() -> None:
-    room = OldRoom(ROOM, (UserId("@_neb_rssbot_x:y"),))
-    assert not migration([room], None).replaced(room)
+def test_without_an_export_no_rss_bot_is_replaced() -> None:
+    """A repository that is connected says nothing of the feeds in the same room."""
+    room = OldRoom(
+        ROOM,
+        (RSS, GIT),
+        ({"github": {"default_repo": "org/repo"}},),
+        repositories_here=frozenset({"org/repo"}),
+    )
+
+    found = migration([room], None)
+
+    assert not found.replaced(room, RSS)
+    assert found.replaced(room, GIT)
+    assert found.unknown == (room,)
+
+
+def test_an_export_of_one_service_replaces_no_other_services_bot() -> None:
+    feeds_alone = {"Type": "rssbot", "Config": {"feeds": {URL: {"rooms": [ROOM]}}}}
+    room = OldRoom(ROOM, (RSS, GIT), feeds_here=frozenset({URL}))
+    found = migration([room], read_export(json.dumps(feeds_alone).encode()))
+    assert [bot for bot in room.bots if found.replaced(room, bot)] == [RSS]
+
+    # Two of a sort: it has to say whose it is.
+    other = UserId("@_neb_rssbot_z:y")
+    both = OldRoom(ROOM, (RSS, other), feeds_here=frozenset({URL}))
+    found = migration([both], read_export(json.dumps(feeds_alone).encode()))
+    assert not [bot for bot in both.bots if found.replaced(both, bot)]
+    named = json.dumps({**feeds_alone, "UserID": other}).encode()
+    found = migration([both], read_export(named))
+    assert [bot for bot in both.bots if found.replaced(both, bot)] == [other]
+    assert not migration([room], read_export(named)).replaced(room, RSS)
+
+
+def test_where_nothing_can_be_set_up_it_is_said_and_left_out() -> None:
+    export = {"Type": "rssbot", "Config": {"feeds": {URL: {"rooms": [ROOM]}}}}
+    room = OldRoom(ROOM, (RSS,), trouble="no power", remark="encrypted")
+
+    found = migration([room], read_export(json.dumps(export).encode()))
+
+    assert not found.feeds
+    assert [(move.trouble, move.remark) for move in found.moves] == [("no power", "encrypted")]
+    assert not found.replaced(room, RSS)
 
 
 @given(st.binary(max_size=200))
