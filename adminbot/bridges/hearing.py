@@ -31,6 +31,7 @@ class SaidKind(StrEnum):
     REDACTION = "redaction"
     INVITED = "invited"
     LEFT = "left"
+    UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,18 @@ class Puzzling:
 
 
 @dataclass(frozen=True)
+class Unreadable:
+    """It answered encrypted: what, only those in the room can read."""
+
+
+@dataclass(frozen=True)
 class Silent:
     """It did not answer in time."""
 
     seconds: float
 
 
-Meaning = Waiting | Done | Failed | Unknown | Asked | Puzzling | Silent
+Meaning = Waiting | Done | Failed | Unknown | Asked | Puzzling | Unreadable | Silent
 
 
 def meaning(
@@ -136,8 +142,11 @@ def meaning(
     showing = _showing(said)
     if texts and showing is None and step.ends in {"said", "invited"} and quiet >= PUZZLED_SECONDS:
         return Puzzling("\n".join(one.text for one in texts))
+    hidden = not texts and any(one.kind is SaidKind.UNREADABLE for one in said)
+    if hidden and step.ends in {"said", "gathered"} and quiet >= PUZZLED_SECONDS:
+        return Unreadable()
     if waited >= step.timeout_seconds:
-        return Silent(waited)
+        return Unreadable() if hidden else Silent(waited)
     return Waiting(showing)
 
 

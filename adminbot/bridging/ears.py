@@ -108,8 +108,9 @@ def _said(event: Mapping[str, Any], bot: UserId, name: EventId, at: float) -> Sa
     if not isinstance(content, dict):
         return None
     match event.get("type"):
-        case "m.room.message":
-            return _message(content, name, at)
+        case "m.room.message" | "m.room.encrypted" as type_:
+            hidden = Said(SaidKind.UNREADABLE, "", name, at)
+            return _message(content, name, at) if type_ == "m.room.message" else hidden
         case "m.reaction":
             relation = content.get("m.relates_to")
             key = relation.get("key") if isinstance(relation, dict) else None

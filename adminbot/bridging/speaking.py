@@ -18,6 +18,7 @@ from adminbot.bridges.hearing import (
     Puzzling,
     Silent,
     Unknown,
+    Unreadable,
     Waiting,
     meaning,
 )
@@ -157,6 +158,14 @@ class Speaking:
                 )
             case Puzzling(text=text):
                 return t("The bridge answered something unexpected: {text}", text=_quote(text))
+            case Unreadable():
+                chat = f"https://matrix.to/#/{talk.place}"
+                return t(
+                    "{bot} answered, but that chat is encrypted, and what a bridge says there I "
+                    "do not read; look there: {chat}",
+                    bot=talk.bridge.bot,
+                    chat=chat,
+                )
             case Silent(seconds=seconds):
                 return t(
                     "{bot} did not answer in {seconds} seconds. {why}",

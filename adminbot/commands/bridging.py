@@ -11,9 +11,21 @@ from adminbot.bridges.kind import Kind
 from adminbot.bridges.known import kinds_of
 from adminbot.bridges.steps import PrepareRoom, SpeakForPerson, SpeakToBridge
 from adminbot.commands.bridges import one_bridge
+from adminbot.commands.encrypted import is_encrypted, nothing_in_clear, warning
 from adminbot.commands.here import own_power_for
 from adminbot.engine.actor import Caller, PlaceKind, Role
-from adminbot.engine.answer import Answer, Bullets, Mono, Pill, Span, Spans, answer, say, when
+from adminbot.engine.answer import (
+    Answer,
+    Block,
+    Bullets,
+    Mono,
+    Pill,
+    Span,
+    Spans,
+    answer,
+    say,
+    when,
+)
 from adminbot.engine.command import command
 from adminbot.engine.lend import POWER_LEVELS
 from adminbot.engine.plan import Plan
@@ -21,7 +33,7 @@ from adminbot.engine.step import OwnReader, Step
 from adminbot.engine.supply import Settings
 from adminbot.own.bridges import BridgedRoom, BridgeRow, BridgesOfRoom
 from common.errors import UserError
-from common.homeserver.port import Permission
+from common.homeserver.port import AdminReader, Permission
 from common.i18n import t
 from common.ids import RoomId
 
@@ -126,6 +138,7 @@ async def bridge_status(own: OwnReader, caller: Caller, room: RoomId) -> Answer:
 
 @command("bridge connect", who=Role.ROOM_ADMIN, needs=Permission.MANAGE)
 async def bridge_connect(  # half of them are supplies
+    admin: AdminReader,
     own: OwnReader,
     settings: Settings,
     caller: Caller,
@@ -146,11 +159,12 @@ async def bridge_connect(  # half of them are supplies
         guild: the guild's number (Discord)
     """
     given = {"remote": remote, "network": network, "guild": guild}
-    return await _room_matter(_Asking(own, settings, caller, name), "connect", given, room)
+    return await _room_matter(admin, _Asking(own, settings, caller, name), "connect", given, room)
 
 
 @command("bridge set", who=Role.ROOM_ADMIN, needs=Permission.MANAGE)
 async def bridge_set(  # half of them are supplies
+    admin: AdminReader,
     own: OwnReader,
     settings: Settings,
     caller: Caller,
@@ -171,11 +185,12 @@ async def bridge_set(  # half of them are supplies
         guild: the guild's number (Discord)
     """
     given = {"remote": remote, "network": network, "guild": guild}
-    return await _room_matter(_Asking(own, settings, caller, name), "connect", given, room)
+    return await _room_matter(admin, _Asking(own, settings, caller, name), "connect", given, room)
 
 
 @command("bridge disconnect", who=Role.ROOM_ADMIN, needs=Permission.MANAGE)
 async def bridge_disconnect(
+    admin: AdminReader,
     own: OwnReader,
     settings: Settings,
     caller: Caller,
@@ -202,12 +217,17 @@ async def bridge_disconnect(
             raise UserError(
                 t("I do not know that of {room}; ask a server admin.", room=Pill(room))
             )
-    return await _room_matter(asking, "disconnect", wanted, room)
+    return await _room_matter(admin, asking, "disconnect", wanted, room)
 
 
 @command("bridge unset", who=Role.ROOM_ADMIN, needs=Permission.MANAGE)
 async def bridge_unset(
-    own: OwnReader, settings: Settings, caller: Caller, name: str, room: RoomId
+    admin: AdminReader,
+    own: OwnReader,
+    settings: Settings,
+    caller: Caller,
+    name: str,
+    room: RoomId,
 ) -> Plan:
     """End a room's connection to the other network, as “bridge disconnect” does.
 
@@ -216,11 +236,14 @@ async def bridge_unset(
         room: an address, a room ID or a link; the current room if left out
     """
     given = await _known_connection(own, name, room)
-    return await _room_matter(_Asking(own, settings, caller, name), "disconnect", given, room)
+    return await _room_matter(
+        admin, _Asking(own, settings, caller, name), "disconnect", given, room
+    )
 
 
 @command("bridge relay", who=Role.ROOM_ADMIN, needs=Permission.MANAGE)
 async def bridge_relay(
+    admin: AdminReader,
     own: OwnReader,
     settings: Settings,
     caller: Caller,
@@ -257,7 +280,9 @@ async def bridge_relay(
             ),
         )
     verb = "unrelay" if off else "relay"
-    return await _room_matter(_Asking(own, settings, caller, name), verb, {"login": login}, room)
+    return await _room_matter(
+        admin, _Asking(own, settings, caller, name), verb, {"login": login}, room
+    )
 
 
 @dataclass(frozen=True)
@@ -287,13 +312,18 @@ async def _own_matter(asking: _Asking, verb: str, given: dict[str, str | None]) 
 
 
 async def _room_matter(
-    asking: _Asking, verb: str, given: dict[str, str | None], room: RoomId
+    admin: AdminReader, asking: _Asking, verb: str, given: dict[str, str | None], room: RoomId
 ) -> Plan:
     """Return the plan for a room's connection; asked about first."""
     row = await one_bridge(asking.own, asking.name)
     kind = _kind(asking.settings, row)
     spoken = _spoken(kind, row, verb)
     arguments = _arguments(kind, spoken, given, room=room)
+    details: list[Block] = [say(spoken.note)] if spoken.note else []
+    if await is_encrypted(admin, room):
+        nothing_in_clear(asking.settings, row, kind, spoken, arguments, room)
+        if verb != "disconnect":
+            details.append(warning(room))
     steps: list[Step] = []
     if verb != "disconnect":
         # For the bot that is invited, and given power.
@@ -319,7 +349,6 @@ async def _room_matter(
                 asked_by=asking.caller.actor.user,
             )
         )
-    details = [say(spoken.note)] if spoken.note else []
     return Plan(
         summary=_summary(verb, row, room, given.get("remote")),
         steps=tuple(steps),

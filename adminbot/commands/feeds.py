@@ -14,7 +14,9 @@ from adminbot.bridges.hookshot import (
     repository,
     webhooks,
 )
-from adminbot.bridges.steps import PrepareRoom, SpeakForPerson, WriteConnection
+from adminbot.bridges.known import kinds_of
+from adminbot.bridges.steps import Arguments, PrepareRoom, SpeakForPerson, WriteConnection
+from adminbot.commands.encrypted import is_encrypted, nothing_in_clear, warning
 from adminbot.commands.here import own_power_for
 from adminbot.engine.actor import Caller, Role
 from adminbot.engine.answer import (
@@ -30,6 +32,7 @@ from adminbot.engine.command import command
 from adminbot.engine.lend import POWER_LEVELS
 from adminbot.engine.plan import Plan
 from adminbot.engine.step import OwnReader
+from adminbot.engine.supply import Settings
 from adminbot.own.bridges import BridgeRow, ListBridges
 from common.errors import UserError
 from common.homeserver.errors import NotFoundError
@@ -43,6 +46,7 @@ MOST_SHOWN = 40
 
 @command("feed add", who=Role.ROOM_ADMIN, needs=Permission.MANAGE)
 async def feed_add(
+    admin: AdminReader,
     own: OwnReader,
     caller: Caller,
     url: str,
@@ -64,8 +68,11 @@ async def feed_add(
     wanted = feed(url, title, template)
     own_power_for(caller, "invite", POWER_LEVELS, FEED)
     hookshot = await known_hookshot(own)
+    encrypted = await is_encrypted(admin, room)
     return Plan(
         summary=t("Have {room} follow {url}", room=Pill(room), url=Mono(url)),
+        details=(warning(room),) if encrypted else (),
+        ask=encrypted,
         steps=(
             PrepareRoom(bridge=hookshot.name, bot=hookshot.bot, room=room),
             WriteConnection(
@@ -117,7 +124,14 @@ async def feed_remove(
 
 
 @command("github connect", who=Role.ROOM_ADMIN, needs=Permission.MANAGE)
-async def github_connect(own: OwnReader, caller: Caller, repo: str, room: RoomId) -> Plan:
+async def github_connect(
+    admin: AdminReader,
+    own: OwnReader,
+    settings: Settings,
+    caller: Caller,
+    repo: str,
+    room: RoomId,
+) -> Plan:
     """Have a room hear of what happens in a GitHub repository, through Hookshot.
 
     You must be logged in to GitHub at Hookshot (“bridge login”), with the right to write to the
@@ -130,7 +144,8 @@ async def github_connect(own: OwnReader, caller: Caller, repo: str, room: RoomId
     org, name = repository(repo)
     own_power_for(caller, "invite", POWER_LEVELS, GITHUB)
     hookshot = await known_hookshot(own)
-    url = f"https://github.com/{org}/{name}"
+    asked = (("remote", f"https://github.com/{org}/{name}"),)
+    await _typed_in_clear(admin, settings, hookshot, "github", asked, room)
     return Plan(
         summary=t("Connect {what} with {room}", what=Mono(f"{org}/{name}"), room=Pill(room)),
         steps=(
@@ -138,7 +153,7 @@ async def github_connect(own: OwnReader, caller: Caller, repo: str, room: RoomId
             SpeakForPerson(
                 bridge=hookshot.name,
                 verb="github",
-                arguments=(("remote", url),),
+                arguments=asked,
                 about=room,
                 person=caller.actor.user,
             ),
@@ -176,7 +191,14 @@ async def github_remove(
 
 
 @command("webhook add", who=Role.ROOM_ADMIN, needs=Permission.MANAGE)
-async def webhook_add(own: OwnReader, caller: Caller, name: str, room: RoomId) -> Plan:
+async def webhook_add(
+    admin: AdminReader,
+    own: OwnReader,
+    settings: Settings,
+    caller: Caller,
+    name: str,
+    room: RoomId,
+) -> Plan:
     """Have Hookshot write into a room what other programs send to an address of its own.
 
     The address is secret: Hookshot sends it to you alone.
@@ -189,6 +211,8 @@ async def webhook_add(own: OwnReader, caller: Caller, name: str, room: RoomId) -
         raise UserError(t("A webhook's name has 3 to 64 characters."))
     own_power_for(caller, "invite", POWER_LEVELS, WEBHOOK)
     hookshot = await known_hookshot(own)
+    asked = (("name", name),)
+    await _typed_in_clear(admin, settings, hookshot, "webhook", asked, room)
     return Plan(
         summary=t("Make the webhook {name} for {room}", name=Mono(name), room=Pill(room)),
         steps=(
@@ -196,7 +220,7 @@ async def webhook_add(own: OwnReader, caller: Caller, name: str, room: RoomId) -
             SpeakForPerson(
                 bridge=hookshot.name,
                 verb="webhook",
-                arguments=(("name", name),),
+                arguments=asked,
                 about=room,
                 person=caller.actor.user,
             ),
@@ -249,6 +273,21 @@ async def _removal(
         what=one.name,
     )
     return Plan(summary=step.describe(), steps=(step,), report="bridge", ask=True)
+
+
+async def _typed_in_clear(
+    admin: AdminReader,
+    settings: Settings,
+    hookshot: BridgeRow,
+    verb: str,
+    asked: Arguments,
+    room: RoomId,
+) -> None:
+    """Refuse what would be typed in clear into an encrypted room."""
+    kind = kinds_of(settings.config)[KIND]
+    command = kind.vocabulary(hookshot.vocabulary).command(verb)
+    if command is not None and await is_encrypted(admin, room):
+        nothing_in_clear(settings, hookshot, kind, command, asked, room)
 
 
 async def known_hookshot(own: OwnReader) -> BridgeRow:

@@ -16,6 +16,7 @@ from adminbot.bridges.hearing import (
     SaidKind,
     Silent,
     Unknown,
+    Unreadable,
     Waiting,
     meaning,
 )
@@ -166,6 +167,19 @@ def test_no_answer_at_all_is_named_as_such() -> None:
     step = step_of("mautrix-telegram", "login")
     assert heard(step, waited=149) == Waiting()
     assert heard(step, waited=150) == Silent(150)
+
+
+def test_an_encrypted_answer_is_no_silence() -> None:
+    step = step_of("mautrix-telegram", "logout")
+    hidden = said("", SaidKind.UNREADABLE)
+    assert heard(step, hidden, now=1) == Waiting()
+    assert heard(step, hidden, now=6) == Unreadable()
+    leaving = step_of("mautrix-telegram", "disconnect")
+    assert heard(leaving, hidden, now=6) == Waiting()
+    assert heard(leaving, hidden, said("", SaidKind.LEFT, name="l"), now=6) == Done("", {})
+    assert heard(leaving, hidden, now=99, waited=99) == Unreadable()
+    readable = said("Logged out successfully.", name="r")
+    assert isinstance(heard(step, hidden, readable, now=6), Done)
 
 
 @pytest.mark.parametrize(

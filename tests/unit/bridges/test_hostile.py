@@ -1,7 +1,8 @@
 """Whoever governs any room must not reach the bridges' connections of other rooms."""
 
 import json
-from dataclasses import replace
+import re
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,7 @@ from adminbot.bridging.registry import Registry, Sighting
 from adminbot.bridging.watch import Watch
 from adminbot.bridging.work import _is_of_service
 from adminbot.commands.bridging import bridge_connect, bridge_disconnect
-from adminbot.commands.feeds import feed_add
+from adminbot.commands.feeds import feed_add, github_connect, webhook_add
 from adminbot.engine.actor import Actor, Caller, Place, PlaceKind, Target
 from adminbot.engine.plan import Plan
 from adminbot.engine.step import OwnReader
@@ -22,6 +23,8 @@ from adminbot.engine.supply import Settings
 from adminbot.own.bridges import BridgedRoom, BridgeRow, BridgesOfRoom, ListBridges
 from common.config.schema import Bridges
 from common.errors import UserError
+from common.homeserver.port import AdminReader
+from common.homeserver.synapse.rooms import GetRoom, RoomDetails
 from common.homeserver.synapse.users import UserDetails
 from common.ids import UserId
 from common.inbox.port import Entry, EntryKind, Source
@@ -41,6 +44,11 @@ from tests.unit.adminbot.world import (
 
 BOT = UserId(f"@heisenbridge:{SERVER}")
 HOOKSHOT = UserId(f"@hookshot:{SERVER}")
+TELEGRAM = UserId(f"@telegrambot:{SERVER}")
+
+
+CONNECTING = {"name": "irc", "remote": "#x", "room": SHARED, "network": "n", "guild": None}
+FOLLOWING = {"url": "https://x.example/f", "room": SHARED, "title": None, "template": None}
 
 
 def row(name: str, kind: str, bot: UserId) -> BridgeRow:
@@ -54,9 +62,24 @@ class Own:
 
     async def read(self, query: object) -> object:
         if isinstance(query, ListBridges):
-            return (row("irc", "heisenbridge", BOT), row("hookshot", "matrix-hookshot", HOOKSHOT))
+            return (
+                row("irc", "heisenbridge", BOT),
+                row("hookshot", "matrix-hookshot", HOOKSHOT),
+                row("telegram", "mautrix-telegram", TELEGRAM),
+            )
         assert isinstance(query, BridgesOfRoom)
         return (BridgedRoom("irc", SHARED, "libera", "#here", None, None, None, None),)
+
+
+@dataclass
+class Rooms:
+    """The administration API, which knows one room."""
+
+    encryption: str | None = None
+
+    async def read(self, request: object) -> RoomDetails:
+        assert isinstance(request, GetRoom)
+        return RoomDetails(request.room, encryption=self.encryption)
 
 
 def caller(level: int = 100, *, needed: int = 100) -> Caller:
@@ -65,9 +88,12 @@ def caller(level: int = 100, *, needed: int = 100) -> Caller:
     return Caller(Actor(ALICE), Place(SHARED, PlaceKind.SHARED), target, None, NOW)
 
 
+SUPPLIES: dict[type, object] = {OwnReader: Own(), Settings: SETTINGS, AdminReader: Rooms()}
+
+
 async def ending(who: Caller, **options: str | None) -> Plan:
     arguments = {"name": "irc", "room": SHARED, "remote": None, "network": None, **options}
-    supplies: dict[type, object] = {OwnReader: Own(), Settings: SETTINGS, Caller: who}
+    supplies = {**SUPPLIES, Caller: who}
     plan = await bridge_disconnect.run(supplies, arguments)
     assert isinstance(plan, Plan)
     return plan
@@ -129,10 +155,33 @@ async def test_who_calls_themselves_a_bridge_is_none(tmp_path: Path) -> None:
 
 
 async def test_a_bridge_gets_no_power_that_who_asks_could_not_give() -> None:
-    supplies: dict[type, object] = {OwnReader: Own(), Settings: SETTINGS}
-    connecting = {"name": "irc", "remote": "#x", "room": SHARED, "network": "n", "guild": None}
-    following = {"url": "https://x.example/f", "room": SHARED, "title": None, "template": None}
-    for command, arguments in ((bridge_connect, connecting), (feed_add, following)):
-        assert isinstance(await command.run({**supplies, Caller: caller()}, arguments), Plan)
+    for command, arguments in ((bridge_connect, CONNECTING), (feed_add, FOLLOWING)):
+        assert isinstance(await command.run({**SUPPLIES, Caller: caller()}, arguments), Plan)
         with pytest.raises(UserError, match="power level 150"):
-            await command.run({**supplies, Caller: caller(needed=150)}, arguments)
+            await command.run({**SUPPLIES, Caller: caller(needed=150)}, arguments)
+
+
+async def test_nothing_is_typed_into_an_encrypted_room() -> None:
+    """What is typed elsewhere, or is a state event, is warned of first."""
+    rooms = Rooms("m.megolm.v1.aes-sha2")
+    supplies = {**SUPPLIES, AdminReader: rooms, Caller: caller()}
+    telegram = {**CONNECTING, "name": "telegram", "remote": "-100123"}
+    github = {"repo": "org/repo", "room": SHARED}
+    for command, arguments, words in (
+        (bridge_connect, telegram, "!tg bridge -100123"),
+        (github_connect, github, "!hookshot github repo https://github.com/org/repo"),
+        (webhook_add, {"name": "deploys", "room": SHARED}, "!hookshot webhook deploys"),
+    ):
+        with pytest.raises(UserError, match=f"type it there yourself: {re.escape(words)}"):
+            await command.run(supplies, arguments)
+
+    for command, arguments in ((bridge_connect, CONNECTING), (feed_add, FOLLOWING)):
+        plan = await command.run(supplies, arguments)
+        assert isinstance(plan, Plan)
+        assert plan.ask
+        assert "is encrypted" in str(plan.details)
+    assert not (await ending(caller())).details
+    rooms.encryption = None
+    plan = await feed_add.run(supplies, FOLLOWING)
+    assert isinstance(plan, Plan)
+    assert not plan.ask
