@@ -12,13 +12,13 @@ from common.errors import UserError
 from common.i18n import t
 
 LONGEST = 255
-_HOLE = re.compile(r"\{([a-z_]+)(\??)\}")
+_HOLE = re.compile(r"\{([a-z_]+)(?:(\?)|=([a-z-]+))?\}")
 _NUMBER = re.compile(r"-\d{1,20}", re.ASCII)
 
 
 def holes(step: Step) -> dict[str, bool]:
     """Return the arguments of a step's words, and whether each must be given."""
-    return {name: not optional for name, optional in _HOLE.findall(step.say)}
+    return {name: not (optional or instead) for name, optional, instead in _HOLE.findall(step.say)}
 
 
 def needed(command: Command) -> dict[str, bool]:
@@ -50,7 +50,7 @@ def spoken(kind: Kind, step: Step, arguments: Mapping[str, str]) -> str:
     def filled(hole: "re.Match[str]") -> str:
         name, optional = hole[1], bool(hole[2])
         shown = name.replace("_", " ")
-        value = arguments.get(name, "")
+        value = arguments.get(name, "") or (hole[3] or "")
         if not value and not optional:
             raise UserError(t("{kind} needs to be told the {name}.", kind=kind.name, name=shown))
         return checked(kind, name, value) if value else ""

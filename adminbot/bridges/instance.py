@@ -47,7 +47,8 @@ class BridgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Whether the bridge's own limit is configured; then Steward only watches it."""
 
     url: Annotated[str, Meta(pattern="^https?://")] | None = None
-    """Where its ``live``, ``ready`` and metrics are; unset means the registration's address."""
+    """Where its ``live`` and ``ready`` are, and its metrics unless ``metrics_url`` says otherwise;
+    unset means the registration's address, which has no metrics."""
 
     metrics_url: Annotated[str, Meta(pattern="^https?://")] | None = None
     provisioning: Provisioning | None = None
@@ -111,6 +112,13 @@ class Bridge:
         """Where it listens, if that is known."""
         registered = self.registration.url if self.registration else None
         return self.settings.url or registered
+
+    @property
+    def metrics(self) -> str | None:
+        """Where its metrics are; most bridges have them at another address than all else."""
+        path, url = self.kind.endpoints.metrics, self.settings.url
+        here = None if path is None or url is None else url.rstrip("/") + path
+        return self.settings.metrics_url or here
 
 
 def read_settings(data: Any, name: str) -> Mapping[str, BridgeSettings]:
@@ -206,6 +214,12 @@ def assembled(
         raise ConfigError(f"Of which kind the bridge “{name}” is cannot be told; name its kind.")
     if settings.prefix is not None:
         kind = msgspec.structs.replace(kind, prefix=settings.prefix)
+    words = kind.vocabulary(settings.vocabulary)
+    if settings.provisioning is not None and not has_provisioning(kind, words):
+        raise ConfigError(
+            f"The bridge “{name}” has no provisioning interface of version 3. If it is a newer one, "
+            "say so by its vocabulary."
+        )
     expressions = settings.users or (registration.expressions if registration else ())
     if not expressions:
         expressions = tuple(expression_for(each, server) for each in kind.ghosts)
@@ -215,10 +229,15 @@ def assembled(
         bot=bot,
         namespaces=namespaces(server, expressions, {bot, *bots}),
         source=source,
-        vocabulary=kind.vocabulary(settings.vocabulary),
+        vocabulary=words,
         settings=settings,
         registration=registration,
     )
+
+
+def has_provisioning(kind: Kind, words: Vocabulary) -> bool:
+    """Say whether a bridge has the interface by which adminbot draws log-in codes itself."""
+    return kind.endpoints.provisioning == "v3" or words.like == "bridgev2"
 
 
 def name_for(wanted: str, taken: Iterable[str]) -> str:

@@ -29,14 +29,13 @@ inviting whoever typed into another one."""
 
 VERBS = frozenset(
     {
-        "help", "ping", "version", "networks", "login", "logout", "logins", "pm", "search", "sync",
-        "connect", "disconnect", "relay", "unrelay", "relay-bot", "joinspace", "status", "rooms",
-        "webhook", "github", "guilds", "pause", "resume", "cancel", "allow", "deny",
+        "ping", "login", "logout", "pm", "sync", "joinspace", "guilds", "connect", "disconnect",
+        "relay", "unrelay", "relay-bot", "webhook", "github", "cancel", "allow", "deny",
     }
 )  # fmt: skip
 """What can be asked of a bridge; each kind has words for some of these."""
 
-SELF_SERVICE = frozenset({"login", "logout", "pm", "sync", "joinspace", "search", "guilds"})
+SELF_SERVICE = frozenset({"login", "logout", "pm", "sync", "joinspace", "guilds"})
 """What concerns a person's own account at the remote network: never done for another."""
 
 
@@ -51,7 +50,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Words typed to the bot, and what its answers mean.
 
-    In ``say``, ``{name}`` is replaced by an argument and ``{name?}`` by one that may be left out.
+    In ``say``, ``{name}`` is replaced by an argument, ``{name?}`` by one that may be left out, and
+    ``{name=word}`` by that word where it is left out.
     """
 
     say: Text
@@ -68,8 +68,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How one verb is carried out. ``by`` is whose account types the words.
 
-    ``destructive`` commands are never typed for anybody; they are named so that they can be
-    warned of.
+    What removes people from rooms, or acts for others, is no verb and is never typed.
     """
 
     steps: Annotated[tuple[Step, ...], Meta(min_length=1, max_length=8)]
@@ -109,7 +108,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Paths at the bridge's own HTTP address; ``ready_is_true``: whether ``ready`` can be trusted."""
+    """Paths at the bridge's own HTTP address; ``ready_is_true``: whether ``ready`` can be trusted.
+
+    ``metrics`` often listens elsewhere; it is looked for only where an operator says so.
+    """
 
     live: Text | None = None
     ready: Text | None = None
@@ -163,7 +165,6 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     chat: Literal["two_members", "stored", "any", "none"] = "any"
     """Which room it takes for a person's own chat with it."""
 
-    writes_bridge_state: bool = False
     forbidden: str = ""
     """Characters that no argument may have, because they begin another command."""
 
@@ -183,6 +184,11 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def newest(self) -> Vocabulary:
         """The vocabulary taken until the bridge has shown that it has another."""
         return self.vocabularies[0]
+
+    @property
+    def unknown(self) -> Phrases:
+        """How a bridge of any version says that it does not know a command."""
+        return tuple(dict.fromkeys(each for one in self.vocabularies for each in one.unknown))
 
     def vocabulary(self, name: str | None) -> Vocabulary:
         """Return a vocabulary by its name, or the newest."""

@@ -20,12 +20,14 @@ from adminbot.bridges.steps import (
 )
 from adminbot.bridging.accounts import Account
 from adminbot.bridging.connections import Connections
-from adminbot.bridging.provisioning import ProvisioningApi
+from adminbot.bridging.provisioning import ProvisioningApi, UnfitError
+from adminbot.bridging.recognising import Recognising
 from adminbot.bridging.registry import Registry
 from adminbot.bridging.showing import CodeShower
 from adminbot.bridging.speaking import (
     Conversation,
     Speaking,
+    UnknownWordsError,
     expected_words,
     hand_off,
     spellings,
@@ -43,10 +45,13 @@ from common.homeserver.synapse.users import GetUser
 from common.i18n import t
 from common.ids import RoomId, UserId
 from common.matrix.client import MatrixClient
+from common.telemetry.log import Log
 
 MOST_UNDER_WAY = 4
 
 Perform = Callable[[Any, str], Awaitable[str | None]]
+
+log = Log("adminbot.bridges")
 
 
 @dataclass(frozen=True)
@@ -90,20 +95,24 @@ class Performing:
         return None
 
     async def _speak(self, step: SpeakToBridge, key: str) -> str | None:
-        bridge, command = self._command(step.bridge, step.verb)
         if step.verb in SELF_SERVICE:
             raise StewardError(t("What is somebody’s own is never done for them."))
         arguments = self._arguments(step.arguments, step.room)
-        talk = Conversation(
-            bridge=bridge,
-            command=command,
-            account=self._own(),
-            arguments=arguments,
-            room=step.room,
-            key=key,
-            tell=partial(self._tell, step.asked_by, key),
-        )
-        done = await self._carried_out(talk)
+
+        async def speak(bridge: Bridge, command: Command, key: str) -> Done:
+            return await self._carried_out(
+                Conversation(
+                    bridge=bridge,
+                    command=command,
+                    account=self._own(),
+                    arguments=arguments,
+                    room=step.room,
+                    key=key,
+                    tell=partial(self._tell, step.asked_by, key),
+                )
+            )
+
+        bridge, _, done = await self._understood(step, key, self._own(), speak)
         await self.upkeep.answered(bridge)
         await self._remember_room(step.verb, bridge, step.room, arguments, step.asked_by)
         return done.text or None
@@ -123,14 +132,28 @@ class Performing:
             self.under_way.discard(step.person)
 
     async def _speak_for_one(self, step: SpeakForPerson, key: str) -> str | None:
-        bridge, command = self._command(step.bridge, step.verb)
         arguments = self._arguments(step.arguments, step.about)
+        bridge, command = self._command(step.bridge, step.verb)
+        done = None
         if step.verb == "login" and bridge.settings.provisioning is not None:
-            done = await self._provisioned_login(bridge, step, arguments, key)
-        elif await self._may_act_for(step.person, command):
-            done = await self._acting(bridge, command, step, arguments, key)
-        else:
-            done = await self._handed_off(bridge, command, step, arguments, key)
+            try:
+                done = await self._provisioned_login(bridge, step, arguments, key)
+            except UnfitError as error:
+                # The next best way: in the person's own chat with the bot.
+                log.info("a log-in goes on in a chat", bridge=bridge.name, reason=error)
+        if done is None:
+            account = await self._account_for(step.person)
+
+            async def speak(bridge: Bridge, command: Command, key: str) -> Done:
+                if account is not None and _can_be_typed_for(command):
+                    return await self._acting(
+                        bridge, command, step, arguments, key, account=account
+                    )
+                return await self._handed_off(bridge, command, step, arguments, key)
+
+            bridge, command, done = await self._understood(
+                step, key, account or self._own(), speak
+            )
         await self.upkeep.answered(bridge)
         await self._remember_login(step.verb, bridge, step.person, done)
         await self._remember_room(step.verb, bridge, step.about, arguments, step.person)
@@ -156,10 +179,10 @@ class Performing:
         step: SpeakForPerson,
         arguments: Mapping[str, str],
         key: str,
+        *,
+        account: Account,
     ) -> Done:
         """Type the words in the person's name, in their own chat with the bot."""
-        assert self.acting_token is not None  # noqa: S101  # looked at by the caller
-        account = self._account(self.client.acting_as(step.person, self.acting_token))
         if command.steps[0].where == "chat":
             chat = await account.chat_with(bridge.name, bridge.kind, bridge.bot)
             link = f"https://matrix.to/#/{chat}"
@@ -196,11 +219,18 @@ class Performing:
         """Tell the person the exact words, wait until they typed them, follow the answer."""
         words = expected_words(bridge, command, arguments)
         bot = f"https://matrix.to/#/{bridge.bot}"
-        where = (
-            t("in the room {room}", room=step.about)
-            if command.steps[0].where == "room" and step.about
-            else t("in a direct chat with {bot}", bot=bot)
-        )
+        match command.steps[0].where:
+            case "room" if step.about:
+                where = t("in the room {room}", room=step.about)
+            case "network":
+                where = t(
+                    "in the room of the network, which {bot} opened for you (“bridge login "
+                    "{bridge} --network …” opens it)",
+                    bot=bot,
+                    bridge=bridge.name,
+                )
+            case _:
+                where = t("in a direct chat with {bot}", bot=bot)
         said = answer(
             say(t("Type this {where}; I wait for what the bridge answers:", where=where)),
             say(Mono(words)),
@@ -255,11 +285,33 @@ class Performing:
         await self.upkeep.limits.look(self._bridge(step.bridge))
         return None
 
-    async def _may_act_for(self, person: UserId, command: Command) -> bool:
-        """Say whether we may type in somebody's name: configured, and no server admin's."""
-        if self.acting_token is None or any(step.where == "network" for step in command.steps):
-            return False
-        return not (await self.admin.read(GetUser(person))).admin
+    async def _understood(
+        self,
+        step: SpeakToBridge | SpeakForPerson,
+        key: str,
+        account: Account,
+        speak: Callable[[Bridge, Command, str], Awaitable[Done]],
+    ) -> tuple[Bridge, Command, Done]:
+        """Speak, and once more in the words of another version if the bridge knows those."""
+        bridge, command = self._command(step.bridge, step.verb)
+        try:
+            return bridge, command, await speak(bridge, command, key)
+        except UnknownWordsError:
+            asking = Recognising(self.registry, self._carried_out)
+            other = await asking.other_words(bridge, account, key)
+            if other is None:
+                raise
+        command = _required(other, step.verb)
+        return other, command, await speak(other, command, f"{key}-again")
+
+    async def _account_for(self, person: UserId) -> Account | None:
+        """Return somebody's own hands, if we may type in their name.
+
+        That has to be configured, and is never done for a server admin.
+        """
+        if self.acting_token is None or (await self.admin.read(GetUser(person))).admin:
+            return None
+        return self._account(self.client.acting_as(person, self.acting_token))
 
     def _command(self, name: str, verb: str) -> tuple[Bridge, Command]:
         bridge = self._bridge(name)
@@ -334,6 +386,11 @@ class Performing:
                 self.clock.now_ms(),
             )
         self.upkeep.watch.rooms.setdefault(room, set()).add(bridge.name)
+
+
+def _can_be_typed_for(command: Command) -> bool:
+    """Say whether we find the rooms that a command is typed in; a person's networks we do not."""
+    return all(step.where != "network" for step in command.steps)
 
 
 def _personal(verb: str, command: Command, done: Done) -> str | None:

@@ -94,7 +94,7 @@ class Probe:
         return Seen(up=True)
 
     async def _blocked(self, bridge: Bridge) -> bool | None:
-        name, url = bridge.kind.limits.blocked_metric, bridge.settings.metrics_url
+        name, url = bridge.kind.limits.blocked_metric, bridge.metrics
         if name is None or url is None:
             return None
         try:

@@ -26,13 +26,19 @@ from common.errors import ConfigError, StewardError
 from common.i18n import t
 from common.ids import UserId
 
-PREFIX = "/_matrix/provision"
+USUAL_PREFIX = "/_matrix/provision"
 REQUEST_SECONDS = 30.0
 SCAN_SECONDS = 300.0
 MOST_STEPS = 20
 MOST_BYTES = 2**20
 LONGEST_PAYLOAD = 2048
 _OK = 200
+_ELSEWHERE = frozenset({401, 404, 405, 500, 502, 503, 504})
+"""What says that this is not the interface of version 3, or not for us: a matter of configuration."""
+
+
+class UnfitError(StewardError):
+    """This way of logging in cannot be gone, or not to its end; another may be."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,7 @@ class ProvisioningApi:
         """Log the person in, showing them what they have to scan or type.
 
         Raises:
+            UnfitError: the interface cannot be reached, or asks for what no code can give.
             StewardError: the bridge refused, nobody scanned in time, or it was cancelled.
         """
         step = await self._start(flow or await self._first_flow())
@@ -98,7 +105,7 @@ class ProvisioningApi:
                 return LoggedIn(remote, step.instructions)
             if step.type != "display_and_wait" or step.display_and_wait is None:
                 await self._cancel(step)
-                raise StewardError(
+                raise UnfitError(
                     t(
                         "This way of logging in asks for more than a code ({kind}). Log in in "
                         "your own chat with {bot}.",
@@ -112,19 +119,12 @@ class ProvisioningApi:
             except StoppedError:
                 await self._cancel(step)
                 raise StewardError(t("The bridge was told that it is cancelled.")) from None
+            except UnfitError as error:
+                # Somebody was at it with their telephone; they are not sent on without a word.
+                raise StewardError(*error.args) from None
             finally:
                 await take_back()
         raise StewardError(t("Nobody scanned the code in time."))
-
-    async def logins(self) -> tuple[str, ...]:
-        """Return the person's log-ins."""
-        answer = await self._call("GET", "/v3/logins")
-        found = answer.get("login_ids")
-        return tuple(str(each) for each in found) if isinstance(found, list) else ()
-
-    async def log_out(self, login: str) -> None:
-        """Log the person out."""
-        await self._call("POST", f"/v3/logout/{quote(login, safe='')}")
 
     async def _first_flow(self) -> str:
         flows = (await self._call("GET", "/v3/login/flows")).get("flows")
@@ -153,7 +153,8 @@ class ProvisioningApi:
     async def _call(
         self, method: str, path: str, *, seconds: float = REQUEST_SECONDS
     ) -> Mapping[str, Any]:
-        url = self.provisioning.url.rstrip("/") + PREFIX + path
+        prefix = self.bridge.kind.endpoints.provisioning_prefix or USUAL_PREFIX
+        url = self.provisioning.url.rstrip("/") + prefix.rstrip("/") + path
         try:
             async with (
                 asyncio.timeout(seconds),
@@ -169,35 +170,36 @@ class ProvisioningApi:
                 data = await response.content.read(MOST_BYTES)
                 status = response.status
         except TimeoutError:
-            raise StewardError(t("The bridge did not answer in time.")) from None
+            raise UnfitError(t("The bridge did not answer in time.")) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise StewardError(
+            raise UnfitError(
                 t("The bridge cannot be reached: {why}", why=type(error).__name__)
             ) from None
         answer = _decoded(data)
         if status != _OK:
             why = answer.get("error") or answer.get("errcode") or status
-            raise StewardError(t("The bridge refused: {why}", why=str(why)[:200]))
+            refused = UnfitError if status in _ELSEWHERE else StewardError
+            raise refused(t("The bridge refused: {why}", why=str(why)[:200]))
         return answer
 
     def _secret(self) -> Secret:
         try:
             return Secret(read_file(Path(self.provisioning.secret_file)).strip())
         except ConfigError as error:
-            raise StewardError(str(error)) from None
+            raise UnfitError(str(error)) from None
 
 
 def _code(display: _Display, words: str) -> Code:
     payload = display.data or ""
     if len(payload) > LONGEST_PAYLOAD:
-        raise StewardError(t("The bridge sent a code that is too long."))
+        raise UnfitError(t("The bridge sent a code that is too long."))
     if display.type == "qr" and payload:
         return Code(words, picture=qr_code("code.png", payload).data)
     if display.type in {"code", "emoji"} and payload:
         return Code(words, text=payload)
     if display.type == "nothing":
         return Code(words)
-    raise StewardError(
+    raise UnfitError(
         t("The bridge sent a code of a kind I cannot show ({kind}).", kind=display.type)
     )
 
@@ -206,7 +208,7 @@ def _typed(answer: Mapping[str, Any]) -> _Step:
     try:
         return msgspec.convert(answer, _Step)
     except msgspec.ValidationError:
-        raise StewardError(t("The bridge answered in an unknown way.")) from None
+        raise UnfitError(t("The bridge answered in an unknown way.")) from None
 
 
 def _decoded(data: bytes) -> Mapping[str, Any]:

@@ -28,7 +28,7 @@ from adminbot.bridging.accounts import Account
 from adminbot.bridging.ears import Ears, Listener
 from common.clock import Clock
 from common.errors import StewardError
-from common.i18n import t
+from common.i18n import Msg, t
 from common.ids import EventId, RoomId
 
 LOOK_AGAIN_SECONDS = 0.5
@@ -39,6 +39,10 @@ LONGEST_QUOTE = 1500
 
 Tell = Callable[[str], Awaitable[None]]
 WhySilent = Callable[[Bridge], Awaitable[str]]
+
+
+class UnknownWordsError(StewardError):
+    """The bridge does not know the command: it speaks another version's words."""
 
 
 @dataclass
@@ -104,7 +108,7 @@ class Speaking:
             now = self.clock.monotonic()
             found = meaning(
                 step,
-                talk.bridge.vocabulary.unknown,
+                talk.bridge.kind.unknown,
                 listener.said,
                 waited=now - since,
                 now=now,
@@ -121,6 +125,8 @@ class Speaking:
                 await self._answer(talk, found, place, len(answered), links=step.shows == "link")
                 since = self.clock.monotonic()
                 continue
+            if isinstance(found, Unknown):
+                raise UnknownWordsError(_other_words(talk, found))
             if not isinstance(found, Waiting):
                 raise StewardError(await self._trouble(talk, found))
             await listener.heard.changed(seen, timeout_seconds=LOOK_AGAIN_SECONDS)
@@ -148,14 +154,6 @@ class Speaking:
         match found:
             case Failed(text=text):
                 return t("The bridge says: {text}", text=_quote(text))
-            case Unknown(text=text):
-                return t(
-                    "The bridge does not know this command, so it speaks other words than "
-                    "{vocabulary}: {text} — see “bridge show {name}”.",
-                    vocabulary=talk.bridge.vocabulary.name,
-                    text=_quote(text),
-                    name=talk.bridge.name,
-                )
             case Puzzling(text=text):
                 return t("The bridge answered something unexpected: {text}", text=_quote(text))
             case Unreadable():
@@ -263,6 +261,23 @@ def spellings(bridge: Bridge, words: str) -> frozenset[str]:
     prefix = bridge.kind.prefix
     bare = plain.removeprefix(f"{prefix} ".lower()) if prefix else plain
     return frozenset({plain, bare})
+
+
+def _other_words(talk: Conversation, found: Unknown) -> Msg:
+    said = t(
+        "The bridge does not know this command in the words “{vocabulary}”: {text}",
+        vocabulary=talk.bridge.vocabulary.name,
+        text=_quote(found.text),
+    )
+    others = [one.name for one in talk.bridge.kind.vocabularies if one != talk.bridge.vocabulary]
+    if not others:
+        return said
+    return t(
+        "{said} — a server admin can choose others: bridge words {name} {words}",
+        said=said,
+        name=talk.bridge.name,
+        words="|".join(others),
+    )
 
 
 def _goes_on_in_network(command: Command) -> bool:

@@ -6,6 +6,7 @@ What is somebody's own is asked for by them alone, in a direct chat.
 from dataclasses import dataclass
 
 from adminbot.bridges.arguments import checked, needed, says_which_room
+from adminbot.bridges.hookshot import KIND as HOOKSHOT
 from adminbot.bridges.kind import Command as Spoken
 from adminbot.bridges.kind import Kind
 from adminbot.bridges.known import kinds_of
@@ -36,6 +37,22 @@ from common.errors import UserError
 from common.homeserver.port import AdminReader, Permission
 from common.i18n import t
 from common.ids import RoomId
+
+_WAYS = {
+    "login": "bridge login",
+    "logout": "bridge logout",
+    "pm": "bridge pm",
+    "sync": "bridge sync",
+    "joinspace": "bridge joinspace",
+    "guilds": "bridge guild",
+    "connect": "bridge connect",
+    "disconnect": "bridge disconnect",
+    "relay": "bridge relay",
+    "relay-bot": "bridge relay",
+    "github": "github connect",
+    "webhook": "webhook add",
+}
+"""By which command a bridge is asked for something."""
 
 
 @command("bridge login", who=Role.ANYONE)
@@ -89,13 +106,13 @@ async def bridge_pm(
 
 @command("bridge sync", who=Role.ANYONE)
 async def bridge_sync(
-    own: OwnReader, settings: Settings, caller: Caller, name: str, target: str = "groups"
+    own: OwnReader, settings: Settings, caller: Caller, name: str, target: str | None = None
 ) -> Plan:
     """Bring your chats or contacts over from the other network.
 
     Args:
         name: the bridge, as “bridge list” names it
-        target: what, e.g. groups, contacts or chats
+        target: what, e.g. groups or contacts (WhatsApp), chats or contacts (Telegram)
     """
     return await _own_matter(_Asking(own, settings, caller, name), "sync", {"target": target})
 
@@ -404,10 +421,23 @@ def _kind(settings: Settings, row: BridgeRow) -> Kind:
 
 
 def _spoken(kind: Kind, row: BridgeRow, verb: str) -> Spoken:
-    found = kind.vocabulary(row.vocabulary).command(verb)
-    if found is None:
+    words = kind.vocabulary(row.vocabulary)
+    found = words.command(verb)
+    if found is not None:
+        return found
+    ways = [way for each, way in _WAYS.items() if words.command(each) is not None]
+    if kind.id == HOOKSHOT:
+        ways = ["feed add", *ways]
+    if not ways:
         raise UserError(t("{kind} has no words for “{verb}”.", kind=kind.name, verb=verb))
-    return found
+    raise UserError(
+        t(
+            "{kind} has no words for “{verb}”; with it you can: {ways}",
+            kind=kind.name,
+            verb=verb,
+            ways=", ".join(ways),
+        )
+    )
 
 
 async def _known_connection(own: OwnReader, name: str, room: RoomId) -> dict[str, str | None]:

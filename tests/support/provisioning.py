@@ -18,6 +18,8 @@ class ProvisioningServer:
         self.url = ""
         self.asked_for: list[str] = []
         self.cancelled: list[str] = []
+        self.asks_for_input = False
+        """Whether the way of logging in wants to be told something, as Slack's and Meta's do."""
         self._next: asyncio.Queue[str] = asyncio.Queue()
         self._runner: web.AppRunner | None = None
 
@@ -69,6 +71,16 @@ class ProvisioningServer:
             return web.json_response({"errcode": "M_UNKNOWN_TOKEN"}, status=401)
         # What was meant for an earlier log-in, whose request may not have ended yet, is not for this.
         self._next = asyncio.Queue()
+        if self.asks_for_input:
+            return web.json_response(
+                {
+                    "login_id": "p2",
+                    "type": "user_input",
+                    "step_id": "fi.mau.slack.login.email",
+                    "instructions": "",
+                    "user_input": {"fields": []},
+                }
+            )
         return web.json_response(_code("first-payload"))
 
     async def _cancel(self, request: web.Request) -> web.Response:

@@ -7,7 +7,7 @@ import asyncio
 import json
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,12 +66,14 @@ class Scripted:
     world: World
     root: RawClient
     desk: Asking
-    whatsapp: ScriptedBot
-    discord: ScriptedBot
-    irc: ScriptedBot
+    bots: Mapping[str, ScriptedBot]
     hookshot: Hookshot
     provisioning: ProvisioningServer
     acting_token: str
+
+    @property
+    def whatsapp(self) -> ScriptedBot:
+        return self.bots["whatsappbot"]
 
     async def person(self) -> tuple[RawClient, Asking]:
         person = await self.world.person()
@@ -90,7 +92,17 @@ SCRIPTS: dict[str, dict[str, Answer]] = {
         "!wa list-logins": saying("* `441632960123` (+441632960123) - `CONNECTED`"),
         "!wa logout hidden": answer_encrypted,
         "!wa logout": no_such_words,
+        "!wa help": saying("What shall I say?"),
     },
+    # mautrix-whatsapp up to v0.10, as Element's page on their WhatsApp bridge has its words.
+    "oldwhatsappbot": {
+        "!wa start-chat": no_such_words,
+        "!wa help": saying("**Authentication**\n**delete-session** - Delete session information"),
+        "!wa pm": saying("Created portal room with Bob"),
+        "!wa sync groups --create-portals": saying("Synced groups"),
+    },
+    "gmessagesbot": {"!gm login": saying("Successfully logged in")},
+    "signalbot": {"!signal login": saying("Successfully logged in as +441632960123")},
     "discord-bot": {
         "!discord bridge": saying(
             "I'm asking permission from the guild administrators to make this bridge.",
@@ -114,10 +126,19 @@ def settings_file(directory: Path, provisioning: ProvisioningServer) -> Path:
         json.dumps(
             {
                 "whatsapp": {"kind": "mautrix-whatsapp", "bot": f"@whatsappbot:{SERVER_NAME}"},
+                "oldwa": {"kind": "mautrix-whatsapp", "bot": f"@oldwhatsappbot:{SERVER_NAME}"},
                 "provisioned": {
                     "kind": "mautrix-gmessages",
                     "bot": f"@gmessagesbot:{SERVER_NAME}",
                     "provisioning": {"url": provisioning.url, "secret_file": str(secret)},
+                },
+                "unreachable": {
+                    "kind": "mautrix-signal",
+                    "bot": f"@signalbot:{SERVER_NAME}",
+                    "provisioning": {
+                        "url": f"http://127.0.0.1:{free_port()}",
+                        "secret_file": str(secret),
+                    },
                 },
                 "discord": {
                     "kind": "matrix-appservice-discord",
@@ -148,11 +169,7 @@ async def scripted(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sc
             Wish(
                 port=free_port(),
                 registrations=[registration],
-                module_options={
-                    "bridge_bots": [
-                        f"@{name}:{SERVER_NAME}" for name in (*SCRIPTS, "gmessagesbot")
-                    ]
-                },
+                module_options={"bridge_bots": [f"@{name}:{SERVER_NAME}" for name in SCRIPTS]},
                 settings={
                     "bridges": {
                         "settings": str(settings_file(directory, provisioning)),
@@ -179,9 +196,7 @@ async def scripted(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sc
             world,
             root,
             desk,
-            bots["whatsappbot"],
-            bots["discord-bot"],
-            bots["appservice-irc"],
+            bots,
             hookshot,
             provisioning,
             token,
@@ -274,8 +289,26 @@ async def test_words_of_another_version_are_recognised_as_such(scripted: Scripte
     async with alice:
         said = await desk.ask("bridge logout whatsapp", "Stopped")
         assert "does not know this command" in said
+        assert "bridge words whatsapp legacy" in said
         shown = await scripted.desk.ask("bridge show whatsapp")
         assert "legacy" in shown
+
+
+async def test_an_older_bridge_is_recognised_and_spoken_to_in_its_words(
+    scripted: Scripted,
+) -> None:
+    alice, desk = await scripted.person()
+    async with alice:
+        done = await desk.ask("bridge pm oldwa +441632960123", "Done")
+        assert "Created portal room with Bob" in done
+        typed = ["!wa start-chat +441632960123", "!wa help", "!wa pm +441632960123"]
+        assert scripted.bots["oldwhatsappbot"].words_of(alice.user_id) == typed
+        # It is remembered; and groups are what WhatsApp brings over where nothing is named.
+        assert "Synced groups" in await desk.ask("bridge sync oldwa", "Done")
+        assert scripted.bots["oldwhatsappbot"].words_of(alice.user_id)[3:] == [
+            "!wa sync groups --create-portals"
+        ]
+        assert "before v0.11" in await scripted.desk.ask("bridge show oldwa")
 
 
 async def test_a_provisioned_code_is_drawn_replaced_and_taken_back(scripted: Scripted) -> None:
@@ -311,6 +344,25 @@ async def test_a_provisioned_log_in_is_cancelled_at_the_bridge(scripted: Scripte
         assert "The bridge was told that it is cancelled." in over["content"]["body"]
         assert scripted.provisioning.cancelled[cancelled_before:] == ["p1"]
         assert await codes(alice) == (0, 1)
+
+
+async def test_a_log_in_that_asks_for_more_than_a_code_goes_on_in_a_chat(
+    scripted: Scripted,
+) -> None:
+    alice, desk = await scripted.person()
+    async with alice:
+        scripted.provisioning.asks_for_input = True
+        try:
+            done = await desk.ask("bridge login provisioned", "Done")
+        finally:
+            scripted.provisioning.asks_for_input = False
+        assert "You are logged in." in done
+        assert scripted.bots["gmessagesbot"].words_of(alice.user_id) == ["!gm login"]
+        assert scripted.provisioning.cancelled[-1] == "p2"
+
+        # The same where the interface cannot be reached at all.
+        await desk.ask("bridge login unreachable", "Done")
+        assert scripted.bots["signalbot"].words_of(alice.user_id) == ["!signal login"]
 
 
 async def test_a_code_leaves_a_chat_that_somebody_else_has_entered(scripted: Scripted) -> None:
@@ -358,7 +410,7 @@ async def test_discord_waits_for_the_guild(scripted: Scripted) -> None:
         scripted.discord.heard.clear()
         said = await here.do("!bridge connect discord 222 --guild 111", "Stopped")
         assert "declined by the Discord guild" in said
-        (words,) = scripted.discord.words_of(scripted.world.steward.adminbot)
+        (words,) = scripted.bots["discord-bot"].words_of(scripted.world.steward.adminbot)
         assert words == "!discord bridge 111 222"
 
 
@@ -370,7 +422,7 @@ async def test_an_irc_channel_is_plumbed_from_the_admin_room(scripted: Scripted)
         assert "Room plumbed." in await here.do(
             f"!bridge connect irc #chan --network {network}", "Done"
         )
-        assert f"!plumb {room} {network} #chan" in scripted.irc.words_of(
+        assert f"!plumb {room} {network} #chan" in scripted.bots["appservice-irc"].words_of(
             scripted.world.steward.adminbot
         )
         assert "Room unlinked." in await here.do("!bridge disconnect irc", "Done")

@@ -1,8 +1,12 @@
 """Which kind a bridge is, and what its registration tells."""
 
+import msgspec
 import pytest
 
 from adminbot.bridges.instance import (
+    Bridge,
+    BridgeSettings,
+    Provisioning,
     assembled,
     bots_of,
     guess,
@@ -12,6 +16,7 @@ from adminbot.bridges.instance import (
 )
 from adminbot.bridges.load import load_kinds
 from adminbot.bridges.namespaces import Owners, namespaces
+from common.errors import ConfigError
 from common.ids import UserId
 
 KINDS = load_kinds()
@@ -78,6 +83,32 @@ def test_a_mautrix_bridge_has_its_bot_in_its_namespaces() -> None:
     assert bridge.namespaces.covers(UserId(f"@telegram_1:{SERVER}"))
     assert not bridge.namespaces.covers(UserId(f"@telegrambot:{SERVER}"))
     assert "as_token" not in repr(registration).replace("as_token=", "")
+
+
+def of_kind(kind: str, settings: BridgeSettings) -> Bridge:
+    full = msgspec.structs.replace(settings, kind=kind, bot=f"@bot:{SERVER}")
+    return assembled("b", kinds=KINDS, server=SERVER, settings=full, source="settings")
+
+
+def test_only_what_has_the_interface_of_version_3_is_told_of_one() -> None:
+    drawn = BridgeSettings(provisioning=Provisioning(url="http://127.0.0.1:1", secret_file="s"))
+    assert of_kind("mautrix-whatsapp", drawn).settings.provisioning
+    for kind in ("mautrix-telegram", "mautrix-discord"):
+        with pytest.raises(ConfigError, match="no provisioning interface of version 3"):
+            of_kind(kind, drawn)
+        newer = msgspec.structs.replace(drawn, vocabulary="bridgev2")
+        assert of_kind(kind, newer).settings.provisioning
+    with pytest.raises(ConfigError, match="no provisioning"):
+        of_kind("heisenbridge", drawn)
+
+
+def test_metrics_are_where_somebody_says_they_are() -> None:
+    kind = "matrix-appservice-irc"
+    assert of_kind(kind, BridgeSettings()).metrics is None
+    assert of_kind(kind, BridgeSettings(url="http://b:1/")).metrics == "http://b:1/metrics"
+    said = BridgeSettings(url="http://b:1", metrics_url="http://b:2/m")
+    assert of_kind(kind, said).metrics == "http://b:2/m"
+    assert of_kind("heisenbridge", BridgeSettings(url="http://b:1")).metrics is None
 
 
 def test_names_are_made_to_fit_and_different() -> None:

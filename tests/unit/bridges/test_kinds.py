@@ -5,8 +5,20 @@ from pathlib import Path
 import pytest
 
 from adminbot.bridges.arguments import needed, spoken
-from adminbot.bridges.kind import SELF_SERVICE, Kind
+from adminbot.bridges.kind import SELF_SERVICE, VERBS, Kind
 from adminbot.bridges.load import load_kinds, read_kind
+from adminbot.bridging.recognising import recognised
+from adminbot.commands.bridging import (
+    bridge_connect,
+    bridge_disconnect,
+    bridge_guild,
+    bridge_joinspace,
+    bridge_login,
+    bridge_logout,
+    bridge_pm,
+    bridge_relay,
+    bridge_sync,
+)
 from common.errors import ConfigError, UserError
 
 KINDS = load_kinds()
@@ -58,7 +70,82 @@ def test_a_kind_can_be_spoken_to(kind: Kind) -> None:
                 assert kind.prefix is None or words.startswith(kind.prefix)
             if verb in SELF_SERVICE:
                 assert command.by == "person", f"{verb} must never be done for another"
-    assert any("ping" in each.commands or "help" in each.commands for each in kind.vocabularies)
+
+
+ASKED_BY = {
+    "login": bridge_login,
+    "logout": bridge_logout,
+    "pm": bridge_pm,
+    "sync": bridge_sync,
+    "joinspace": bridge_joinspace,
+    "guilds": bridge_guild,
+    "connect": bridge_connect,
+    "disconnect": bridge_disconnect,
+    "relay": bridge_relay,
+    "unrelay": bridge_relay,
+    "relay-bot": bridge_relay,
+}
+# What other commands, or none, hand over; see where they are typed.
+HANDED = {
+    "webhook": {"name"},
+    "github": {"remote"},
+    "allow": {"user"},
+    "deny": {"user"},
+    "ping": set[str](),
+    "cancel": set[str](),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.id)
+def test_what_a_kind_asks_for_can_be_given_in_chat(kind: Kind) -> None:
+    """Whoever asks for something must be able to say what its words need."""
+    for vocabulary in kind.vocabularies:
+        for verb, command in vocabulary.commands.items():
+            assert command is not None
+            wanted = {name for name, required in needed(command).items() if required}
+            given = HANDED.get(verb)
+            if given is None:
+                given = {each.name for each in ASKED_BY[verb].parameters}
+            assert wanted <= given, f"{verb} of {vocabulary.name}"
+
+
+def test_every_verb_is_asked_for_by_something() -> None:
+    assert set(ASKED_BY) | set(HANDED) == VERBS
+
+
+def test_what_is_left_out_has_its_kinds_own_default() -> None:
+    def said(kind: str, vocabulary: str | None = None) -> str:
+        command = KINDS[kind].vocabulary(vocabulary).commands["sync"]
+        assert command is not None
+        assert not any(needed(command).values())
+        return spoken(KINDS[kind], command.steps[0], {})
+
+    assert said("mautrix-telegram") == "!tg sync"
+    assert said("mautrix-whatsapp") == "!wa sync groups"
+    assert said("mautrix-whatsapp", "legacy") == "!wa sync groups --create-portals"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "expected"),
+    [
+        ("mautrix-telegram", "#### Authentication\n**login-qr** - Log in by scanning", "python"),
+        ("mautrix-telegram", "**list-logins** - List your logins", "bridgev2"),
+        ("mautrix-whatsapp", "**delete-session** - Delete session information", "legacy"),
+        ("mautrix-whatsapp", "**list-logins** - List your logins", "bridgev2"),
+        ("mautrix-whatsapp", "list-logins, delete-session", None),
+        ("mautrix-whatsapp", "Hello.", None),
+    ],
+)
+def test_a_version_is_recognised_by_its_help(kind: str, text: str, expected: str | None) -> None:
+    found = recognised(KINDS[kind].vocabularies, text)
+    assert (found.name if found else None) == expected
+
+
+def test_another_versions_no_is_understood_too() -> None:
+    assert {
+        "Unknown command. Try `… help` for help.",
+        "Unknown command, use the `help` command for help.",
+    } <= set(KINDS["mautrix-telegram"].unknown)
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.id)
