@@ -58,11 +58,11 @@ class Search:
                     found.append(Sighting(UserId(bot), (str(protocol),), "protocols"))
         return found
 
-    async def rooms(self) -> None:
-        """Go through all rooms for bridge events, unless that was done lately."""
+    async def rooms(self) -> bool:
+        """Go through all rooms for bridge events, unless that was done lately; say whether."""
         last_ms = await self.database.fetchval("SELECT at_ms FROM bridge_search WHERE id = 1")
         if last_ms is not None and self.clock.now_ms() - int(last_ms) < SEARCH_AGAIN_MS:
-            return
+            return False
         async for room in all_rooms(self.admin):
             await self._room(room.room_id)
             await self.sleep(PAUSE_SECONDS)
@@ -72,6 +72,7 @@ class Search:
                 " ON CONFLICT (id) DO UPDATE SET at_ms = excluded.at_ms",
                 self.clock.now_ms(),
             )
+        return True
 
     async def _room(self, room: RoomId) -> None:
         for type_ in BRIDGE_TYPES:

@@ -7,6 +7,7 @@ from functools import partial
 
 from adminbot.bridges.instance import Bridge
 from adminbot.bridges.outage import Outage, noticed
+from adminbot.bridging.at_work import AtWork
 from adminbot.bridging.limits import Limits
 from adminbot.bridging.probe import Probe, Seen
 from adminbot.bridging.registry import Registry
@@ -35,6 +36,7 @@ class Upkeep:
     limits: Limits
     outages: Heralds
     search: Search
+    at_work: AtWork
     database: Database
     clock: Clock
     interval_seconds: float
@@ -49,6 +51,7 @@ class Upkeep:
             group.create_task(self._holds())
             group.create_task(self._sightings())
             group.create_task(self._searches())
+            group.create_task(self._doubts())
 
     async def check(self, bridge: Bridge) -> Seen:
         """Look at one bridge now and write down what was found."""
@@ -134,8 +137,22 @@ class Upkeep:
         while True:
             found = await self.search.protocols()
             await surviving("taking bridges up", partial(self.registry.sight, found))
-            await surviving("searching rooms for bridges", self.search.rooms)
+            await surviving("searching rooms for bridges", self._search_rooms)
             await asyncio.sleep(TIDY_SECONDS)
+
+    async def _search_rooms(self) -> None:
+        if await self.search.rooms():
+            await self.at_work.settle_all()
+
+    async def _doubts(self) -> None:
+        """Look at rooms that somebody of a bridge has left."""
+        while True:
+            seen = self.watch.doubted.count
+            doubts, self.watch.doubts = self.watch.doubts, set()
+            for name, room in sorted(doubts):
+                settle = partial(self.at_work.settle, name, room)
+                await surviving("looking whether a bridge is in a room", settle)
+            await self.watch.doubted.changed(seen)
 
 
 async def surviving(what: str, act: Callable[[], Awaitable[object]]) -> None:

@@ -71,6 +71,10 @@ class Watch:
     sighted: Signal
     rooms: dict[RoomId, set[str]] = field(default_factory=dict)
     sightings: list[Sighting] = field(default_factory=list)
+    doubts: set[tuple[str, RoomId]] = field(default_factory=set)
+    """Bridges that may have gone from a room; ``doubted`` wakes who looks."""
+
+    doubted: Signal = field(default_factory=Signal)
 
     async def load(self) -> None:
         """Learn which rooms are bridged."""
@@ -146,10 +150,16 @@ class Watch:
 
     def _look_at(self, event: _Event, body: bytes, traffic: Traffic) -> None:
         sender = UserId(event.sender)
-        owner = self.registry.owners.owner_of(sender)
+        owners = self.registry.owners
+        if event.type == "m.room.member" and event.state_key not in {None, event.sender}:
+            about = UserId(str(event.state_key))
+            removed = owners.owner_of(about) or owners.bridge_of_bot(about)
+            if removed is not None and _leaves(body):
+                self._doubt(removed, RoomId(event.room_id))
+        owner = owners.owner_of(sender)
         if owner is not None:
             self._from_ghost(event, body, owner, traffic)
-        elif self.registry.owners.bridge_of_bot(sender) is not None or event.type in BRIDGE_TYPES:
+        elif owners.bridge_of_bot(sender) is not None or event.type in BRIDGE_TYPES:
             self._from_bot(event, body, traffic)
         elif sender not in self.own and server_of(sender) == self.registry.server:
             self._from_person(event, body, traffic)
@@ -164,10 +174,12 @@ class Watch:
 
     def _from_ghost(self, event: _Event, body: bytes, owner: str, traffic: Traffic) -> None:
         room = RoomId(event.room_id)
-        enters = event.type == "m.room.member" and event.state_key == event.sender
-        if enters and not _leaves(body):
-            self.rooms.setdefault(room, set()).add(owner)
-            traffic.entered.add((owner, room))
+        if event.type == "m.room.member" and event.state_key == event.sender:
+            if _leaves(body):
+                self._doubt(owner, room)
+            else:
+                self.rooms.setdefault(room, set()).add(owner)
+                traffic.entered.add((owner, room))
         day = counted_day(event.type, event.state_key, event.origin_server_ts, self.clock.now_ms())
         if day is None:
             return
@@ -191,6 +203,9 @@ class Watch:
     def _described(self, event: _Event, body: bytes, traffic: Traffic) -> None:
         decoded = _decoded(body)
         content = decoded.get("content") if decoded else None
+        by = self.registry.owners.bridge_of_bot(UserId(event.sender))
+        if by is not None and content == {}:
+            self._doubt(by, RoomId(event.room_id))
         found = describe(content, UserId(event.sender))
         if found is None or server_of(found.bot) != self.registry.server:
             return
@@ -202,11 +217,16 @@ class Watch:
                 source = "state"
                 traffic.sightings.append(Sighting(found.bot, found.protocols, source))
             return
-        if self.registry.owners.bridge_of_bot(UserId(event.sender)) != bridge:
+        if by != bridge:
             return  # what somebody else says of a bridge: commands about rooms go by this
         room = RoomId(event.room_id)
         self.rooms.setdefault(room, set()).add(bridge)
         traffic.described[(bridge, room)] = found
+
+    def _doubt(self, bridge: str, room: RoomId) -> None:
+        if bridge in self.rooms.get(room, ()):
+            self.doubts.add((bridge, room))
+            self.doubted.notify()
 
     def _hand_on(self, body: bytes) -> None:
         decoded = _decoded(body)

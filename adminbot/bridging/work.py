@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from adminbot.bridging.at_work import AtWork
 from adminbot.bridging.connections import Connections
 from adminbot.bridging.ears import Ears
 from adminbot.bridging.limits import Limits
@@ -102,6 +103,7 @@ def bridge_work(services: Services, telling: Telling, own: frozenset[UserId]) ->
         limits=limits,
         outages=heralds,
         search=Search(registry, services.client, services.admin, database, clock),
+        at_work=AtWork(registry, watch, services.admin),
         database=database,
         clock=clock,
         interval_seconds=config.bridges.check_interval_seconds,

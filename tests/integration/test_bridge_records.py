@@ -11,6 +11,7 @@ import pytest
 from adminbot.bridges.activity import day_of, first_day
 from adminbot.bridges.instance import Bridge
 from adminbot.bridges.limit import Means, Standing
+from adminbot.bridging.at_work import AtWork
 from adminbot.bridging.ears import Ears
 from adminbot.bridging.limits import Limits
 from adminbot.bridging.registry import Registry, Sighting
@@ -35,8 +36,9 @@ from common.errors import ConfigError
 from common.homeserver.errors import NotFoundError
 from common.homeserver.port import ChangeRequest, ReadRequest, T
 from common.homeserver.synapse.account_state import SuspendUser
+from common.homeserver.synapse.rooms import GetRoomState, ListRoomMembers, StateEvent
 from common.homeserver.synapse.users import GetUser, ListUsers, UserDetails, UserPage, UserSummary
-from common.ids import RoomId, UserId
+from common.ids import EventId, RoomId, UserId
 from common.inbox.port import Entry, EntryKind, Source
 from common.inbox.signal import Signal
 from tests.support.databases import open_database, sqlite_url
@@ -76,6 +78,8 @@ class SomeAdmin:
     """Accounts of a homeserver that can be suspended."""
 
     users: dict[UserId, bool] = field(default_factory=dict)
+    members: tuple[UserId, ...] = ()
+    state: tuple[StateEvent, ...] = ()
     away: bool = False
 
     async def read(self, request: ReadRequest[T]) -> T:
@@ -88,6 +92,10 @@ class SomeAdmin:
                 raise NotFoundError(404, "M_NOT_FOUND", "no such user")
             case ListUsers():
                 found = UserPage(tuple(UserSummary(name) for name in self.users), len(self.users))
+            case ListRoomMembers():
+                found = self.members
+            case GetRoomState(type=type_):
+                found = tuple(each for each in self.state if each.type == type_)
             case _:
                 raise AssertionError(asked)
         return cast(T, found)
@@ -263,6 +271,47 @@ async def test_rooms_are_known_by_their_traffic_and_forgotten_when_the_bot_leave
     leaves = {"content": {"membership": "leave"}, "state_key": BOT}
     await bridging.see(event(BOT, type_="m.room.member", at_ms=now_ms, **leaves))
     assert not await bridging.records.read(BridgesOfRoom(ROOM))
+
+
+async def test_a_room_is_forgotten_when_the_last_of_a_bridge_leaves(bridging: Bridging) -> None:
+    carol, dave = [await bridging.sends(nick) for nick in ("carol", "dave")]
+    at_work = AtWork(bridging.registry, bridging.watch, bridging.admin)
+
+    async def leaves(ghost: UserId, *left: UserId, by: UserId) -> bool:
+        bridging.admin.members = left
+        gone: dict[str, Any] = {"content": {"membership": "leave"}, "state_key": ghost}
+        await bridging.see(event(by, type_="m.room.member", **gone))
+        assert bridging.watch.doubts.pop() == ("heisenbridge", ROOM)
+        await at_work.settle("heisenbridge", ROOM)
+        return not await bridging.records.read(BridgesOfRoom(ROOM))
+
+    alice = UserId(f"@alice:{SERVER}")
+    assert not await leaves(carol, dave, alice, by=carol)
+    assert await leaves(dave, alice, by=alice), "removed is gone too"
+    assert not bridging.watch.rooms[ROOM]
+    await bridging.see(event(alice, at_ms=bridging.clock.now_ms()))
+    assert not await bridging.records.read(BridgesOfRoom(ROOM)), "and it stays so"
+
+
+async def test_a_room_is_forgotten_when_the_bridge_takes_its_word_back(
+    bridging: Bridging,
+) -> None:
+    at_work = AtWork(bridging.registry, bridging.watch, bridging.admin)
+    bridging.admin.members = (BOT,)
+    said = {"protocol": {"id": "irc"}, "channel": {"id": "#chan"}}
+    for contents, known in (((said,), True), (({}, said), True), (({}, {}), False)):
+        bridging.admin.state = tuple(
+            StateEvent("m.bridge", BOT, EventId("$e"), str(number), content=content)
+            for number, content in enumerate(contents)
+        )
+        for number, content in enumerate(contents):
+            await bridging.see(
+                event(BOT, type_="m.bridge", state_key=str(number), content=content)
+            )
+        assert bool(bridging.watch.doubts) is ({} in contents)
+        bridging.watch.doubts.clear()
+        await at_work.settle_all()
+        assert bool(await bridging.records.read(BridgesOfRoom(ROOM))) is known
 
 
 async def test_a_bridge_event_names_room_and_bridge(bridging: Bridging) -> None:
