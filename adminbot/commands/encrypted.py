@@ -7,7 +7,7 @@ from adminbot.bridges.kind import Command as Spoken
 from adminbot.bridges.kind import Kind
 from adminbot.bridges.known import settings_of
 from adminbot.bridges.steps import Arguments
-from adminbot.commands.here import room_here
+from adminbot.commands.here import state_in
 from adminbot.engine.answer import Block, Mono, Pill, say
 from adminbot.engine.supply import Settings
 from adminbot.own.bridges import BridgeRow
@@ -18,8 +18,11 @@ from common.ids import RoomId
 
 
 async def is_encrypted(admin: AdminReader, room: RoomId) -> bool:
-    """Say whether a room is encrypted; ``UserError`` if there is no such room."""
-    return (await room_here(admin, room)).encryption is not None
+    """Say whether a room is encrypted; ``UserError`` if there is no such room.
+
+    By its state: what the homeserver tells of a room's properties comes some moments later.
+    """
+    return await state_in(admin, room, "m.room.encryption") is not None
 
 
 def nothing_in_clear(
