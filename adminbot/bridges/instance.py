@@ -13,7 +13,7 @@ from adminbot.bridges.namespaces import Namespaces, bot_of_expression, expressio
 from common.config.secret import Secret
 from common.errors import ConfigError
 from common.i18n import t
-from common.ids import UserId, localpart_of
+from common.ids import UserId, localpart_of, server_of
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}")
 NO_LIMIT = -1
@@ -221,7 +221,8 @@ def assembled(
             "say so by its vocabulary."
         )
     expressions = settings.users or (registration.expressions if registration else ())
-    if not expressions:
+    if not expressions and server_of(bot) == server:
+        # A bridge elsewhere has its people there.
         expressions = tuple(expression_for(each, server) for each in kind.ghosts)
     return Bridge(
         name=name,

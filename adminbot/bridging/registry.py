@@ -142,7 +142,9 @@ class Registry:
     async def _is_believed(self, one: Sighting) -> bool:
         if self.is_of_service is not None and await self.is_of_service(one.bot):
             return True
-        log.warning("an account that is no service's calls itself a bridge", user=one.bot)
+        if one.source != "account":
+            # By its name alone nobody calls themselves a bridge.
+            log.warning("an account that is no service's calls itself a bridge", user=one.bot)
         return False
 
     def _from_row(self, row: BridgeRow) -> Bridge | None:

@@ -1,13 +1,15 @@
-"""Looking for bridges that nobody named: what the homeserver says of third parties, room state.
+"""Looking for bridges that nobody named: third parties, accounts, the state of rooms, membership.
 
 No single source knows them all: Heisenbridge writes no bridge event, mautrix declares no
-protocol. Rooms are searched slowly, and once a day at most.
+protocol. Accounts and rooms are searched slowly, and once a day at most.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from adminbot.bridges.instance import Bridge
+from adminbot.bridges.namespaces import expression_for, namespaces
 from adminbot.bridging.registry import Registry, Sighting
 from adminbot.bridging.watch import BRIDGE_TYPES, describe
 from common.clock import Clock
@@ -15,8 +17,9 @@ from common.database.pool import Database
 from common.errors import StartOverError, StewardError, TransientError
 from common.homeserver.client import AdminClient
 from common.homeserver.errors import RefusedError, StrangeAnswerError
-from common.homeserver.synapse.rooms import GetRoomState, all_rooms
-from common.ids import RoomId, UserId, server_of
+from common.homeserver.synapse.rooms import GetRoomState, ListRoomMembers, all_rooms
+from common.homeserver.synapse.users import ListUserRooms, ListUsers, all_users
+from common.ids import RoomId, UserId, localpart_of, server_of
 from common.matrix.client import MatrixClient
 from common.telemetry.log import Log
 
@@ -59,13 +62,16 @@ class Search:
         return found
 
     async def rooms(self) -> bool:
-        """Go through all rooms for bridge events, unless that was done lately; say whether."""
+        """Go through all accounts and rooms, unless that was done lately; say whether."""
         last_ms = await self.database.fetchval("SELECT at_ms FROM bridge_search WHERE id = 1")
         if last_ms is not None and self.clock.now_ms() - int(last_ms) < SEARCH_AGAIN_MS:
             return False
+        await self._accounts()
         async for room in all_rooms(self.admin):
             await self._room(room.room_id)
             await self.sleep(PAUSE_SECONDS)
+        for bridge in list(self.registry.bridges.values()):
+            await self._rooms_of(bridge)
         async with self.database.transaction() as connection:
             await connection.execute(
                 "INSERT INTO bridge_search (id, at_ms) VALUES (1, $1)"
@@ -73,6 +79,42 @@ class Search:
                 self.clock.now_ms(),
             )
         return True
+
+    async def _accounts(self) -> None:
+        """Take up bots by their usual names; the registry asks whose accounts they are.
+
+        An account that may be a bridged person's is none: its name is chosen far away.
+        """
+        kinds = self.registry.kinds.values()
+        names = {name for kind in kinds for name in kind.bots}
+        ghosts = namespaces(
+            self.registry.server,
+            {expression_for(each, self.registry.server) for kind in kinds for each in kind.ghosts},
+            (),
+        )
+        found = [
+            Sighting(one.name, (), "account")
+            async for one in all_users(self.admin, ListUsers(deactivated=False, limit=500))
+            if localpart_of(one.name) in names
+            and not ghosts.covers(one.name)
+            and self.registry.owners.owner_of(one.name) is None
+        ]
+        await self.registry.sight(found)
+
+    async def _rooms_of(self, bridge: Bridge) -> None:
+        """Take up the rooms in which a bridge's bot is together with its people."""
+        try:
+            rooms = await self.admin.read(ListUserRooms(bridge.bot))
+        except (RefusedError, StrangeAnswerError):
+            return
+        for room in rooms:
+            try:
+                members = await self.admin.read(ListRoomMembers(room))
+            except (RefusedError, StrangeAnswerError):
+                continue
+            if any(bridge.namespaces.covers(user) for user in members):
+                await self._remember(bridge.name, room)
+            await self.sleep(PAUSE_SECONDS)
 
     async def _room(self, room: RoomId) -> None:
         for type_ in BRIDGE_TYPES:
@@ -99,9 +141,9 @@ class Search:
         self,
         bridge: str,
         room: RoomId,
-        network: str | None,
-        channel: str | None,
-        channel_name: str | None,
+        network: str | None = None,
+        channel: str | None = None,
+        channel_name: str | None = None,
     ) -> None:
         async with self.database.transaction() as connection:
             await connection.execute(

@@ -78,6 +78,7 @@ async def bridge_list(own: OwnReader, settings: Settings, caller: Caller) -> Ans
             t("Bridge"),
             t("Network"),
             t("State"),
+            t("Its bot answered"),
             t("Rooms"),
             t("Active"),
             t("Last from there"),
@@ -135,12 +136,11 @@ async def bridge_health(own: OwnReader, caller: Caller) -> Answer:
     if not rows:
         return answer(unknown_bridge("", ()))
     table = Table(
-        (t("Bridge"), t("State"), t("Reached in"), t("Looked at"), t("Its bot answered")),
+        (t("Bridge"), t("State"), t("Looked at"), t("Its bot answered")),
         tuple(
             (
                 Mono(row.name),
                 _state(row),
-                "" if row.ping_ms is None else f"{row.ping_ms} ms",
                 when(row.checked_ms, caller.now) or t("never"),
                 when(row.answered_ms, caller.now) or t("never"),
             )
@@ -312,6 +312,7 @@ def _row(
         Mono(row.name),
         _network(kinds.get(row.kind)),
         _state(row),
+        when(row.answered_ms, caller.now) or t("never"),
         str(figures.rooms),
         _active(row, figures),
         when(figures.in_ms, caller.now) or t("never"),
@@ -325,6 +326,7 @@ def _source(source: str) -> str:
         "registration": t("its registration"),
         "protocols": t("what the homeserver says of third parties"),
         "state": t("the state of a room"),
+        "account": t("its account, an application service's"),
     }
     return words.get(source, source)
 
@@ -357,7 +359,10 @@ def _state(row: BridgeRow) -> Msg:
         return t("blocked by its own limit")
     if row.up is None:
         return t("not known")
-    return t("up") if row.up else t("down: {why}", why=Mono(row.trouble or "?"))
+    if not row.up:
+        return t("down: {why}", why=Mono(row.trouble or "?"))
+    # By the homeserver's ping, where it can be asked.
+    return t("up") if row.ping_ms is None else t("up, reached in {ms} ms", ms=row.ping_ms)
 
 
 def _others(kind: Kind | None, current: str) -> Span | None:

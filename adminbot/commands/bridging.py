@@ -319,7 +319,7 @@ async def _own_matter(asking: _Asking, verb: str, given: dict[str, str | None]) 
     row = await one_bridge(asking.own, asking.name)
     kind = _kind(asking.settings, row)
     spoken = _spoken(kind, row, verb)
-    arguments = _arguments(kind, spoken, given, room=None)
+    arguments = _arguments(kind, spoken, verb, given, room=None)
     step = SpeakForPerson(
         bridge=row.name, verb=verb, arguments=arguments, person=asking.caller.actor.user
     )
@@ -335,7 +335,7 @@ async def _room_matter(
     row = await one_bridge(asking.own, asking.name)
     kind = _kind(asking.settings, row)
     spoken = _spoken(kind, row, verb)
-    arguments = _arguments(kind, spoken, given, room=room)
+    arguments = _arguments(kind, spoken, verb, given, room=room)
     details: list[Block] = [say(spoken.note)] if spoken.note else []
     if await is_encrypted(admin, room):
         nothing_in_clear(asking.settings, row, kind, spoken, arguments, room)
@@ -389,14 +389,25 @@ def _summary(verb: str, row: BridgeRow, room: RoomId, remote: str | None) -> str
 
 
 def _arguments(
-    kind: Kind, spoken: Spoken, given: dict[str, str | None], *, room: RoomId | None
+    kind: Kind,
+    spoken: Spoken,
+    verb: str,
+    given: dict[str, str | None],
+    *,
+    room: RoomId | None,
 ) -> tuple[tuple[str, str], ...]:
     """Return the arguments that the words have a place for, each fit to be typed.
+
+    Those that only another version's words have a place for too: it may turn out to be that.
 
     Raises:
         UserError: one is missing, or could mean something else.
     """
-    places = needed(spoken)
+    others = [each.command(verb) for each in kind.vocabularies]
+    places = {
+        **{name: False for other in others if other for name in needed(other)},
+        **needed(spoken),
+    }
     found: list[tuple[str, str]] = []
     for name, required in places.items():
         value = room if name == "room" else given.get(name)

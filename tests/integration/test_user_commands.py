@@ -146,6 +146,39 @@ async def test_passwords_and_sessions(desk: Desk) -> None:
     assert "no such session" in await root.ask(f"user logout {name} --older-than 30d")
 
 
+async def test_a_service_account_from_its_making_to_its_end(desk: Desk) -> None:
+    root, world, name = desk.root, desk.world, new_name()
+    user = UserId(f"@{name}:{world.synapse.server_name}")
+
+    async def password() -> str:
+        told = [each["body"] for each in await root.said() if "Have them" in each["body"]]
+        (*_, secret) = [each for each in told if user in each]
+        return str(secret.rstrip().splitlines()[-1])
+
+    made = await root.do(f"bot create {name} --name Backups", typed=user)
+    first = await password()
+    assert first not in made
+    assert (await desk.account(user)).user_type == "bot"
+    session = await world.synapse.log_in(name, first)
+    listed = await root.ask("bot list")
+    assert user in listed
+    assert "Backups" in listed
+
+    await root.do(f"bot rotate-token {name}", typed=user)
+    assert await desk.api.read(ListUserDevices(user)) == ()
+    second = await password()
+    assert second != first
+    assert (await world.synapse.log_in(name, second)).device_id != session.device_id
+
+    await root.do(f"bot disable {name}", typed=user)
+    assert (await desk.account(user)).locked
+    assert "locked" in await root.ask("bot list")
+    assert "is locked" in await root.ask(f"bot disable {name}")
+    person = await world.synapse.register(new_name(), password="first-password")
+    assert "is no service account" in await root.ask(f"bot disable {person.user_id}")
+    assert person.user_id not in await root.ask("bot list")
+
+
 async def test_locks_and_suspensions_end_by_themselves_and_are_told(desk: Desk) -> None:
     root, world = desk.root, desk.world
     async with await world.person() as person, await world.person() as other:

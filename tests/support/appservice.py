@@ -125,11 +125,17 @@ class Service:
         return cls(name, UserId(f"@{name}:{SERVER_NAME}"), token, path)
 
     async def act(
-        self, url: str, method: str, path: str, body: object, user: UserId | None = None
+        self,
+        url: str,
+        method: str,
+        path: str,
+        body: object,
+        user: UserId | None = None,
+        **more: str,
     ) -> Any:
         """Send a request as the bot, or as one of its ghosts."""
         headers = {"Authorization": f"Bearer {self.token}"}
-        query = {} if user is None else {"user_id": user}
+        query = more if user is None else {**more, "user_id": user}
         async with (
             aiohttp.ClientSession(headers=headers) as session,
             session.request(
@@ -159,11 +165,14 @@ class Service:
         }
         await self.act(url, "PUT", f"/rooms/{room}/state/m.bridge/{self.name}", content)
 
-    async def say(self, url: str, room: RoomId, user: UserId, text: str) -> EventId:
-        """Say something as a bridged person."""
+    async def say(
+        self, url: str, room: RoomId, user: UserId, text: str, *, at_ms: int | None = None
+    ) -> EventId:
+        """Say something as a bridged person; ``at_ms`` dates it, as only such a service may."""
         path = f"/rooms/{room}/send/m.room.message/{secrets.token_hex(8)}"
         body = {"msgtype": "m.text", "body": text}
-        return EventId((await self.act(url, "PUT", path, body, user))["event_id"])
+        dated = {} if at_ms is None else {"ts": str(at_ms)}
+        return EventId((await self.act(url, "PUT", path, body, user, **dated))["event_id"])
 
 
 async def _nothing(request: web.Request) -> web.Response:

@@ -34,6 +34,7 @@ class Scripts:
     """Every script, and what happens elsewhere, by the bot's name."""
 
     phone: Elsewhere = field(default_factory=Elsewhere)
+    signal: Elsewhere = field(default_factory=Elsewhere)
     discord: Elsewhere = field(default_factory=Elsewhere)
     guild: Elsewhere = field(default_factory=Elsewhere)
     microsoft: Elsewhere = field(default_factory=Elsewhere)
@@ -50,6 +51,11 @@ class Scripts:
             "discord_bot": self.appservice_discord(),
             "teamsbot": self.teams(),
             "postmoogle": postmoogle(),
+            "signalbot": self.mautrix_signal(),
+            "oldsignalbot": older_signal(),
+            "oldgmessagesbot": older_gmessages(),
+            "newtelegrambot": newer("!tg"),
+            "newdiscordbot": newer("!discord"),
             "mutebot": {"": silence},
         }
 
@@ -120,6 +126,28 @@ class Scripts:
             "!gm cancel": cancel,
             "!gm start-chat": saying("You're not logged in"),
             "!gm logout": saying("Login `abc` not found"),
+        }
+
+    def mautrix_signal(self) -> Mapping[str, Answer]:
+        """mautrix/go of 2026-08-22, ``bridgev2/commands``; mautrix/signal of 2026-08,
+        ``pkg/connector/login.go``: it has one way, so that none need be named.
+        """
+
+        async def login(talk: Talk) -> None:
+            await talk.say("Scan the QR code on your Signal app to log in")
+            picture = await talk.picture("sgnl://linkdevice?uuid=x&pub_key=y")
+            await self.signal.wait()
+            await talk.bot.me.redact(talk.room, picture)
+            await talk.say("Successfully logged in as +441632960123")
+
+        return {
+            "!signal list-logins": saying("You're not logged in"),
+            "!signal login": login,
+            "!signal start-chat +441632960123": saying(
+                "Created chat with `uuid` / Bob: [Bob](https://matrix.to/#/!x)"
+            ),
+            "!signal start-chat": saying("Identifier +440 not found"),
+            "!signal logout": saying("Logged out"),
         }
 
     def slack(self) -> Mapping[str, Answer]:
@@ -278,6 +306,43 @@ async def is_admin_room(bot: ScriptedBot, talk: Talk) -> bool:
     state = await bot.me.client("GET", f"/rooms/{talk.room}/state")
     names = [each["content"].get("name") for each in state if each["type"] == "m.room.name"]
     return names == ["Slack's admin room"]
+
+
+OLDER_HELP = "#### Authentication\n**delete-session** - Delete session information"
+NO_SUCH_WORDS = "Unknown command, use the `help` command for help."
+
+
+def older_signal() -> Mapping[str, Answer]:
+    """mautrix-signal before v0.7: Element's page on their Signal bridge has its words."""
+    return {
+        "!signal login": saying(NO_SUCH_WORDS),
+        "!signal help": saying(OLDER_HELP),
+        "!signal link": linked,
+        "!signal pm": saying("Created portal room with Bob"),
+        "!signal logout": saying("Logged out successfully"),
+    }
+
+
+def older_gmessages() -> Mapping[str, Answer]:
+    """mautrix-gmessages before v0.5: the commands that mautrix's Go bridges shared by then."""
+    return {"!gm login": linked, "!gm pm": saying("Created portal room with Bob")}
+
+
+async def linked(talk: Talk) -> None:
+    """Show a code that is scanned at once."""
+    picture = await talk.picture("a-code")
+    await talk.bot.me.redact(talk.room, picture)
+    await talk.say("Successfully logged in as +441632960123")
+
+
+def newer(prefix: str) -> Mapping[str, Answer]:
+    """mautrix/go of 2026-08-22, ``bridgev2/commands``: Telegram from v26.04 on, Discord after 0.7."""
+    return {
+        f"{prefix} help": saying("#### Authentication\n**list-logins** - List your logins"),
+        f"{prefix} login-qr": saying(NO_SUCH_WORDS),
+        f"{prefix} login qr": linked,
+        f"{prefix} start-chat": saying("Created chat with Carol: [Carol](https://matrix.to/#/!x)"),
+    }
 
 
 def postmoogle() -> Mapping[str, Answer]:

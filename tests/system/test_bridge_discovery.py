@@ -14,28 +14,32 @@ from pathlib import Path
 
 import pytest
 
+from common.clock import SystemClock
 from common.demo.servers import free_port
 from common.demo.waiting import wait_for
 from common.ids import EventId, RoomId, UserId
 from tests.support.appservice import Service, Services
 from tests.support.asking import Asking
 from tests.support.clients import RawClient
+from tests.support.counting import active_in_synapse
 from tests.support.world import SERVER_NAME, Wish, World, prepare_world
 
 pytestmark = [pytest.mark.xdist_group("bridge-discovery"), pytest.mark.timeout(300)]
 
 DAY_MS = 86_400_000
-NAMED, BY_PROTOCOL, BY_SEARCH, BY_EVENT = (
+NAMED, BY_PROTOCOL, BY_SEARCH, BY_EVENT, BY_ACCOUNT = (
     "limited",
     "matrix-appservice-irc",
     "mautrix-whatsapp",
     "mautrix-signal",
+    "mautrix-gmessages",
 )
 WHERE = {
     NAMED: "the settings",
     BY_PROTOCOL: "what the homeserver says of third parties",
     BY_SEARCH: "the state of a room",
     BY_EVENT: "the state of a room",
+    BY_ACCOUNT: "its account",
 }
 
 
@@ -48,6 +52,7 @@ class Found:
     signal: Service
     limited: Service
     portal: RoomId
+    quiet: RoomId
     root: RawClient
     desk: Asking
 
@@ -78,15 +83,15 @@ async def found(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Found
         limited = Service.registered(
             directory, "irc_bot", services.url, ghosts=r"@_oftc_.*:steward\.localhost"
         )
+        sms = Service.registered(directory, "gmessagesbot", services.url, ghosts="@gmessages_.*")
         world = await prepare_world(
             directory / "world",
             Wish(
                 port=free_port(),
-                registrations=[one.path for one in (irc, whatsapp, signal, limited)],
+                registrations=[one.path for one in (irc, whatsapp, signal, limited, sms)],
                 settings={
                     "bridges": {
                         "settings": str(settings_file(directory, limited, services.url)),
-                        "active_days": 1,
                         "check_interval_seconds": 1,
                     }
                 },
@@ -98,10 +103,15 @@ async def found(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Found
         # From before Steward: nobody pushes this event to it any more.
         portal = await whatsapp.room(world.synapse.url, name="A portal")
         await whatsapp.describe(world.synapse.url, portal, "whatsapp", "123@g.us")
+        # One that says nothing of itself, in a room with somebody of its network.
+        await sms.ghost(world.synapse.url, "gmessagesbot")
+        quiet = await sms.room(world.synapse.url, name="A quiet portal")
+        someone = await sms.ghost(world.synapse.url, "gmessages_1")
+        await sms.act(world.synapse.url, "POST", f"/join/{quiet}", {}, someone)
         await pretend(world, root)
         await stack.enter_async_context(world.steward)
         desk = await Asking.in_direct_chat(root, world.steward.adminbot)
-        yield Found(world, services, irc, whatsapp, signal, limited, portal, root, desk)
+        yield Found(world, services, irc, whatsapp, signal, limited, portal, quiet, root, desk)
 
 
 def settings_file(directory: Path, limited: Service, url: str) -> Path:
@@ -117,7 +127,9 @@ def settings_file(directory: Path, limited: Service, url: str) -> Path:
 
 
 async def pretend(world: World, root: RawClient) -> None:
-    """Let an ordinary account with a bridge's name say that it is one."""
+    """Let an ordinary account with a bridge's name say that it is one; another says nothing."""
+    async with await RawClient.register(world.synapse, "heisenbridge"):
+        pass
     async with await RawClient.register(world.synapse, "telegrambot") as mallory:
         room = await mallory.create_room(name="No portal", invite=[root.user_id])
         content = {"bridgebot": mallory.user_id, "protocol": {"id": "telegram"}}
@@ -142,7 +154,9 @@ async def test_each_source_finds_its_bridge_and_all_of_them_none_twice(found: Fo
     names = [line.split()[0] for line in listed.splitlines() if line.strip()]
     assert sorted(name for name in names if name in WHERE or "-2" in name) == sorted(WHERE)
     assert "telegram" not in listed.lower()
+    assert "heisenbridge" not in listed
     assert "123@g.us" in await found.desk.ask(f"bridge rooms {BY_SEARCH}")
+    assert found.quiet in await found.desk.until(f"bridge rooms {BY_ACCOUNT}", found.quiet)
     assert "#chan" in await found.desk.until(f"bridge rooms {BY_PROTOCOL}", "#chan")
 
 
@@ -150,26 +164,30 @@ async def test_the_list_counts_what_happened(found: Found) -> None:
     await found.desk.until("bridge list", f"{BY_PROTOCOL} ")
     async with await found.world.person() as alice:
         room = await found.irc.room(found.url, name="Traffic")
-        carol, dave = [
+        carol, dave, erin = [
             await found.irc.ghost(found.url, f"irc_{name}_{secrets.token_hex(3)}")
-            for name in ("carol", "dave")
+            for name in ("carol", "dave", "erin")
         ]
-        for ghost in (carol, dave):
+        for ghost in (carol, dave, erin):
             await found.irc.act(found.url, "POST", f"/join/{room}", {}, ghost)
         # With the bridge's bot alone it would be a chat with that, which the bots keep out of.
         await alice.join(room)
         await alice.wait_for_members(room, found.world.steward.adminbot)
-        for ghost in (carol, dave):
-            for number in range(3):
-                await found.irc.say(found.url, room, ghost, f"hello {number}")
+        # On two days, on two days a month apart, and often on one: two count.
+        for ghost, days in ((carol, (0, 1)), (dave, (3, 30)), (erin, (0, 0, 31))):
+            for day in days:
+                at_ms = SystemClock().now_ms() - day * DAY_MS
+                await found.irc.say(found.url, room, ghost, f"hello {day}", at_ms=at_ms)
         await alice.send_text(room, "hello back")
 
         async def counted() -> str | None:
             said = await found.desk.ask("bridge list")
             for line in said.splitlines():
-                # Its name, network, state and rooms; who is active; last from and to there.
+                # Its name, network, state, when its bot answered, and rooms; who is active; last
+                # from and to there.
                 cells = re.split(r" {2,}", line.strip())
-                if cells[0] == BY_PROTOCOL and int(cells[4]) >= 2 and "never" not in cells:
+                if cells[0] == BY_PROTOCOL and int(cells[5]) >= 2 and "never" not in cells[6:]:
+                    assert int(cells[5]) == active_in_synapse(found.world, "@irc\\_%", days=2)
                     return line
             return None
 
@@ -180,6 +198,7 @@ async def test_the_list_counts_what_happened(found: Found) -> None:
         assert carol in users
         assert dave in users
         assert alice.user_id not in users
+        assert erin not in users
 
 
 async def test_a_bridges_own_limit_is_seen_in_its_metrics_and_told(found: Found) -> None:

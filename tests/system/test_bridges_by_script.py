@@ -3,7 +3,6 @@
 On a real homeserver with a real Steward; only the bridges are scripts.
 """
 
-import asyncio
 import json
 import re
 import secrets
@@ -24,6 +23,7 @@ from tests.support.acting import acting_registration
 from tests.support.asking import Asking
 from tests.support.clients import RawClient
 from tests.support.hookshot import Hookshot
+from tests.support.invitations import invited_by
 from tests.support.provisioning import ProvisioningServer
 from tests.support.scripted_bot import Answer, ScriptedBot, Talk, saying
 from tests.support.world import SERVER_NAME, Wish, World, prepare_world
@@ -54,6 +54,13 @@ async def tick(talk: Talk) -> None:
 async def answer_encrypted(talk: Talk) -> None:
     await talk.bot.me.send(
         talk.room, "m.room.encrypted", {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x"}
+    )
+
+
+async def plumb(talk: Talk) -> None:
+    forbidden = "#forbidden" in talk.words
+    await talk.say(
+        "You do not have permission to use this command" if forbidden else "Room plumbed."
     )
 
 
@@ -111,7 +118,7 @@ SCRIPTS: dict[str, dict[str, Answer]] = {
     },
     "appservice-irc": {
         "!bridgeversion": saying("BridgeVersion: 1.0.1"),
-        "!plumb": saying("Room plumbed."),
+        "!plumb": plumb,
         "!unlink": saying("Room unlinked."),
     },
 }
@@ -402,6 +409,12 @@ async def test_connecting_a_room_that_says_nothing_when_it_ends(scripted: Script
         assert ended
         assert scripted.whatsapp.me.user_id not in await alice.joined_members(room)
 
+        # The same by their other names.
+        assert "plumbed" in await here.do("!bridge set whatsapp 123", "Done")
+        assert scripted.whatsapp.me.user_id in await alice.joined_members(room)
+        assert await here.do("!bridge unset whatsapp", "Done")
+        assert scripted.whatsapp.me.user_id not in await alice.joined_members(room)
+
 
 async def test_discord_waits_for_the_guild(scripted: Scripted) -> None:
     alice, _ = await scripted.person()
@@ -426,6 +439,10 @@ async def test_an_irc_channel_is_plumbed_from_the_admin_room(scripted: Scripted)
             scripted.world.steward.adminbot
         )
         assert "Room unlinked." in await here.do("!bridge disconnect irc", "Done")
+        refused = await here.do(f"!bridge connect irc #forbidden --network {network}", "Stopped")
+        assert "You do not have permission to use this command" in refused
+        nothing = await here.ask("!bridge login irc")
+        assert "no words for “login”; with it you can: bridge logout, bridge connect" in nothing
 
 
 async def test_nothing_is_typed_into_an_encrypted_room(scripted: Scripted) -> None:
@@ -470,12 +487,13 @@ async def test_feeds_are_followed_listed_and_left(scripted: Scripted) -> None:
         assert "manageConnections" in put_back
 
         scripted.hookshot.managers.add(adminbot)
-        assert "Done" in await here.ask(f"!feed add {FEED} --title News", "Done")
+        added = await here.ask(f'!feed add {FEED} --title News --template "New: $LINK"', "Done")
+        assert "Done" in added
         listed = await here.ask("!feed list")
         assert "News" in listed
         assert FEED in listed
         content = await alice.state(room, "uk.half-shot.matrix-hookshot.feed", state_key=FEED)
-        assert content == {"url": FEED, "label": "News"}
+        assert content == {"url": FEED, "label": "News", "template": "New: $LINK"}
 
         assert "Done" in await here.do(f"!feed remove {FEED}", "Done")
         assert "follows no feed" in await here.ask("!feed list")
@@ -495,6 +513,12 @@ async def test_a_repository_needs_a_log_in_to_github(scripted: Scripted) -> None
         assert "Done" in await here.ask("!github connect matrix-org/synapse", "Done")
         assert "matrix-org/synapse" in await here.ask("!github list")
 
+        scripted.hookshot.managers.add(scripted.world.steward.adminbot)
+        assert "Done" in await here.do("!github remove matrix-org/synapse", "Done")
+        assert "hears of no repository" in await here.ask("!github list")
+        nothing = await here.ask("!github remove matrix-org/synapse")
+        assert "is not connected with" in nothing
+
 
 async def test_a_webhooks_address_goes_to_who_asked(scripted: Scripted) -> None:
     alice, _ = await scripted.person()
@@ -504,6 +528,12 @@ async def test_a_webhooks_address_goes_to_who_asked(scripted: Scripted) -> None:
         assert "Done" in await here.ask("!webhook add deploys", "Done")
         assert scripted.hookshot.secrets == {alice.user_id: "deploys"}
         assert "deploys" in await here.ask("!webhook list")
+
+        scripted.hookshot.managers.add(scripted.world.steward.adminbot)
+        assert "Done" in await here.do("!webhook remove deploys", "Done")
+        assert "has no webhook" in await here.ask("!webhook list")
+        other = await here.ask("!bridge connect hookshot x")
+        assert "with it you can: feed add, bridge login, github connect, webhook add" in other
 
 
 async def test_the_old_bots_are_replaced(scripted: Scripted) -> None:
@@ -650,17 +680,6 @@ async def replaced(person: RawClient) -> bool:
 
 async def all_taken_back(person: RawClient) -> bool:
     return await codes(person) == (0, 2)
-
-
-async def invited_by(person: RawClient, sender: UserId, since: str) -> RoomId:
-    """Return the room that somebody invites to after a moment."""
-    async with asyncio.timeout(60):
-        while True:
-            answer = await person.sync(since=since, timeout_ms=2000)
-            since = answer["next_batch"]
-            for room, invited in answer.get("rooms", {}).get("invite", {}).items():
-                if any(event["sender"] == sender for event in invited["invite_state"]["events"]):
-                    return RoomId(room)
 
 
 def user(name: str) -> UserId:

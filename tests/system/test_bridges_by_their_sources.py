@@ -39,8 +39,17 @@ BRIDGES = {
     "teams": ("teams", "teamsbot"),
     "mail": ("postmoogle", "postmoogle"),
 }
+# The same programs in other versions, and those of whom the words below are enough.
+OTHERS = {
+    "signal": ("mautrix-signal", "signalbot"),
+    "oldsignal": ("mautrix-signal", "oldsignalbot"),
+    "oldsms": ("mautrix-gmessages", "oldgmessagesbot"),
+    "newtg": ("mautrix-telegram", "newtelegrambot"),
+    "newdc": ("mautrix-discord", "newdiscordbot"),
+}
 MUTE = {
     **BRIDGES,
+    "hookshot": ("matrix-hookshot", "hookshot"),
     "signal": ("mautrix-signal", "signalbot"),
     "irc": ("matrix-appservice-irc", "appservice-irc"),
     "whatsapp": ("mautrix-whatsapp", "whatsappbot"),
@@ -61,7 +70,7 @@ class Sourced:
         return person, await Asking.in_direct_chat(person, self.world.steward.adminbot)
 
     def bot(self, bridge: str) -> ScriptedBot:
-        return self.bots[BRIDGES[bridge][1]]
+        return self.bots[{**BRIDGES, **OTHERS}[bridge][1]]
 
     async def room_of(self, owner: RawClient) -> tuple[RoomId, Asking]:
         adminbot = self.world.steward.adminbot
@@ -137,8 +146,12 @@ def noting_hook(directory: Path) -> Path:
 def groups(admin_room: RoomId, hook: Path) -> dict[str, dict[str, object]]:
     """Return what docs/bridges.md tells operators to write, and the same with mute bots."""
     found: dict[str, dict[str, object]] = {
-        name: {"kind": kind, "bot": str(user(bot))} for name, (kind, bot) in BRIDGES.items()
+        name: {"kind": kind, "bot": str(user(bot))}
+        for name, (kind, bot) in {**BRIDGES, **OTHERS}.items()
     }
+    # The words for a log-in are the same; what is answered is not.
+    found["oldsms"]["vocabulary"] = "legacy"
+    found["newtg"]["vocabulary"] = "bridgev2"
     found["oldslack"]["admin_room"] = admin_room
     found["meta"]["on_allow"] = [str(hook)]
     mutes: dict[str, dict[str, object]] = {
@@ -286,6 +299,53 @@ async def test_who_typed_themselves_is_told_how_to_end_it(sourced: Sourced) -> N
 
     over = await sourced.desk.hear("Cancelled:", after=asked)
     assert "type there: !fb cancel" in body_of(over)
+
+
+async def test_signal_from_its_code_to_logging_out(sourced: Sourced) -> None:
+    alice, desk = await sourced.person()
+    async with alice:
+        asked = await alice.send_text(desk.room, "bridge login signal")
+        chat = await sourced.chat_of(alice, "signal")
+        await alice.wait_for_message(chat, "sgnl://linkdevice")
+        sourced.scripts.signal.let("scan")
+        await desk.hear("You are logged in.", after=asked)
+        await nowhere_else(sourced, alice, desk, "sgnl://linkdevice")
+
+        assert "Created chat with" in await desk.ask("bridge pm signal +441632960123", "Done")
+        assert "not found" in await desk.ask("bridge pm signal +440", "Stopped")
+        assert "Logged out" in await desk.ask("bridge logout signal 0123-uuid", "Done")
+
+
+@pytest.mark.parametrize(
+    ("bridge", "commands", "typed"),
+    [
+        (
+            "oldsignal",
+            ("login", "pm +441632960123", "logout"),
+            ["!signal login", "!signal help", "!signal link", "!signal pm +441632960123", "!signal logout"],
+        ),
+        ("oldsms", ("login", "pm +441632960123"), ["!gm login", "!gm pm +441632960123"]),
+        (
+            "newtg",
+            ("login --flow qr", "pm carol"),
+            ["!tg login qr", "!tg start-chat carol"],
+        ),
+        (
+            "newdc",
+            ("login --flow qr", "pm 222"),
+            ["!discord login-qr", "!discord help", "!discord login qr", "!discord start-chat 222"],
+        ),
+    ],
+)  # fmt: skip
+async def test_other_versions_are_spoken_to_in_their_words(
+    sourced: Sourced, bridge: str, commands: tuple[str, ...], typed: list[str]
+) -> None:
+    alice, desk = await sourced.person()
+    async with alice:
+        for words in commands:
+            verb, _, rest = words.partition(" ")
+            await desk.ask(f"bridge {verb} {bridge} {rest}", "Done")
+        assert sourced.bot(bridge).words_of(alice.user_id) == typed
 
 
 async def test_slack_by_token_with_relay(sourced: Sourced) -> None:

@@ -15,11 +15,14 @@ from common.demo.waiting import wait_for
 from common.ids import EventId, RoomId, UserId
 from tests.support.asking import Asking
 from tests.support.clients import RawClient
+from tests.support.counting import active_in_synapse
 from tests.support.heisenbridge import Heisenbridge
+from tests.support.invitations import invited_by
 from tests.support.irc import IrcServer
 from tests.support.world import SERVER_NAME, Wish, World, prepare_world
 
 BRIDGE = "heisenbridge"
+GHOSTS = "@irc\\_%"
 NETWORK = "testnet"
 ROOT = UserId(f"@root:{SERVER_NAME}")
 
@@ -139,22 +142,14 @@ async def test_from_connecting_a_channel_to_disconnecting_it(bridged: Bridged) -
 
         status = await here.ask("!bridge status")
         assert channel in status
-        await wait_for(lambda: counts_a_room(bridged), 60, "a room in the list")
+        at_work = await true_figures(bridged)
+        assert at_work >= 1
 
         ended = await here.do(f"!bridge disconnect {BRIDGE}", "Leaving")
         assert str(room) in ended
         gone = await here.ask("!bridge status")
         assert "No bridge is at work" in gone
-
-
-async def counts_a_room(bridged: Bridged) -> bool:
-    """Say whether the list shows the bridge with a room."""
-    for line in (await bridged.desk.ask("bridge list")).splitlines():
-        # Its name, network, state and rooms first.
-        cells = re.split(r" {2,}", line.strip())
-        if cells[0] == BRIDGE:
-            return int(cells[3]) >= 1
-    return False
+        assert await true_figures(bridged) == at_work - 1
 
 
 async def test_ping_health_and_show_tell_how_it_is(bridged: Bridged) -> None:
@@ -217,11 +212,13 @@ async def test_the_count_survives_a_restart_and_agrees_with_the_homeserver(
     bridged: Bridged,
 ) -> None:
     before = await active_people(bridged)
-    assert before == active_in_synapse(bridged)
+    assert before == active_in_synapse(bridged.world, GHOSTS, days=1)
+    await true_figures(bridged)
 
     await bridged.world.steward.restart()
 
     assert await active_people(bridged) == before
+    await true_figures(bridged)
 
 
 async def test_bridged_people_are_left_out_of_the_user_list(bridged: Bridged) -> None:
@@ -258,6 +255,33 @@ async def test_a_pause_by_hand_stops_everybody_until_it_is_lifted(bridged: Bridg
         (*_, resumed) = hooks(bridged)
         assert resumed.endswith(f"/on_resume two words; echo {BRIDGE}")
         assert len(hooks(bridged)) == before + 2
+
+
+async def test_a_person_opens_a_network_and_a_private_chat(bridged: Bridged) -> None:
+    """Nobody acts for anybody here: adminbot says what to type where, and hears the answer."""
+    bot = bridged.bridge.bot
+    async with await bridged.person() as alice, await bridged.irc.person() as carol:
+        await bridged.desk.do(f"bridge allow {BRIDGE} {alice.user_id}", "Done")
+        desk = await Asking.in_direct_chat(alice, bridged.world.steward.adminbot)
+        asked = await alice.send_text(desk.room, f"bridge login {BRIDGE} --network {NETWORK}")
+        told = await desk.hear(f"OPEN {NETWORK}", after=asked)
+        assert "in a direct chat with" in told["content"]["body"]
+        chat = await alice.create_room(invite=[bot], direct=True)
+        await alice.wait_for_members(chat, bot)
+        since = (await alice.sync())["next_batch"]
+        await alice.send_text(chat, f"OPEN {NETWORK}")
+        assert "You are logged in" in (await desk.hear("Done", after=asked))["content"]["body"]
+
+        network = await invited_by(alice, bot, since)
+        await alice.join(network)
+        said = await alice.send_text(network, "CONNECT")
+        await alice.wait_for_message(network, "MOTD", sender=bot, after=said)
+        asked = await alice.send_text(desk.room, f"bridge pm {BRIDGE} {carol.nick}")
+        told = await desk.hear(f"QUERY {carol.nick}", after=asked)
+        assert "in the room of the network" in told["content"]["body"]
+        await alice.send_text(network, f"QUERY {carol.nick}")
+        done = await desk.hear("Done", after=asked)
+        assert "invited to private chat with" in done["content"]["body"]
 
 
 async def test_the_bots_stay_out_of_chats_with_the_bridge(bridged: Bridged) -> None:
@@ -371,15 +395,33 @@ async def active_people(bridged: Bridged) -> int:
     return int(next(line for line in said.splitlines() if "on at least" in line).split()[0])
 
 
-def active_in_synapse(bridged: Bridged) -> int:
-    """Count in the homeserver's database what Element's bridges would count."""
+async def true_figures(bridged: Bridged) -> int:
+    """See that “bridge list” says what the homeserver knows; return in how many rooms it is."""
+
+    async def agree() -> tuple[int, int] | None:
+        said = await bridged.desk.ask("bridge list")
+        (line,) = [each for each in said.splitlines() if each.startswith(BRIDGE)]
+        _, network, state, _, rooms, active, *_ = re.split(r"\s{2,}", line.strip())
+        assert network == "IRC"
+        assert state.startswith("up, reached in ")
+        known = rooms_in_synapse(bridged), active_in_synapse(bridged.world, GHOSTS, days=1)
+        return known if (int(rooms), int(active)) == known else None
+
+    known = await wait_for(agree, 60, "the figures that the homeserver has")
+    assert known is not None
+    return known[0]
+
+
+def rooms_in_synapse(bridged: Bridged) -> int:
+    """Count the rooms in which bridged people were and one of the bridge still is."""
     path = bridged.world.synapse.directory / "homeserver.db"
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60) as database:
         rows = database.execute(
-            "SELECT COUNT(*) FROM (SELECT sender FROM events WHERE sender LIKE '@irc\\_%' ESCAPE '\\'"
-            " AND type IN ('m.room.message', 'm.room.encrypted', 'm.reaction', 'm.sticker')"
-            " AND state_key IS NULL"
-            " GROUP BY sender HAVING COUNT(DISTINCT origin_server_ts / 86400000) >= 1)"
+            "SELECT COUNT(DISTINCT room_id) FROM room_memberships"
+            " WHERE user_id LIKE ? ESCAPE '\\' AND room_id IN"
+            " (SELECT room_id FROM local_current_membership WHERE membership = 'join'"
+            " AND (user_id LIKE ? ESCAPE '\\' OR user_id = ?))",
+            (GHOSTS, GHOSTS, bridged.bridge.bot),
         )
         return int(rows.fetchone()[0])
 

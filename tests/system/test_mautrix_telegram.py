@@ -109,8 +109,14 @@ async def test_from_scanning_the_code_to_logging_out(telegram: Telegram) -> None
             assert "tg://login" not in json.dumps(await who.messages(room))
         assert "tg://login" not in telegram.world.steward.log()
 
+        # In a newer version's words, which it does not know: it is asked for help, and recognised.
+        await telegram.desk.ask(f"bridge words {BRIDGE} bridgev2", "Done")
         made = await desk.ask(f"bridge pm {BRIDGE} carol", "Done")
         assert "Created private chat room with Carol" in made
+        typed = [e["content"].get("body") for e in await alice.messages(chat)]
+        asked_in_turn = ["!tg start-chat carol", "!tg help", "!tg pm carol"]
+        assert [words for words in typed if words in asked_in_turn] == asked_in_turn
+        assert "to 0.15.3" in await telegram.desk.ask(f"bridge show {BRIDGE}")
         portal = await wait_for(lambda: invitation(alice, CAROL), 60, "an invitation by carol")
         room = RoomId(str(portal))
         await alice.join(room)
@@ -209,7 +215,7 @@ async def test_a_log_in_with_a_password_and_bringing_groups_over(telegram: Teleg
         assert "a better secret" not in telegram.world.steward.log()
 
         await centre.join()
-        assert "Synchronization complete." in await desk.ask(f"bridge sync {BRIDGE} chats", "Done")
+        assert "Synchronization complete." in await desk.ask(f"bridge sync {BRIDGE}", "Done")
         named = await wait_for(lambda: invited_to(alice, "Cyclists"), 60, "the group's room")
         await alice.join(RoomId(str(named)))
         await alice.wait_for_members(RoomId(str(named)), CAROL)

@@ -102,6 +102,14 @@ def test_only_what_has_the_interface_of_version_3_is_told_of_one() -> None:
         of_kind("heisenbridge", drawn)
 
 
+def test_a_bridge_elsewhere_has_nobody_here() -> None:
+    public = BridgeSettings(kind="matrix-appservice-irc", bot="@appservice-irc:public.example")
+    bridge = assembled("irc", kinds=KINDS, server=SERVER, settings=public, source="settings")
+    assert not bridge.namespaces.covers(UserId(f"@irc_carol:{SERVER}"))
+    here = of_kind("matrix-appservice-irc", BridgeSettings())
+    assert here.namespaces.covers(UserId(f"@irc_carol:{SERVER}"))
+
+
 def test_metrics_are_where_somebody_says_they_are() -> None:
     kind = "matrix-appservice-irc"
     assert of_kind(kind, BridgeSettings()).metrics is None
