@@ -54,6 +54,9 @@ def _spoken() -> Iterator[tuple[str, str]]:
     for kind in load_kinds().values():
         for note in (*kind.notes.before_login(), *kind.notes.in_general(), kind.who_may()):
             yield note.template, "adminbot/bridges/kinds"
+        for words in kind.vocabularies:
+            for spoken in filter(None, words.commands.values()):
+                yield from ((note.template, "adminbot/bridges/kinds") for note in spoken.noted())
 
 
 def catalogues() -> Iterator[tuple[Path, Catalog]]:

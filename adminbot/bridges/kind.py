@@ -76,6 +76,10 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     example: str | None = None
     note: str | None = None
 
+    def noted(self) -> tuple[Msg, ...]:
+        """Return what to know beforehand, still to be translated."""
+        return () if self.note is None else (whole(self.note),)
+
 
 class Vocabulary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The words of a range of versions.

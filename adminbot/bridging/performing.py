@@ -42,7 +42,7 @@ from common.database.pool import Database
 from common.errors import StewardError
 from common.homeserver.client import AdminClient
 from common.homeserver.synapse.users import GetUser
-from common.i18n import t
+from common.i18n import Msg, t
 from common.ids import RoomId, UserId
 from common.matrix.client import MatrixClient
 from common.telemetry.log import Log
@@ -194,7 +194,7 @@ class Performing:
                     bot=bridge.bot,
                     chat=link,
                 ),
-                *(bridge.kind.notes.before_login() if step.verb == "login" else ()),
+                *_beforehand(bridge, command, step.verb),
             )
         return await self._carried_out(
             Conversation(
@@ -234,7 +234,7 @@ class Performing:
         said = answer(
             say(t("Type this {where}; I wait for what the bridge answers:", where=where)),
             say(Mono(words)),
-            *(bridge.kind.notes.before_login() if step.verb == "login" else ()),
+            *_beforehand(bridge, command, step.verb),
         )
         talk = Conversation(
             bridge=bridge,
@@ -391,6 +391,13 @@ class Performing:
 def _can_be_typed_for(command: Command) -> bool:
     """Say whether we find the rooms that a command is typed in; a person's networks we do not."""
     return all(step.where != "network" for step in command.steps)
+
+
+def _beforehand(bridge: Bridge, command: Command, verb: str) -> tuple[Msg, ...]:
+    """Return what somebody has to know before words are typed by them or for them."""
+    if verb == "login":
+        return (*bridge.kind.notes.before_login(), *command.noted())
+    return command.noted()
 
 
 def _personal(verb: str, command: Command, done: Done) -> str | None:

@@ -99,5 +99,5 @@ async def _whoever(
         if allowed
         else t("Keep {user} from {bridge}", user=Pill(user), bridge=row.name)
     )
-    notes = (say(words.note),) if words is not None and words.note else ()
+    notes = tuple(say(note) for note in words.noted()) if words is not None else ()
     return Plan(summary=summary, steps=(step,), details=notes, report="bridge", ask=True)

@@ -336,7 +336,7 @@ async def _room_matter(
     kind = _kind(asking.settings, row)
     spoken = _spoken(kind, row, verb)
     arguments = _arguments(kind, spoken, verb, given, room=room)
-    details: list[Block] = [say(spoken.note)] if spoken.note else []
+    details: list[Block] = [say(note) for note in spoken.noted()]
     if await is_encrypted(admin, room):
         nothing_in_clear(asking.settings, row, kind, spoken, arguments, room)
         if verb != "disconnect":
