@@ -115,12 +115,14 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Paths at the bridge's own HTTP address; ``ready_is_true``: whether ``ready`` can be trusted.
 
     ``metrics`` often listens elsewhere; it is looked for only where an operator says so.
+    ``figures`` are those of its metrics that tell an admin something.
     """
 
     live: Text | None = None
     ready: Text | None = None
     ready_is_true: bool = True
     metrics: Text | None = None
+    figures: Phrases = ()
     provisioning: Literal["v1", "v3"] | None = None
     provisioning_prefix: Text | None = None
 

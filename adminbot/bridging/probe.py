@@ -5,8 +5,10 @@ of kinds of which it is true.
 """
 
 import asyncio
+import math
 import re
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 import aiohttp
 
@@ -32,6 +34,7 @@ class Seen:
     ping_ms: int | None = None
     trouble: str | None = None
     blocked: bool | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,12 @@ class Probe:
         seen = await self._ping(bridge)
         if seen.up is None:
             seen = await self._live(bridge)
-        blocked = await self._blocked(bridge)
-        return Seen(seen.up, seen.ping_ms, seen.trouble, blocked)
+        metric, wanted = bridge.kind.limits.blocked_metric, bridge.kind.endpoints.figures
+        found = await self._figures(bridge, {*wanted, *([metric] if metric else ())})
+        held = found.get(metric) if metric else None
+        blocked = None if held is None else held > 0
+        shown = {name: found[name] for name in wanted if name in found}
+        return Seen(seen.up, seen.ping_ms, seen.trouble, blocked, shown)
 
     async def why_silent(self, bridge: Bridge) -> str:
         """Say what else is known of a bridge whose bot does not answer."""
@@ -93,21 +100,15 @@ class Probe:
             return Seen(up=False, trouble=t("it answers {status}", status=status))
         return Seen(up=True)
 
-    async def _blocked(self, bridge: Bridge) -> bool | None:
-        name, url = bridge.kind.limits.blocked_metric, bridge.metrics
-        if name is None or url is None:
-            return None
+    async def _figures(self, bridge: Bridge, names: Collection[str]) -> Mapping[str, float]:
+        """Return some figures of a bridge's metrics; those with labels are added up."""
+        if bridge.metrics is None or not names:
+            return {}
         try:
-            text = await self._text(url)
+            text = await self._text(bridge.metrics)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-            return None
-        found = re.search(
-            rf"^{re.escape(name)}(?:\{{[^}}\n]*\}})? ([0-9.eE+-]+)", text, re.MULTILINE
-        )
-        try:
-            return None if found is None else float(found[1]) > 0
-        except ValueError:
-            return None
+            return {}
+        return {name: value for name in names if (value := figure(text, name)) is not None}
 
     async def _status(self, url: str) -> int | None:
         try:
@@ -126,6 +127,17 @@ class Probe:
         ):
             data = await response.content.read(MOST_METRICS_BYTES)
             return data.decode("utf-8", "replace")
+
+
+def figure(text: str, name: str) -> float | None:
+    """Return a figure of metrics in Prometheus' text format, ``None`` if it is not there."""
+    line = rf"^{re.escape(name)}(?:\{{[^}}\n]*\}})? ([0-9.eE+-]+)"
+    try:
+        values = [float(value) for value in re.findall(line, text, re.MULTILINE)]
+    except ValueError:
+        return None
+    total = sum(values)
+    return total if values and math.isfinite(total) else None
 
 
 def bearer(secret: Secret) -> dict[str, str]:

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+import msgspec
+
 from adminbot.bridges.instance import Bridge
 from adminbot.bridges.outage import Outage, noticed
 from adminbot.bridging.at_work import AtWork
@@ -59,12 +61,13 @@ class Upkeep:
         async with self.database.transaction() as connection:
             await connection.execute(
                 "UPDATE bridge SET checked_ms = $1, up = $2, ping_ms = $3, trouble = $4,"
-                " blocked = $5 WHERE name = $6",
+                " blocked = $5, metrics = $6 WHERE name = $7",
                 self.clock.now_ms(),
                 None if seen.up is None else int(seen.up),
                 seen.ping_ms,
                 seen.trouble,
                 None if seen.blocked is None else int(seen.blocked),
+                msgspec.json.encode(seen.figures).decode(),
                 bridge.name,
             )
         return seen

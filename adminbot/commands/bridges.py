@@ -120,6 +120,7 @@ async def bridge_show(own: OwnReader, settings: Settings, caller: Caller, name: 
             (t("Last from there"), when(figures.in_ms, caller.now) or t("never")),
             (t("Last to there"), when(figures.out_ms, caller.now) or t("never")),
             (t("Counted since"), when(row.first_seen_ms, caller.now)),
+            (t("Its metrics"), _metrics(row)),
             (t("Kept from sending by"), joined(_means(each) for each in row.means) or None),
         ]
     )
@@ -136,13 +137,14 @@ async def bridge_health(own: OwnReader, caller: Caller) -> Answer:
     if not rows:
         return answer(unknown_bridge("", ()))
     table = Table(
-        (t("Bridge"), t("State"), t("Looked at"), t("Its bot answered")),
+        (t("Bridge"), t("State"), t("Looked at"), t("Its bot answered"), t("Its metrics")),
         tuple(
             (
                 Mono(row.name),
                 _state(row),
                 when(row.checked_ms, caller.now) or t("never"),
                 when(row.answered_ms, caller.now) or t("never"),
+                _metrics(row) or "",
             )
             for row in rows
         ),
@@ -363,6 +365,11 @@ def _state(row: BridgeRow) -> Msg:
         return t("down: {why}", why=Mono(row.trouble or "?"))
     # By the homeserver's ping, where it can be asked.
     return t("up") if row.ping_ms is None else t("up, reached in {ms} ms", ms=row.ping_ms)
+
+
+def _metrics(row: BridgeRow) -> Span | None:
+    found = ", ".join(f"{name} {value:g}" for name, value in row.metrics.items())
+    return Mono(found) if found else None
 
 
 def _others(kind: Kind | None, current: str) -> Span | None:

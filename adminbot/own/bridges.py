@@ -1,6 +1,6 @@
 """What is known of bridges, and what admins decide about them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -42,6 +42,7 @@ class BridgeRow:
     down_told: bool
     hook_trouble: str | None
     hook_tried_ms: int | None
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -388,6 +389,7 @@ def bridge_row(row: Row) -> BridgeRow:
         down_told=bool(row["down_told"]),
         hook_trouble=row["hook_trouble"],
         hook_tried_ms=_number(row["hook_tried_ms"]),
+        metrics=msgspec.json.decode(row["metrics"], type=dict[str, float]),
     )
 
 

@@ -216,6 +216,8 @@ async def test_a_bridges_own_limit_is_seen_in_its_metrics_and_told(found: Found)
     await found.desk.hear("does not block itself any more", after=before)
     shown = await found.desk.ask(f"bridge show {NAMED}")
     assert "own limit" in shown
+    assert "bridge_remote_monthly_active_users 3" in shown
+    assert "bridge_remote_monthly_active_users 3" in await found.desk.ask("bridge health")
     everything = await found.root.messages(found.desk.room, limit=1000)
     (start,) = [at for at, event in enumerate(everything) if event["event_id"] == before]
     told_of = [e for e in everything[start:] if "blocks itself:" in str(e["content"])]
