@@ -7,9 +7,9 @@ protocol. Accounts and rooms are searched slowly, and once a day at most.
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from adminbot.bridges.instance import Bridge
-from adminbot.bridges.namespaces import expression_for, namespaces
 from adminbot.bridging.registry import Registry, Sighting
 from adminbot.bridging.watch import BRIDGE_TYPES, describe
 from common.clock import Clock
@@ -86,18 +86,17 @@ class Search:
         An account that may be a bridged person's is none: its name is chosen far away.
         """
         kinds = self.registry.kinds.values()
-        names = {name for kind in kinds for name in kind.bots}
-        ghosts = namespaces(
-            self.registry.server,
-            {expression_for(each, self.registry.server) for kind in kinds for each in kind.ghosts},
-            (),
-        )
+        ghosts = [pattern for kind in kinds for pattern in kind.ghosts]
+        names = {
+            name
+            for kind in kinds
+            for name in kind.bots
+            if not any(fnmatchcase(name, pattern) for pattern in ghosts)
+        }
         found = [
             Sighting(one.name, (), "account")
             async for one in all_users(self.admin, ListUsers(deactivated=False, limit=500))
-            if localpart_of(one.name) in names
-            and not ghosts.covers(one.name)
-            and self.registry.owners.owner_of(one.name) is None
+            if localpart_of(one.name) in names and self.registry.owners.owner_of(one.name) is None
         ]
         await self.registry.sight(found)
 

@@ -153,7 +153,8 @@ async def test_a_service_account_from_its_making_to_its_end(desk: Desk) -> None:
     async def password() -> str:
         told = [each["body"] for each in await root.said() if "Have them" in each["body"]]
         (*_, secret) = [each for each in told if user in each]
-        return str(secret.rstrip().splitlines()[-1])
+        made = "Password:" in secret
+        return str(secret.rstrip().splitlines()[-1] if made else secret.split()[1])
 
     made = await root.do(f"bot create {name} --name Backups", typed=user)
     first = await password()

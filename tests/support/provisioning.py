@@ -81,6 +81,9 @@ class ProvisioningServer:
                     "user_input": {"fields": []},
                 }
             )
+        if request.match_info["flow"] == "code":
+            typed = {"type": "code", "data": "ABCD-1234"}
+            return web.json_response({**_code(""), "display_and_wait": typed})
         return web.json_response(_code("first-payload"))
 
     async def _cancel(self, request: web.Request) -> web.Response:

@@ -74,6 +74,7 @@ class ScriptedBot:
     script: Mapping[str, Answer]
     on_state: Callable[["ScriptedBot", RoomId, Mapping[str, Any]], Awaitable[None]] | None = None
     heard: list[tuple[RoomId, UserId, str]] = field(default_factory=list)
+    _seen: set[str] = field(default_factory=set)
     _running: "asyncio.Task[None] | None" = None
 
     async def __aenter__(self) -> Self:
@@ -125,6 +126,9 @@ class ScriptedBot:
         content = event.get("content", {})
         if event["type"] != "m.room.message" or content.get("msgtype") != "m.text":
             return
+        if event["event_id"] in self._seen:
+            return  # from before it left a room into which it has come back
+        self._seen.add(event["event_id"])
         words = str(content.get("body", ""))
         self.heard.append((room, UserId(event["sender"]), words))
         for begins, answer in self.script.items():

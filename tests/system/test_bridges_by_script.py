@@ -335,6 +335,21 @@ async def test_a_provisioned_code_is_drawn_replaced_and_taken_back(scripted: Scr
         assert scripted.provisioning.secret not in log
 
 
+async def test_a_code_to_type_into_a_telephone_is_told_and_taken_back(scripted: Scripted) -> None:
+    alice, desk = await scripted.person()
+    async with alice:
+        asked = await alice.send_text(desk.room, "bridge login provisioned --flow code")
+        code = await desk.hear("ABCD-1234", after=asked)
+        scripted.provisioning.scan()
+        await desk.hear("You are logged in as 441632960123", after=asked)
+
+        async def gone() -> bool:
+            path = f"/rooms/{desk.room}/event/{code['event_id']}"
+            return bool((await alice.client("GET", path))["content"] == {})
+
+        await wait_for(gone, 20, "the code taken back")
+
+
 async def test_a_provisioned_log_in_is_cancelled_at_the_bridge(scripted: Scripted) -> None:
     alice, desk = await scripted.person()
     cancelled_before = len(scripted.provisioning.cancelled)
@@ -441,7 +456,7 @@ async def test_an_irc_channel_is_plumbed_from_the_admin_room(scripted: Scripted)
         assert "Room unlinked." in await here.do("!bridge disconnect irc", "Done")
         refused = await here.do(f"!bridge connect irc #forbidden --network {network}", "Stopped")
         assert "You do not have permission to use this command" in refused
-        nothing = await here.ask("!bridge login irc")
+        nothing = await scripted.desk.ask("bridge login irc")
         assert "no words for “login”; with it you can: bridge logout, bridge connect" in nothing
 
 
