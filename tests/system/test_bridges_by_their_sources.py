@@ -526,7 +526,7 @@ def allowed_of(sourced: Sourced, person: RawClient) -> list[str]:
 async def silent_ping(sourced: Sourced, bridge: str) -> None:
     asked = await sourced.root.send_text(sourced.desk.room, f"bridge ping mute-{bridge}")
     words = f"{user(mute(bridge))} did not answer in 2 seconds"
-    said = await sourced.desk.hear(words, after=asked, deadline_seconds=60)
+    said = await sourced.desk.hear(words, after=asked, deadline_seconds=120)
     assert "Whether it runs is not known" in body_of(said)
 
 
