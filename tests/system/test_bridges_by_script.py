@@ -306,6 +306,7 @@ async def test_an_older_bridge_is_recognised_and_spoken_to_in_its_words(
 ) -> None:
     alice, desk = await scripted.person()
     async with alice:
+        await scripted.desk.ask("bridge words oldwa bridgev2", "Done")
         done = await desk.ask("bridge pm oldwa +441632960123", "Done")
         assert "Created portal room with Bob" in done
         typed = ["!wa start-chat +441632960123", "!wa help", "!wa pm +441632960123"]
@@ -435,7 +436,7 @@ async def test_discord_waits_for_the_guild(scripted: Scripted) -> None:
     alice, _ = await scripted.person()
     async with alice:
         _, here = await room_of(scripted, alice)
-        scripted.discord.heard.clear()
+        scripted.bots["discord-bot"].heard.clear()
         said = await here.do("!bridge connect discord 222 --guild 111", "Stopped")
         assert "declined by the Discord guild" in said
         (words,) = scripted.bots["discord-bot"].words_of(scripted.world.steward.adminbot)
