@@ -70,7 +70,22 @@ async def bridged(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bri
         async with bridge, world.steward, root:
             await teach(bridge, irc, root, world.steward.adminbot)
             desk = await Asking.in_direct_chat(root, world.steward.adminbot)
+            await tell_here(world, root, desk)
             yield Bridged(world, bridge, irc, root, desk)
+
+
+async def tell_here(world: World, root: RawClient, desk: Asking) -> None:
+    """Leave the chat that adminbot may have opened for what it tells at its first start."""
+    path = world.directory / "steward" / "steward.db"
+
+    async def told() -> bool:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60) as database:
+            return bool(database.execute("SELECT 1 FROM alarm WHERE told = 1").fetchone())
+
+    await wait_for(told, 60, "the news of the archive's key")
+    for room, invited in (await root.sync())["rooms"].get("invite", {}).items():
+        if any(event["sender"] == desk.adminbot for event in invited["invite_state"]["events"]):
+            await root.leave(RoomId(room))
 
 
 def settings_file(directory: Path, bridge: Heisenbridge) -> Path:
