@@ -115,6 +115,9 @@ class Auditbot:
         while True:
             try:
                 await self.exporting.settle()
+                if self.exporting.active:
+                    # Now, not with the first manifest: people are told its fingerprint.
+                    await self.archive.manifests.make_key()
                 await self.late_keys.retry_all()
             except TransientError as error:
                 log.warning("will try again", wait=wait_seconds, reason=error)

@@ -98,6 +98,11 @@ class Manifests:
     _made_at: dict[str, float] = field(default_factory=dict)
     """When the last one of each stream was made, on a clock that is never set."""
 
+    async def make_key(self) -> None:
+        """Make the key that signs, if there is none."""
+        async with self.database.transaction() as connection:
+            await self.keys.current(connection, now_ms=self.clock.now_ms())
+
     async def make_due(self, *, flush: bool = False) -> int:
         """Write down the manifests that are due; return in how many ms to look again."""
         look_again = self.interval_ms
