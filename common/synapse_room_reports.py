@@ -18,7 +18,7 @@ _FORBIDDEN, _BAD_REQUEST, _OK = 403, 400, 200
 
 
 class RoomReports(DirectServeJsonResource):
-    """``GET …/room_reports?after=<id>``: reports with a higher number, oldest first."""
+    """``GET …/room_reports?after=<id>&since=<ms>``: with a higher number, received after that."""
 
     def __init__(self, api: ModuleApi) -> None:
         super().__init__()
@@ -28,20 +28,25 @@ class RoomReports(DirectServeJsonResource):
         requester = await self._api.get_user_by_req(request)
         if not await self._api.is_user_admin(requester.user.to_string()):
             raise AuthError(_FORBIDDEN, "You are not a server admin")
-        after = request.args.get(b"after", [b"0"])[0]
-        if not after.isdigit() or len(after) > 15:  # noqa: PLR2004  # below 2**53
-            raise SynapseError(_BAD_REQUEST, "after must be a number")
-        rows = await self._api.run_db_interaction("steward_room_reports", _rows, int(after))
+        after, since = _number(request, b"after"), _number(request, b"since")
+        rows = await self._api.run_db_interaction("steward_room_reports", _rows, after, since)
         names = ("id", "received_ts", "room_id", "user_id", "reason")
         reports = [dict(zip(names, row, strict=True)) for row in rows]
         return _OK, {"room_reports": reports}
 
 
-def _rows(transaction: Any, after: int) -> list[Any]:
+def _number(request: Any, name: bytes) -> int:
+    given = request.args.get(name, [b"0"])[0]
+    if not given.isdigit() or len(given) > 15:  # noqa: PLR2004  # below 2**53
+        raise SynapseError(_BAD_REQUEST, f"{name.decode()} must be a number")
+    return int(given)
+
+
+def _rows(transaction: Any, after: int, since: int) -> list[Any]:
     transaction.execute(
         "SELECT id, received_ts, room_id, user_id, reason FROM room_reports"
-        " WHERE id > ? ORDER BY id LIMIT ?",
-        (after, MOST),
+        " WHERE id > ? AND received_ts > ? ORDER BY id LIMIT ?",
+        (after, since, MOST),
     )
     return list(transaction.fetchall())
 

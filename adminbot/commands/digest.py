@@ -1,6 +1,7 @@
 """The server's day or week in a few lines: now, or again and again in a direct chat."""
 
 import re
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
@@ -11,6 +12,8 @@ from adminbot.engine.actor import Caller, PlaceKind, Role
 from adminbot.engine.answer import Answer, Mono, Span, answer, facts, say, size, when, written
 from adminbot.engine.command import command
 from adminbot.engine.plan import Plan
+from adminbot.engine.report import KINDS
+from adminbot.engine.report_reading import every_report
 from adminbot.engine.step import OwnReader
 from adminbot.engine.supply import Settings
 from adminbot.own.accounts import Month
@@ -20,7 +23,6 @@ from adminbot.own.storage import HeldByDay
 from common.errors import UserError
 from common.homeserver.errors import UnsupportedError
 from common.homeserver.port import AdminReader, Permission
-from common.homeserver.synapse.reports import ListEventReports, ListUserReports
 from common.i18n import t
 
 How = Literal["daily", "weekly"]
@@ -135,13 +137,12 @@ async def _grown(own: OwnReader, first: date, last: date) -> str | None:
 
 async def _reports(admin: AdminReader, first: date, last: date) -> int:
     begin_ms, end_ms = _ms(first), _ms(last + timedelta(days=1))
-    try:
-        events = (await admin.read(ListEventReports())).event_reports
-        users = (await admin.read(ListUserReports())).user_reports
-    except UnsupportedError:
-        return 0
-    received = [one.received_ts for one in events] + [one.received_ts for one in users]
-    return sum(1 for at_ms in received if begin_ms <= at_ms < end_ms)
+    found = 0
+    for kind in KINDS:
+        with suppress(UnsupportedError):
+            async for report in every_report(admin, kind, since_ms=begin_ms):
+                found += report.received_ms < end_ms
+    return found
 
 
 def _ms(day: date) -> int:

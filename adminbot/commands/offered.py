@@ -3,23 +3,22 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from adminbot.commands.reports import with_handling
 from adminbot.commands.token_list import SHORTEST_BEGINNING, state_of
 from adminbot.engine.actor import Caller
 from adminbot.engine.answer import Mono, Pill
 from adminbot.engine.choice import Choice
 from adminbot.engine.command import Command, Parameter
 from adminbot.engine.people import ms_of
-from adminbot.engine.report import ReportRef
+from adminbot.engine.report import KINDS
 from adminbot.engine.step import OwnReader
 from adminbot.own.approvals import WaitingApprovals
 from adminbot.own.bridges import ListBridges
 from adminbot.own.jobs import ListJobs
 from adminbot.own.notices import Notices
-from adminbot.own.reports import HandlingOf
 from adminbot.own.schedules import Schedules
 from common.homeserver.port import AdminReader
 from common.homeserver.synapse.registration_tokens import ListRegistrationTokens, masked
-from common.homeserver.synapse.reports import ListEventReports, ListUserReports
 from common.homeserver.synapse.rooms import GetRoomState
 from common.ids import RoomId
 
@@ -97,16 +96,10 @@ async def _notices(looking: Looking) -> Sequence[Choice]:
 
 
 async def _reports(looking: Looking) -> Sequence[Choice]:
-    admin, own = looking.admin, looking.own
-    events = (await admin.read(ListEventReports())).event_reports
-    users = (await admin.read(ListUserReports())).user_reports
-    named = [("event", one.id, one.user_id) for one in events]
-    named += [("user", one.id, one.user_id) for one in users]
-    handled = {kind: await own.read(HandlingOf(kind)) for kind in ("event", "user")}
     return [
-        Choice(ReportRef(kind, number).name, Mono(ReportRef(kind, number).name), Pill(by))
-        for kind, number, by in named
-        if number not in handled[kind] or handled[kind][number].closed_by is None
+        Choice(report.ref.name, Mono(report.ref.name), Pill(report.reporter))
+        async for report, handling in with_handling(looking.admin, looking.own, KINDS)
+        if handling.closed_by is None
     ]
 
 

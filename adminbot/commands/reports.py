@@ -1,32 +1,28 @@
 """Reports about messages, people and rooms, and what is done about them."""
 
+from collections.abc import AsyncIterator, Collection
 from typing import Literal
 
+from adminbot.commands.lists import page_of, paged
 from adminbot.commands.protect import refuse, target, why_never
 from adminbot.engine.actor import Caller, Role
 from adminbot.engine.answer import Answer, Mono, Pill, Span, Table, answer, facts, lately
 from adminbot.engine.command import command
 from adminbot.engine.plan import Plan
-from adminbot.engine.report import Report, ReportRef, card, parse_report
-from adminbot.engine.report_reading import of_event, of_room, of_user, read_report
+from adminbot.engine.report import KINDS, Report, ReportRef, card, parse_report
+from adminbot.engine.report_reading import every_report, read_report
 from adminbot.engine.step import OwnReader, Step
 from adminbot.engine.supply import Reading, Settings
 from adminbot.engine.values import FIRST_PAGE, Page
-from adminbot.own.reports import HandleReport, Handling, HandlingOf
+from adminbot.own.reports import HandleReport, Handling, HandlingOf, handling_in
 from common.errors import UserError
 from common.homeserver.client_server.membership import BanUser
 from common.homeserver.client_server.messages import RedactEvent
 from common.homeserver.errors import UnsupportedError
 from common.homeserver.port import AdminReader, Permission
 from common.homeserver.synapse.account_state import SuspendUser
-from common.homeserver.synapse.reports import (
-    DeleteEventReport,
-    DeleteUserReport,
-    ListEventReports,
-    ListUserReports,
-)
-from common.homeserver.synapse.room_reports import ListRoomReports
-from common.i18n import t
+from common.homeserver.synapse.reports import DeleteEventReport, DeleteUserReport
+from common.i18n import n, t
 
 PAGE_SIZE = 25
 Kinds = Literal["all", "event", "user", "room"]
@@ -48,37 +44,32 @@ async def reports_list(
         kind: only reports about messages (event), people (user) or rooms
         closed: with those that were dealt with
     """
-    start = (page - 1) * PAGE_SIZE
-    found: list[Report] = []
-    if kind in {"all", "event"}:
-        events = await admin.read(ListEventReports(start=start, limit=PAGE_SIZE))
-        found += [of_event(each) for each in events.event_reports]
-    if kind in {"all", "user"}:
-        users = await admin.read(ListUserReports(start=start, limit=PAGE_SIZE))
-        found += [of_user(each) for each in users.user_reports]
-    if kind in {"all", "room"}:
-        found += (await _room_reports(admin))[start : start + PAGE_SIZE]
-    handled = {each: await own.read(HandlingOf(each)) for each in ("event", "user", "room")}
-    rows = [
-        _row(each, handled[each.ref.kind].get(each.ref.number, Handling()), caller)
-        for each in sorted(found, key=lambda one: -one.received_ms)
-        if closed or handled[each.ref.kind].get(each.ref.number, Handling()).closed_by is None
+    kinds = KINDS if kind == "all" else (kind,)
+    found = [
+        (report, handling)
+        async for report, handling in with_handling(admin, own, kinds)
+        if closed or handling.closed_by is None
     ]
-    if not rows:
+    if not found:
         return answer(t("There is none."))
+    found.sort(key=lambda one: -one[0].received_ms)
+    rows = tuple(_row(*each, caller) for each in page_of(found, page, size=PAGE_SIZE))
+    in_all = n("{count} report in all.", "{count} reports in all.", len(found))
     heading = (t("Report"), t("When"), t("About"), t("Room"), t("By"), t("Why"), t("State"))
-    return answer(Table(heading, tuple(rows)), t("Go on with --page {page}.", page=page + 1))
+    return answer(Table(heading, rows), paged(in_all, len(found), page, size=PAGE_SIZE))
 
 
-async def _room_reports(admin: AdminReader) -> list[Report]:
-    """Return reports on rooms, newest first; none where the module does not tell."""
-    found: list[Report] = []
-    try:
-        while portion := await admin.read(ListRoomReports(found[-1].ref.number if found else 0)):
-            found += [of_room(each) for each in portion]
-    except UnsupportedError:
-        return []
-    return found[::-1]
+async def with_handling(
+    admin: AdminReader, own: OwnReader, kinds: Collection[str]
+) -> AsyncIterator[tuple[Report, Handling]]:
+    """Go through every report of some kinds with what became of it."""
+    for kind in kinds:
+        handled = await own.read(HandlingOf(kind))
+        try:
+            async for report in every_report(admin, kind):
+                yield report, handling_in(handled, report.ref.number, report.received_ms)
+        except UnsupportedError:
+            continue  # without the module nobody tells of reports on rooms
 
 
 def _row(report: Report, handling: Handling, caller: Caller) -> tuple[Span, ...]:
@@ -111,7 +102,8 @@ async def reports_show(
         report: its name, e.g. e12
     """
     found = await read_report(admin, reading, parse_report(report))
-    handling = (await own.read(HandlingOf(found.ref.kind))).get(found.ref.number, Handling())
+    handled = await own.read(HandlingOf(found.ref.kind))
+    handling = handling_in(handled, found.ref.number, found.received_ms)
     return card(found, caller.now).followed_by(facts([(t("State"), _state(handling))]))
 
 

@@ -23,7 +23,8 @@ from common.i18n import Msg, t
 from common.ids import EventId, RoomId, UserId
 
 LONGEST_WORDS = 600
-_KINDS = {"e": "event", "u": "user", "r": "room"}
+KINDS = ("event", "user", "room")
+_BY_LETTER = {kind[0]: kind for kind in KINDS}
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class ReportRef:
 
 def parse_report(word: str) -> ReportRef:
     """Return the report that a name means, or raise ``UserError``."""
-    kind, digits = _KINDS.get(word[:1].lower()), word[1:]
+    kind, digits = _BY_LETTER.get(word[:1].lower()), word[1:]
     if kind is None or not digits.isascii() or not digits.isdecimal() or len(digits) > 15:  # noqa: PLR2004  # below 2**53
         raise UserError(
             t(

@@ -1,5 +1,7 @@
 """Reports of all three kinds, with the words around what was reported."""
 
+from collections.abc import AsyncIterator
+
 from adminbot.engine.report import Report, ReportRef, Said, words_of
 from adminbot.engine.supply import Reading
 from common.errors import UserError
@@ -10,9 +12,11 @@ from common.homeserver.synapse.reports import (
     GetEventReport,
     GetUserReport,
     UserReport,
+    all_event_reports,
+    all_user_reports,
 )
 from common.homeserver.synapse.room_content import ReadContext, TimelineEvent
-from common.homeserver.synapse.room_reports import ListRoomReports, RoomReport
+from common.homeserver.synapse.room_reports import ListRoomReports, RoomReport, all_room_reports
 from common.i18n import t
 
 CONTEXT_EVENTS = 6
@@ -45,6 +49,37 @@ async def _room_report(admin: AdminReader, ref: ReportRef) -> Report:
         if each.id == ref.number:
             return of_room(each)
     raise UserError(t("There is no report {name}.", name=ref.name))
+
+
+async def every_report(
+    admin: AdminReader, kind: str, *, since_ms: int = 0
+) -> AsyncIterator[Report]:
+    """Go through the reports of one kind received since a moment, the newest first.
+
+    ``UnsupportedError`` for those on rooms where the homeserver does not run the module that
+    tells of them.
+    """
+    if kind == "room":
+        asked = ListRoomReports(since_ms=max(0, since_ms - 1))
+        found = [of_room(each) async for each in all_room_reports(admin, asked)]
+        found = [each for each in found if each.received_ms >= since_ms]
+        for report in sorted(found, key=lambda one: -one.received_ms):
+            yield report
+        return
+    async for report in _events(admin) if kind == "event" else _users(admin):
+        if report.received_ms < since_ms:
+            return
+        yield report
+
+
+async def _events(admin: AdminReader) -> AsyncIterator[Report]:
+    async for each in all_event_reports(admin):
+        yield of_event(each)
+
+
+async def _users(admin: AdminReader) -> AsyncIterator[Report]:
+    async for each in all_user_reports(admin):
+        yield of_user(each)
 
 
 def of_event(found: EventReport) -> Report:

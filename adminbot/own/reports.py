@@ -1,6 +1,6 @@
 """What became of reports; the reports themselves are the homeserver's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,13 +9,27 @@ from common.homeserver.port import Danger, Permission
 from common.i18n import t
 from common.ids import UserId
 
+CLOCKS_APART_MS = 60_000
+"""So far the homeserver's clock may be ahead of ours."""
+
 
 @dataclass(frozen=True)
 class Handling:
-    """Who cares for a report, and who closed it."""
+    """Who cares for a report, and who closed it; milliseconds."""
 
     claimed_by: UserId | None = None
     closed_by: UserId | None = None
+    changed_ms: int = 0
+
+
+def handling_in(found: Mapping[int, Handling], number: int, received_ms: int) -> Handling:
+    """Return what became of a report.
+
+    Once the newest report is deleted, the homeserver gives its number to another one after its
+    next start: what was written down before a report came in is about the one of before.
+    """
+    known = found.get(number, Handling())
+    return known if known.changed_ms + CLOCKS_APART_MS >= received_ms else Handling()
 
 
 @dataclass(frozen=True)
@@ -33,7 +47,9 @@ class HandlingOf:
     def read_rows(self, rows: Sequence[Row]) -> dict[int, Handling]:
         """Return what became of each that somebody touched."""
         return {
-            int(row["report_id"]): Handling(_user(row["claimed_by"]), _user(row["closed_by"]))
+            int(row["report_id"]): Handling(
+                _user(row["claimed_by"]), _user(row["closed_by"]), int(row["changed_ms"])
+            )
             for row in rows
         }
 

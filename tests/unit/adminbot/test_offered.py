@@ -95,8 +95,9 @@ async def test_reports_that_nobody_closed_are_offered(tmp_path: Path) -> None:
         async with database.transaction() as connection:
             await connection.execute(
                 "INSERT INTO admin_report (kind, report_id, claimed_by, closed_by, changed_ms)"
-                " VALUES ('event', 7, NULL, $1, 1)",
+                " VALUES ('event', 7, NULL, $1, $2)",
                 ALICE,
+                NOW_MS,
             )
 
         found = await offered("reports show", "report", Server(reports=reports), database)

@@ -65,6 +65,7 @@ from common.homeserver.synapse.reports import (
     ListUserReports,
     UserReports,
 )
+from common.homeserver.synapse.room_reports import ListRoomReports
 from common.homeserver.synapse.rooms import (
     Event,
     GetEvent,
@@ -197,6 +198,8 @@ class FakeAdmin:
                 return EventReports(event_reports=(), total=0)
             case ListUserReports():
                 return UserReports(user_reports=(), total=0)
+            case ListRoomReports():
+                return ()
             case GetRateLimit():
                 return None
             case IsUsernameAvailable():
@@ -364,6 +367,12 @@ class FakeHealth:
 
     async def report(self) -> HealthReport:
         return HealthReport("0.1.0", 60.0, 0, 0, 0, "SQLite")
+
+    def now_ms(self) -> int:
+        return NOW_MS + 41
+
+    def seconds(self) -> float:
+        return 60.0
 
 
 @dataclass(frozen=True)
