@@ -1,11 +1,13 @@
 """The list of accounts, by every filter that people ask for."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
+from adminbot.bridges.namespaces import Namespaces, namespaces
+from adminbot.commands.bridges import one_bridge
 from adminbot.engine.actor import Caller, Role
 from adminbot.engine.answer import (
     Answer,
@@ -23,7 +25,7 @@ from adminbot.engine.paging import PAGE_SIZE, page_of, paged
 from adminbot.engine.people import ms_of, state
 from adminbot.engine.step import OwnReader
 from adminbot.engine.values import FIRST_PAGE, NO_CSV, Csv, Page
-from adminbot.own.accounts import BRIDGED, KindsAmong
+from adminbot.own.accounts import BRIDGED, GUEST, PERSON, KindsAmong
 from common.errors import UserError
 from common.homeserver.errors import NotFoundError
 from common.homeserver.port import AdminReader, Permission
@@ -36,6 +38,7 @@ from common.homeserver.synapse.users import (
     all_users,
 )
 from common.i18n import n, t
+from common.ids import server_of
 
 _ORDERS: dict[str, UserOrder] = {
     "name": "name",
@@ -47,6 +50,8 @@ _ORDERS: dict[str, UserOrder] = {
 _AT_ONCE = 500
 MOST_ASKED_ABOUT = 2_000
 """Of so many accounts each is asked about by itself; it takes some seconds."""
+_SURE = {PERSON, GUEST, BRIDGED}
+"""What was found out of an account and never changes; a bot may belong to a bridge or not."""
 _HELPER = re.compile(r"@steward-setup-[0-9a-f]{12}:")
 
 
@@ -65,7 +70,9 @@ async def user_list(
     suspended: bool | None = None,
     deactivated: bool | None = None,
     guest: bool = False,
+    type: Literal["person", "bot", "support"] | None = None,  # noqa: A002  # the word people type
     bridged: bool = False,
+    bridge: str | None = None,
     sort: Literal["name", "display-name", "created", "seen", "admin"] = "name",
     reverse: bool = False,
     page: Page = FIRST_PAGE,
@@ -86,7 +93,9 @@ async def user_list(
         suspended: only suspended ones; --no-suspended leaves them out (each is asked about)
         deactivated: only closed accounts; --no-deactivated for open ones
         guest: only guests
+        type: only accounts of this type: ordinary ones (person), bots, or those for support
         bridged: with the accounts of bridges and other application services
+        bridge: only the accounts that this bridge made, as “bridge list” names it
         sort: by name, display-name, created, seen or admin
         reverse: the other way round
     """
@@ -106,9 +115,14 @@ async def user_list(
         created_since=None if created_since is None else ms_of(created_since),
         locked=bool(locked),
         guests=guest,
+        type=type,
         suspended=suspended,
     )
-    source = _Source(reader, own, bridged)
+    covered = None
+    if bridge is not None:
+        row = await one_bridge(own, bridge)
+        covered = namespaces(server_of(caller.actor.user), row.expressions, [row.bot])
+    source = _Source(reader, own, bridged, covered)
     if csv:
         return await _as_file(source, request, wanted)
     return await _as_table(source, caller, request, wanted, page)
@@ -123,11 +137,8 @@ class _Wanted:
     created_since: int | None
     locked: bool
     guests: bool
+    type: str | None
     suspended: bool | None
-
-    @property
-    def nothing(self) -> bool:
-        return self == _Wanted(None, None, None, locked=False, guests=False, suspended=None)
 
     def allows(self, one: UserSummary) -> bool:
         seen, made = one.last_seen_ts or 0, one.creation_ts or 0
@@ -137,6 +148,7 @@ class _Wanted:
             and (self.created_since is None or made >= self.created_since)
             and (not self.locked or one.locked)
             and (not self.guests or one.is_guest)
+            and (self.type is None or self.type == (one.user_type or "person"))
         )
 
 
@@ -166,29 +178,58 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Source:
-    """Where accounts are read."""
+    """Where accounts are read; ``covered`` are those of the one bridge that is asked about."""
 
     admin: AdminReader
     own: OwnReader
     bridged: bool
+    covered: Namespaces | None
 
-    async def found(self, listed: Sequence[UserSummary], *, details: bool = True) -> _Found:
-        """Return what of some accounts is shown; ``details``: read each one's own page."""
+    async def selected(self, request: ListUsers, wanted: _Wanted) -> _Found:
+        """Return everything that is wanted.
+
+        What is left out is left out before pages are made: among many thousand bridged accounts
+        a page would have hardly anybody on it, and nobody would know how many people there are.
+        """
+        everybody = all_users(self.admin, replace(request, limit=_AT_ONCE))
+        found = await self._sorted_out([one async for one in everybody if wanted.allows(one)])
+        if wanted.suspended is None:
+            return found
+        if len(found.lines) > MOST_ASKED_ABOUT:
+            raise UserError(
+                t(
+                    "Who is suspended has to be asked of each account, and these are {count}. "
+                    "Narrow it with --name, --created-since or --active-in to {most} at most.",
+                    count=len(found.lines),
+                    most=MOST_ASKED_ABOUT,
+                )
+            )
+        lines = [await _whole(self.admin, line) for line in found.lines]
+        chosen = (line for line in lines if line.more and line.more.suspended == wanted.suspended)
+        return replace(found, lines=tuple(chosen))
+
+    async def _sorted_out(self, listed: Sequence[UserSummary]) -> _Found:
+        if self.covered is not None:
+            ghosts = tuple(_Line(one, None) for one in listed if self.covered.covers(one.name))
+            return _Found(ghosts, 0, 0)
         people = [one for one in listed if not is_helper(one)]
-        lines: list[_Line] = []
-        for at in range(0, len(people), _AT_ONCE):
-            part = people[at : at + _AT_ONCE]
-            # What we have looked at before needs not be asked of the homeserver once more.
-            kinds = await self.own.read(KindsAmong(tuple(one.name for one in part)))
-            for one in part:
-                kind = kinds.get(one.name)
-                if kind == BRIDGED and not self.bridged:
-                    lines.append(_Line(one, None, kind))
-                else:
-                    more = await _details(self.admin, one) if details else None
-                    lines.append(_Line(one, more, kind))
+        lines = [line for part in _portions(people) for line in await self._lines(part)]
+        unsure = sum(1 for line in lines if line.kind not in _SURE)
+        if not self.bridged and unsure <= MOST_ASKED_ABOUT:
+            lines = [
+                line if line.kind in _SURE else await _whole(self.admin, line) for line in lines
+            ]
         shown = tuple(line for line in lines if self.bridged or not line.bridged)
         return _Found(shown, len(lines) - len(shown), len(listed) - len(people))
+
+    async def _lines(self, part: Sequence[UserSummary]) -> list[_Line]:
+        # What we have looked at before needs not be asked of the homeserver once more.
+        kinds = await self.own.read(KindsAmong(tuple(one.name for one in part)))
+        return [_Line(one, None, kinds.get(one.name)) for one in part]
+
+
+def _portions(people: Sequence[UserSummary]) -> Iterator[Sequence[UserSummary]]:
+    return (people[at : at + _AT_ONCE] for at in range(0, len(people), _AT_ONCE))
 
 
 def is_helper(one: UserSummary) -> bool:
@@ -199,14 +240,8 @@ def is_helper(one: UserSummary) -> bool:
 async def _as_table(
     source: _Source, caller: Caller, request: ListUsers, wanted: _Wanted, page: Page
 ) -> Answer:
-    if wanted.nothing:
-        start = (page - 1) * PAGE_SIZE
-        listing = await source.admin.read(replace(request, start=start, limit=PAGE_SIZE))
-        listed, total = listing.users, listing.total
-    else:
-        everybody = await _selected(source.admin, request, wanted)
-        listed, total = tuple(page_of(everybody, page)), len(everybody)
-    found = await source.found(listed)
+    found = await source.selected(request, wanted)
+    total = len(found.lines)
     said = paged(
         n("{count} account in all.", "{count} accounts in all.", total),
         total,
@@ -214,16 +249,20 @@ async def _as_table(
         PAGE_SIZE,
         *_left_out(found),
     )
-    if not found.lines:
+    lines = [await _whole(source.admin, line) for line in page_of(found.lines, page)]
+    if not lines:
         return answer(said)
-    rows = tuple(_row(line, caller) for line in found.lines)
+    rows = tuple(_row(line, caller) for line in lines)
     return answer(Table((t("User"), t("Name"), t("State"), t("Last seen")), rows), said)
 
 
 async def _as_file(source: _Source, request: ListUsers, wanted: _Wanted) -> Answer:
-    selected = await _selected(source.admin, request, wanted)
-    whole = len(selected) <= MOST_ASKED_ABOUT
-    found = await source.found(selected, details=whole)
+    found = await source.selected(request, wanted)
+    whole = len(found.lines) <= MOST_ASKED_ABOUT
+    if whole:
+        found = replace(
+            found, lines=tuple([await _whole(source.admin, line) for line in found.lines])
+        )
     said: list[str] = [
         n(
             "{count} account is in the file.",
@@ -244,32 +283,9 @@ async def _as_file(source: _Source, request: ListUsers, wanted: _Wanted) -> Answ
     return answer(*said).with_file(file)
 
 
-async def _selected(
-    admin: AdminReader, request: ListUsers, wanted: _Wanted
-) -> tuple[UserSummary, ...]:
-    """Return all pages of what is wanted."""
-    found = [
-        one
-        async for one in all_users(admin, replace(request, limit=_AT_ONCE))
-        if wanted.allows(one)
-    ]
-    if wanted.suspended is None:
-        return tuple(found)
-    if len(found) > MOST_ASKED_ABOUT:
-        raise UserError(
-            t(
-                "Who is suspended has to be asked of each account, and these are {count}. Narrow "
-                "it with --name, --created-since or --active-in to {most} at most.",
-                count=len(found),
-                most=MOST_ASKED_ABOUT,
-            )
-        )
-    chosen = []
-    for one in found:
-        more = await _details(admin, one)
-        if more is not None and more.suspended == wanted.suspended:
-            chosen.append(one)
-    return tuple(chosen)
+async def _whole(admin: AdminReader, line: _Line) -> _Line:
+    """Return a line with what only the account's own page tells."""
+    return line if line.more is not None else replace(line, more=await _details(admin, line.one))
 
 
 async def _details(admin: AdminReader, one: UserSummary) -> UserDetails | None:
