@@ -219,6 +219,9 @@ class Dispatcher:
         match outcome:
             case Answer():
                 await self._close(request, Phase.ANSWERED, written, outcome)
+            case Plan(steps=(), result=Answer() as said):
+                # Nothing is to be done, so nothing is planned either.
+                await self._close(request, Phase.ANSWERED, written, said)
             case Plan() if ready.bound.dry_run:
                 said = Answer(
                     (
@@ -235,7 +238,7 @@ class Dispatcher:
     async def _ask(self, request: Request, plan: Plan, written: str, name: str) -> None:
         scheduled = request.source is Source.SCHEDULE
         # Also of what was scheduled before the configuration said so.
-        second = name in self.two_person
+        second = name in self.two_person or plan.acts_as in self.two_person
         at_once = not second and (scheduled or not must_ask(plan))
         begin = self._beginning(request, plan, written) if at_once else None
         asked = await self.store.ask(request, plan, begin=begin, second=second)

@@ -34,6 +34,14 @@ class OwnHealth:
             database="PostgreSQL" if self.database.is_postgres else "SQLite",
         )
 
+    def now_ms(self) -> int:
+        """Return the time of this machine in milliseconds."""
+        return self.clock.now_ms()
+
+    def seconds(self) -> float:
+        """Return seconds on a clock that never jumps."""
+        return self.clock.monotonic()
+
 
 @dataclass(frozen=True)
 class OwnDoctor:

@@ -1,39 +1,45 @@
 """About yourself and adminbot: language, the action log, what is recorded."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from adminbot.engine.actor import Caller, Role
+from adminbot.engine.actor import Caller, PlaceKind, Role
 from adminbot.engine.answer import (
     Answer,
+    Block,
     Mono,
     Pill,
     Span,
     Table,
     answer,
     csv_file,
+    facts,
     moment_of,
     say,
     written,
 )
-from adminbot.engine.command import command
+from adminbot.engine.authorize import authorize
+from adminbot.engine.catalogue import Catalogue
+from adminbot.engine.command import Command, command
 from adminbot.engine.plan import Plan
 from adminbot.engine.step import OwnReader
-from adminbot.engine.supply import Available, Settings
+from adminbot.engine.supply import Available, Health, Settings
 from adminbot.engine.text import listed
 from adminbot.engine.values import FIRST_PAGE, NO_CSV, Csv, Page, Text
 from adminbot.own.approvals import Approve, Deny, Waiting, WaitingApprovals
 from adminbot.own.people import LanguageOf, SetLanguage
+from adminbot.own.support import Contact, ReadContact
 from adminbot.own.trail import MOST_ROWS, PAGE_SIZE, Action, ReadTrail
 from common.errors import UserError
-from common.homeserver.port import Permission
+from common.homeserver.port import AdminReader, Grant, Permission
+from common.homeserver.synapse.server import GetServerVersion
 from common.i18n import languages, n, t, translated
 from common.ids import UserId
 
 _NAMES = {"en": "English", "de": "Deutsch"}
 
 
-@command("language", who=Role.ANYONE)
-async def language(
+async def _language(
     own: OwnReader, caller: Caller, settings: Settings, code: str | None = None
 ) -> Plan:
     """Choose the language in which I speak to you; without one, show the choice.
@@ -45,7 +51,8 @@ async def language(
     if code is None:
         now = await own.read(LanguageOf(caller.actor.user)) or settings.config.adminbot.language
         names = ", ".join(f"{each} ({_NAMES.get(each, each)})" for each in known)
-        raise UserError(t("I speak {name} to you. There is: {names}.", name=now, names=names))
+        choice = t("I speak {name} to you. There is: {names}.", name=now, names=names)
+        return Plan(summary=t("Show the language"), steps=(), result=answer(choice))
     wanted = code.lower().partition("-")[0]
     if wanted not in known:
         raise UserError(
@@ -59,36 +66,68 @@ async def language(
     )
 
 
+language = command("language", who=Role.ANYONE)(_language)
+lang = command("lang", who=Role.ANYONE)(_language)
+
+
 @command("ping", who=Role.ANYONE)
-async def ping(caller: Caller) -> Answer:
-    """Show that I hear you."""
-    return answer(t("I hear you, {user}.", user=Pill(caller.actor.user)))
-
-
-@command("can-i", who=Role.ANYONE)
-async def can_i(available: Available, words: Text) -> Answer:
-    """Say whether you may run a command here, and if not, who may.
-
-    Args:
-        words: the command's name, e.g. “user list”
-    """
-    name = " ".join(words.lower().split())
-    found = available.all.named(name)
-    if found is None:
-        raise UserError(t("There is no command “{word}”.", word=name))
-    if found in available.here.commands:
-        return answer(t("Yes, you may run {command} here.", command=Mono(name)))
+async def ping(admin: AdminReader, caller: Caller, health: Health) -> Answer:
+    """Show that I hear you, and how fast."""
+    # The moment that a command is from is the homeserver's, whose clock may be ahead of ours.
+    since_ms = max(0, health.now_ms() - _now_ms(caller))
+    before = health.seconds()
+    await admin.read(GetServerVersion())
+    answered_ms = round((health.seconds() - before) * 1000)
     return answer(
+        t("I hear you, {user}.", user=Pill(caller.actor.user)),
         t(
-            "No: {command} is for: {role}. What counts is what the homeserver says of you at "
-            "that moment, and where you ask.",
-            command=Mono(name),
-            role=t(found.who.value),
-        )
+            "Your message has taken {since} ms so far; the homeserver answers me within "
+            "{answered} ms.",
+            since=since_ms,
+            answered=answered_ms,
+        ),
     )
 
 
-async def _about(settings: Settings) -> Answer:
+@command("can-i", who=Role.ANYONE)
+async def can_i(available: Available, caller: Caller, words: Text) -> Answer:
+    """Say whether you may run a command here, and if not, why.
+
+    Args:
+        words: the command, with or without what it is about, e.g. “user list”
+    """
+    found = _named_first(available.all, words.lower().removeprefix("!").split())
+    if found is None:
+        raise UserError(t("There is no command “{word}”.", word=words))
+    name = Mono(found.name)
+    decision = authorize(found, caller.actor, caller.place, caller.target, caller.trust)
+    if isinstance(decision, Grant):
+        return answer(t("Yes, you may run {command} here.", command=name))
+    if found.who in _OF_ROOMS and caller.place.kind is PlaceKind.DIRECT:
+        return answer(
+            t(
+                "It depends on the room: {command} is for a {role} of it. Name the room with the "
+                "command, and the homeserver tells me what you are there.",
+                command=name,
+                role=t(found.who.value),
+            )
+        )
+    return answer(
+        t("No. {why}", why=decision.sentence),
+        t("What counts is what the homeserver says of you at that moment, and where you ask."),
+    )
+
+
+_OF_ROOMS = {Role.ROOM_MODERATOR, Role.ROOM_ADMIN}
+
+
+def _named_first(catalogue: Catalogue, words: Sequence[str]) -> Command | None:
+    """Return the command that some words begin with, the one with the longest name."""
+    found = (catalogue.named(" ".join(words[:end])) for end in range(len(words), 0, -1))
+    return next((one for one in found if one is not None), None)
+
+
+async def _about(own: OwnReader, settings: Settings) -> Answer:
     """Say why these accounts are in your rooms, and what is recorded."""
     config = settings.config
     server = config.homeserver.server_name
@@ -114,7 +153,23 @@ async def _about(settings: Settings) -> Answer:
         ),
         say(recorded),
         say(t("Whoever has questions about it asks the admins of {server}.", server=server)),
+        *_reached(await own.read(ReadContact())),
     )
+
+
+def _reached(contact: Contact | None) -> list[Block]:
+    """Return how to reach whom the admins have named for questions, if they have."""
+    if contact is None:
+        return []
+    return [
+        facts(
+            [
+                (t("E-mail"), Mono(contact.email) if contact.email else None),
+                (t("Account"), Pill(contact.user) if contact.user else None),
+                (t("Page"), Mono(contact.page) if contact.page else None),
+            ]
+        )
+    ]
 
 
 about = command("about", who=Role.ANYONE)(_about)

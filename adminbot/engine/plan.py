@@ -30,7 +30,8 @@ class Plan:
     only that word confirms (say, the name of what is destroyed), no reaction. ``report`` names
     the function that says what became of each step (``adminbot.engine.outcome``). ``ask``:
     whether to ask although no step by itself is dangerous. ``files`` go with the question and
-    with a dry run.
+    with a dry run. ``acts_as`` is another command whose plan this is too: what takes two people
+    there takes two here.
     """
 
     summary: str
@@ -42,6 +43,7 @@ class Plan:
     report: str | None = None
     ask: bool = False
     files: tuple[File, ...] = ()
+    acts_as: str | None = None
 
     @property
     def danger(self) -> Danger:

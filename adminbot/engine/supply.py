@@ -36,6 +36,14 @@ class Health(Protocol):
         """Return the figures of this moment."""
         ...
 
+    def now_ms(self) -> int:
+        """Return the time of this machine in milliseconds."""
+        ...
+
+    def seconds(self) -> float:
+        """Return seconds on a clock that never jumps; only differences mean anything."""
+        ...
+
 
 @dataclass(frozen=True)
 class Available:

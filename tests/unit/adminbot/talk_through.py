@@ -86,8 +86,30 @@ def _day() -> Iterator[Given]:
     yield from (Given(text) for text in _SERVER_AND_SETTINGS)
     yield from (Given(text, by=ALICE, room=SHARED) for text in ("bot leave", "guest", "3"))
     yield from (Given(text) for text in _SEEN_FROM)
+    yield from (Given(text, by=ALICE, room=ALICES_CHAT) for text in _REQUESTED)
+    yield from (Given(text, by=ALICE, room=SHARED) for text in ("can-i lock", "can-i user list"))
+    yield from (Given(text) for text in _GRANTED)
 
 
+_REQUESTED = (
+    "can-i user deactivate bob",
+    "can-i lock",
+    "lang",
+    "about",
+    f"request alias {SHARED}",
+    f"request upgrade {SHARED} --address #choir",
+    f"request join {SHARED} --bridge irc",
+    f"request alias {SHARED} --address #choir:elsewhere.org",
+    f"request alias {SHARED} --address #choir",
+    f"request bridge {SHARED} For our friends.",
+)
+_GRANTED = (
+    "can-i user list --page 2",
+    f"request bridge {SHARED} --bridge irc --remote #choir",
+    f"request-approve bridge alice {SHARED} --bridge irc --remote #choir",
+    f"request-approve other alice {SHARED}",
+    "reports list",
+)
 _SEEN_FROM = (
     "user find zebra --page 2",
     "user find zebra --device --provider oidc",

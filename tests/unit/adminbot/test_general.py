@@ -108,7 +108,8 @@ async def test_the_language_that_somebody_chose_is_kept(world: World) -> None:
     rows = await world.database.fetch("SELECT * FROM admin_person")
 
     assert [(row["user_id"], row["language"]) for row in rows] == [(ALICE, "de")]
-    assert "Ihre Sprache ist de." in await world.give("language", by=ALICE, room=ALICES_CHAT)
+    for text in ("language", "lang"):
+        assert "Ihre Sprache ist de." in await world.give(text, by=ALICE, room=ALICES_CHAT)
     refused = await world.give("language xx", by=ALICE, room=ALICES_CHAT)
     assert "„xx“ spreche ich nicht" in refused
 
@@ -154,6 +155,86 @@ async def test_jobs_are_shown_to_who_asked_and_to_server_admins(world: World) ->
     assert "You have no job 1" in await world.give("jobs 1", by=ALICE, room=ALICES_CHAT)
     assert "You have no job 1" in await world.give("cancel 1", by=ALICE, room=ALICES_CHAT)
     assert "not running any more" in await world.give("cancel 1")
+
+
+async def test_whoever_has_many_jobs_is_told_how_to_go_on(world: World) -> None:
+    for _ in range(21):
+        await world.give("test rename alice")
+
+    first, second = await world.give("jobs"), await world.give("jobs --page 2")
+
+    assert "Go on with --page 2." in first
+    assert "test rename" not in second
+    assert "Rename @alice:example.org" in second
+    assert "Go on" not in second
+
+
+async def test_long_lists_about_oneself_say_that_they_go_on(world: World) -> None:
+    for number in range(50):
+        world.admin.members[RoomId(f"!room{number:02}:example.org")] = (ALICE, ME)
+
+    first = await world.give("me rooms", by=ALICE, room=ALICES_CHAT)
+    second = await world.give("me rooms --page 2", by=ALICE, room=ALICES_CHAT)
+
+    assert "Page 1 of 2. 52 rooms in all. Go on with --page 2." in first
+    assert "!room49:example.org" in second
+    assert second.count("•") == 2
+
+
+async def test_whether_somebody_may_is_said_with_the_reason(world: World) -> None:
+    async def may(words: str, *, by: UserId = ALICE, room: RoomId = ALICES_CHAT) -> str:
+        return await world.give(f"can-i {words}", by=by, room=room)
+
+    assert "Yes, you may run user deactivate here." in await may(
+        "user deactivate alice --erase", by=ADMIN, room=DIRECT
+    )
+    assert "Yes, you may run ban here." in await may("!ban bob", by=ADMIN, room=DIRECT)
+    assert "No. “user deactivate” is for server admins." in await may("user deactivate bob")
+    assert "It depends on the room" in await may("ban bob")
+    assert "No. “ban” is for a room moderator of that room." in await may("ban", room=SHARED)
+    assert "others read along here" in await may("user list", by=ADMIN, room=SHARED)
+    assert "There is no command “ban-all”." in await may("ban-all")
+
+
+async def test_an_answer_to_ping_tells_how_long_it_took(world: World) -> None:
+    # What the fake clocks say: the message is as old as our clock is ahead of it.
+    said = await world.give("ping", by=ALICE, room=ALICES_CHAT)
+
+    assert "Your message has taken 41 ms so far; the homeserver answers me within 0 ms." in said
+
+
+async def test_a_request_is_granted_by_its_button_and_who_asked_is_told(world: World) -> None:
+    async def asked(text: str) -> str:
+        await world.give(text, by=ALICE, room=ALICES_CHAT)
+        rows = await world.database.fetch(
+            "SELECT command FROM admin_button WHERE key = '✅' ORDER BY until_ms"
+        )
+        world.clock.forward(1)
+        return str(rows[-1]["command"])
+
+    world.admin.names[ALICES_CHAT], lobby = "", "#lobby"
+    alias = await asked(f"request alias {SHARED} --address {lobby}")
+    bridge = await asked(f"request bridge {SHARED}")
+
+    assert "--address" in alias
+    assert f"{lobby}:example.org" in alias
+    assert "Do it first, then approve" in world.said(CONTROL)
+    assert "Say which address" in await world.give(
+        f"request alias {SHARED}", by=ALICE, room=ALICES_CHAT
+    )
+    await world.give(bridge)
+    granted = world.said(ALICES_CHAT)
+    assert f"has granted what you asked for: a bridge for the room {SHARED}" in granted
+
+
+async def test_granting_what_takes_two_takes_two(world: World) -> None:
+    two = replace(world.made.dispatcher, two_person=("alias add",))
+    world.made = replace(world.made, dispatcher=two)
+
+    said = await world.give(f"request-approve alias other {SHARED} --address #lobby")
+
+    assert "Another server admin has to approve it" in said
+    assert world.closed == []
 
 
 async def code(world: World) -> str:
@@ -228,6 +309,8 @@ async def test_the_trust_and_safety_contact_is_named_for_the_world(world: World)
     await world.work()
 
     assert "safety@example.org" in await world.give("contact show")
+    for text in ("about", "privacy"):
+        assert "safety@example.org" in await world.give(text, by=ALICE, room=ALICES_CHAT)
     document = await world.database.fetchval(
         "SELECT value FROM admin_memory WHERE name = 'support-contact'"
     )

@@ -235,7 +235,7 @@ async def test_a_button_means_the_room_that_its_card_names(world: World, room: s
     (row,) = rows
     words = [word.text for word in parse_line(row["command"]).words]
 
-    assert words == ["user", "join", ALICE, room]
+    assert words == ["request-approve", "join", ALICE, room]
 
 
 async def test_a_name_in_a_button_is_one_word() -> None:
