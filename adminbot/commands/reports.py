@@ -14,7 +14,7 @@ from adminbot.engine.report_reading import every_report, read_report
 from adminbot.engine.step import OwnReader, Step
 from adminbot.engine.supply import Reading, Settings
 from adminbot.engine.values import FIRST_PAGE, Page
-from adminbot.own.reports import HandleReport, Handling, HandlingOf, handling_in
+from adminbot.own.reports import ForgetReport, HandleReport, Handling, HandlingOf, handling_in
 from common.errors import UserError
 from common.homeserver.client_server.membership import BanUser
 from common.homeserver.client_server.messages import RedactEvent
@@ -172,7 +172,11 @@ def _handled(
     return Plan(summary=summary, steps=(step,), ask=ask)
 
 
-@command("reports delete", who=Role.SERVER_ADMIN, needs=Permission.MODERATE)
+_ACTING = (Permission.READ_CONTENT,)
+"""Finding what was reported shows it."""
+
+
+@command("reports delete", who=Role.SERVER_ADMIN, needs=Permission.MODERATE, also=_ACTING)
 async def reports_delete(admin: AdminReader, reading: Reading, report: str) -> Plan:
     """Delete a report on a message or a person from the homeserver.
 
@@ -188,11 +192,8 @@ async def reports_delete(admin: AdminReader, reading: Reading, report: str) -> P
         if found.ref.kind == "event"
         else DeleteUserReport(ref.number)
     )
-    return Plan(summary=t("Delete report {name}", name=ref.name), steps=(step,))
-
-
-_ACTING = (Permission.READ_CONTENT,)
-"""Finding what was reported shows it."""
+    forget = ForgetReport(ref.kind, ref.number)
+    return Plan(summary=t("Delete report {name}", name=ref.name), steps=(step, forget))
 
 
 @command("reports redact", who=Role.SERVER_ADMIN, needs=Permission.MODERATE, also=_ACTING)

@@ -95,3 +95,24 @@ class HandleReport:
                 number=self.report,
             )
         return t("Open the report {number} again", number=self.report)
+
+
+@dataclass(frozen=True)
+class ForgetReport:
+    """Forget what became of a report that there is no more: its number may be another's soon."""
+
+    permission: ClassVar = Permission.MODERATE
+    danger: ClassVar = Danger.NONE
+    idempotent: ClassVar = True
+
+    kind: str
+    report: int
+
+    def to_sql(self) -> tuple[Statement, ...]:
+        """Return the statements."""
+        forget = "DELETE FROM admin_report WHERE kind = $1 AND report_id = $2"
+        return (Statement(forget, (self.kind, self.report)),)
+
+    def describe(self) -> str:
+        """Return what it does."""
+        return t("Forget who cared for the report {number}", number=self.report)

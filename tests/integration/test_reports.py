@@ -1,5 +1,6 @@
 """Reports reach those who can act on them, and what they press is done: with a real homeserver."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ import pytest
 
 from common.demo.clients import NioClient, Seen
 from common.demo.process import ServerError
-from common.ids import RoomId
+from common.ids import EventId, RoomId
 from tests.support.clients import wait_for
 from tests.support.world import MakeWorld, World
 
@@ -17,18 +18,22 @@ WITHIN_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Scene:
-    """A server admin with a chat, somebody who misbehaves, and somebody who reports it."""
+    """Two server admins with a chat each, who misbehaves, and who reports it."""
 
     world: World
     admin: NioClient
     chat: RoomId
+    safety: NioClient
+    theirs: RoomId
     mallory: NioClient
     alice: NioClient
     room: RoomId
 
-    async def card(self, containing: str) -> Seen:
-        return await self.admin.wait_for_message(
-            self.chat,
+    async def card(
+        self, containing: str, *, by: NioClient | None = None, room: RoomId | None = None
+    ) -> Seen:
+        return await (by or self.admin).wait_for_message(
+            room or self.chat,
             containing=containing,
             sender=self.world.steward.adminbot,
             deadline_seconds=WITHIN_SECONDS,
@@ -36,24 +41,22 @@ class Scene:
 
     async def press(self, card: Seen, key: str) -> Seen:
         """Press a button and say yes to what is asked then; return the outcome."""
-        # As one presses a button: when it is there.
-        await self.admin.sync_until(lambda: self._has(card, key), f"the button {key}")
-        pressed = await self.admin.react(self.chat, card.event_id, key)
+        pressed = await self.admin.react(card.room_id, card.event_id, key)
         bot = self.world.steward.adminbot
-        asked = await self.admin.wait_for_message(
-            self.chat, "React with ✅", sender=bot, after=pressed
-        )
-        said_yes = await self.admin.react(self.chat, asked.event_id, "✅")
-        return await self.admin.wait_for_message(self.chat, "Done", sender=bot, after=said_yes)
+        asked = await self.admin.wait_for_message(card.room_id, sender=bot, after=pressed)
+        assert "React with ✅" in asked.body
+        said_yes = await self.admin.react(card.room_id, asked.event_id, "✅")
+        return await self.admin.wait_for_message(card.room_id, sender=bot, after=said_yes)
 
-    def _has(self, card: Seen, key: str) -> bool:
-        return any(
-            one.type == "m.reaction"
-            and one.sender == self.world.steward.adminbot
-            and one.content["m.relates_to"].get("event_id") == card.event_id
-            and one.content["m.relates_to"].get("key") == key
-            for one in self.admin.timeline(self.chat)
-        )
+    async def ask(self, text: str, *, yes: bool = False) -> str:
+        """Give a command in the admin's chat, say ``yes`` if need be, and return the answer."""
+        asked = await self.admin.send_text(self.chat, text)
+        bot = self.world.steward.adminbot
+        said = await self.admin.wait_for_message(self.chat, sender=bot, after=asked)
+        if yes:
+            asked = await self.admin.react(self.chat, said.event_id, "✅")
+            said = await self.admin.wait_for_message(self.chat, sender=bot, after=asked)
+        return said.body
 
     async def report(self, path: str, reason: str) -> None:
         await self.alice.request("POST", f"/_matrix/client/v3/{path}", {"reason": reason})
@@ -69,11 +72,12 @@ async def scene(make_world: MakeWorld) -> AsyncIterator[Scene]:
             made = NioClient(world.synapse.url, account, world.directory / name)
             return await stack.enter_async_context(made)
 
-        admin = await client("root", admin=True)
+        admin, safety = await client("root", admin=True), await client("safety", admin=True)
         mallory, alice = await client("mallory"), await client("alice")
         bot = world.steward.adminbot
-        chat = await admin.direct_chat(bot, encrypted=True)
+        chat, theirs = [await each.direct_chat(bot, encrypted=True) for each in (admin, safety)]
         await admin.wait_for_members(chat, bot)
+        await safety.wait_for_members(theirs, bot)
         room = await alice.create_room("Yard", encrypted=True)
         await alice.wait_for_members(room, bot)
         await alice.request(
@@ -81,14 +85,23 @@ async def scene(make_world: MakeWorld) -> AsyncIterator[Scene]:
         )
         await mallory.join(room, encrypted=True)
         await alice.wait_for_members(room, mallory.user_id)
-        yield Scene(world, admin, chat, mallory, alice, room)
+        yield Scene(world, admin, chat, safety, theirs, mallory, alice, room)
 
 
-async def test_reports_appear_and_are_dealt_with_by_reaction(scene: Scene) -> None:
-    said = await scene.mallory.send_text(scene.room, "something vile")
-    await scene.alice.wait_for_message(scene.room, containing="something vile")
+async def test_reports_appear_and_are_dealt_with(scene: Scene) -> None:
+    said = [
+        await scene.mallory.send_text(scene.room, words)
+        for words in ("something vile", "something worse", "the worst")
+    ]
+    await scene.alice.wait_for_message(scene.room, containing="the worst")
+
+    await _by_reaction_with_every_admin(scene, said[0])
+    name = await _by_name_with_the_contact(scene, said[1])
+    await _in_the_room_for_it_after_a_pause(scene, said[2], name)
+
+
+async def _by_reaction_with_every_admin(scene: Scene, said: EventId) -> None:
     mallory = scene.mallory.user_id
-
     await scene.report(f"rooms/{scene.room}/report/{said}", "That hurts.")
     await scene.report(f"users/{mallory}/report", "He is rude.")
     await scene.report(f"rooms/{scene.room}/report", "All of it.")
@@ -112,16 +125,66 @@ async def test_reports_appear_and_are_dealt_with_by_reaction(scene: Scene) -> No
         )
         return "redacted_because" in event.get("unsigned", {})
 
-    await wait_for(gone, 60, "the message to be gone")
+    await wait_for(gone, 10, "the message to be gone")
     assert "Done: Suspend" in (await scene.press(person, "⏸️")).body
     with pytest.raises(ServerError, match="M_USER_SUSPENDED"):
         await scene.mallory.send_text(scene.room, "more of it")
     assert "Done: Dismiss report" in (await scene.press(room, "☑️")).body
 
-    bot = scene.world.steward.adminbot
-    asked = await scene.admin.send_text(scene.chat, "reports list")
-    listed = await scene.admin.wait_for_message(scene.chat, sender=bot, after=asked)
-    assert "There is none." in listed.body
-    asked = await scene.admin.send_text(scene.chat, "reports list --closed")
-    listed = await scene.admin.wait_for_message(scene.chat, sender=bot, after=asked)
-    assert listed.body.count("closed by") == 3
+    assert "There is none." in await scene.ask("reports list")
+    assert (await scene.ask("reports list --closed")).count("closed by") == 3
+
+
+async def _by_name_with_the_contact(scene: Scene, said: EventId) -> str:
+    contact = scene.safety.user_id
+    assert contact in await scene.ask(f"contact set --user {contact}", yes=True)
+    assert contact in await scene.ask("contact show")
+
+    await scene.report(f"rooms/{scene.room}/report/{said}", "That is worse.")
+    card = await scene.card("That is worse.", by=scene.safety, room=scene.theirs)
+    name = card.body.partition("reported: ")[2].split()[0]
+    assert "something worse" in await scene.ask(f"reports show {name}")
+    assert f"Done: Care for report {name}" in await scene.ask(f"reports claim {name}")
+    assert f"{scene.admin.user_id} cares for it" in await scene.ask("reports list")
+    await scene.ask(f"reports close {name}")
+    assert "There is none." in await scene.ask("reports list")
+    await scene.ask(f"reports reopen {name}")
+    assert name in await scene.ask("reports list")
+    await scene.ask(f"reports close {name}")
+    assert f"Done: Delete report {name}" in await scene.ask(f"reports delete {name}", yes=True)
+    assert f"There is no report {name}." in await scene.ask(f"reports show {name}")
+    # The other admin was told nothing: it is the contact's.
+    told = [each.body for each in scene.admin.messages(scene.chat)]
+    assert sum(f"reported: {name}" in body for body in told) == 1  # what “reports show” says
+    return name
+
+
+async def _in_the_room_for_it_after_a_pause(scene: Scene, said: EventId, name: str) -> None:
+    world, bot, root = scene.world, scene.world.steward.adminbot, scene.admin
+    room = await root.create_room("Safety", encrypted=True, invite=[scene.safety.user_id, bot])
+    await scene.safety.join(room, encrypted=True)
+    await root.wait_for_members(room, bot, scene.safety.user_id)
+    await world.steward.stop()
+    config = json.loads(world.steward.config_path.read_text())
+    config["adminbot"] = {**config.get("adminbot", {}), "trust_and_safety_room": room}
+    world.steward.config_path.write_text(json.dumps(config))
+    # Now the homeserver gives the number of the deleted report to another one.
+    await world.synapse.stop()
+    await world.synapse.start()
+    await scene.report(f"rooms/{scene.room}/report/{said}", "That is the worst.")
+    await scene.report(f"users/{scene.mallory.user_id}/report", "Still rude.")
+
+    await world.steward.start()
+
+    await scene.card("Still rude.", room=room)
+    card = await scene.card("That is the worst.", room=room)
+    assert f"reported: {name}" in card.body
+    assert "the worst" in card.body
+    assert name in await scene.ask("reports list")
+    assert "Done: Ban" in (await scene.press(card, "🚫")).body
+    path = f"/_matrix/client/v3/rooms/{scene.room}/state/m.room.member/{scene.mallory.user_id}"
+    assert (await scene.alice.request("GET", path))["membership"] == "ban"
+    assert name not in await scene.ask("reports list")
+    await scene.safety.sync()
+    told = [each.body for each in scene.safety.messages(scene.theirs)]
+    assert not any("That is the worst." in body for body in told)
