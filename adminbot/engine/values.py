@@ -1,11 +1,11 @@
 """Words become values: one reader for each type that a command's parameter may have."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
-from typing import Any, Literal, NewType, get_args, get_origin
+from typing import Literal, NewType, get_args, get_origin
 
 from adminbot.engine.link import parse_link
 from adminbot.engine.text import listed, nearest
@@ -56,11 +56,10 @@ Read = Callable[[str, Setting], object]
 
 @dataclass(frozen=True)
 class Kind:
-    """A type of argument: its name in the usage line, its reader, its MSC4391 schema."""
+    """A type of argument: its name in the usage line, and its reader."""
 
     name: str
     read: Read
-    schema: Mapping[str, Any]
     flag: bool = False
     """An option that needs no value."""
     rest: bool = False
@@ -280,60 +279,29 @@ def _choice(values: tuple[str, ...], make: Callable[[str], object]) -> Kind:
             raise UserError(t("“{word}” is none of {values}.", word=word, values=listed(values)))
         return make(word.lower())
 
-    variants = [
-        {"schema_type": "literal", "literal_type": "string", "value": value} for value in values
-    ]
-    schema = {"schema_type": "union", "variants": variants}
-    return Kind("|".join(values), read, schema, choices=values)
+    return Kind("|".join(values), read, choices=values)
 
-
-def _primitive(name: str) -> dict[str, Any]:
-    return {"schema_type": "primitive", "type": name}
-
-
-_STRING = _primitive("string")
-_ROOM_SCHEMA = {
-    "schema_type": "union",
-    "variants": [_primitive("room_id"), _primitive("room_alias")],
-}
 
 _KINDS: tuple[tuple[object, Kind], ...] = (
-    (UserId, Kind("user", _read_user, _primitive("user_id"))),
-    (RoomId, Kind("room", _read_room, _ROOM_SCHEMA)),
-    (
-        Rooms,
-        Kind(
-            "rooms",
-            _read_rooms,
-            {"schema_type": "array", "items": _ROOM_SCHEMA},
-            rooms=True,
-        ),
-    ),
-    (RoomAlias, Kind("address", _read_alias, _primitive("room_alias"))),
-    (EventId, Kind("event", _read_event, _primitive("event_id"))),
-    (bool, Kind("yes|no", _read_yes_no, _primitive("boolean"), flag=True)),
-    (int, Kind("number", _read_int, _primitive("integer"))),
-    (timedelta, Kind("duration", _read_duration, _STRING)),
-    (datetime, Kind("date", _read_date, _STRING)),
-    (ByteSize, Kind("size", _read_size, _STRING)),
-    (Text, Kind("text", _read_str, _STRING, rest=True)),
-    (str, Kind("word", _read_str, _STRING)),
-    (Secret, Kind("secret", _read_secret, _STRING, secret=True)),
-    (
-        Page,
-        Kind(
-            "number",
-            _read_page,
-            _primitive("integer"),
-            implied_help=t("which page of the list, from 1"),
-        ),
-    ),
+    (UserId, Kind("user", _read_user)),
+    (RoomId, Kind("room", _read_room)),
+    (Rooms, Kind("rooms", _read_rooms, rooms=True)),
+    (RoomAlias, Kind("address", _read_alias)),
+    (EventId, Kind("event", _read_event)),
+    (bool, Kind("yes|no", _read_yes_no, flag=True)),
+    (int, Kind("number", _read_int)),
+    (timedelta, Kind("duration", _read_duration)),
+    (datetime, Kind("date", _read_date)),
+    (ByteSize, Kind("size", _read_size)),
+    (Text, Kind("text", _read_str, rest=True)),
+    (str, Kind("word", _read_str)),
+    (Secret, Kind("secret", _read_secret, secret=True)),
+    (Page, Kind("number", _read_page, implied_help=t("which page of the list, from 1"))),
     (
         Csv,
         Kind(
             "yes|no",
             _read_csv,
-            _primitive("boolean"),
             flag=True,
             implied_help=t("all of it, as a file of comma-separated values"),
         ),

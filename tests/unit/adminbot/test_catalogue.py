@@ -12,13 +12,12 @@ from adminbot.engine.actor import Caller, Role
 from adminbot.engine.answer import Answer, answer
 from adminbot.engine.catalogue import collect
 from adminbot.engine.command import Command, command
-from adminbot.engine.describe import describe, state_key
 from adminbot.engine.supply import SUPPLIES, check
 from adminbot.reference import render
 from common.homeserver.client import AdminClient
 from common.homeserver.port import EVERYTHING, AdminReader, AdminWriter
 from tests.unit.adminbot.test_bind import everything, many
-from tests.unit.adminbot.world import ME, TEST_COMMANDS
+from tests.unit.adminbot.world import TEST_COMMANDS
 
 ALL = tuple(catalogue())
 named = pytest.mark.parametrize("one", ALL, ids=[one.name for one in ALL])
@@ -157,21 +156,6 @@ def test_a_command_must_say_what_it_returns() -> None:
 
     with pytest.raises(TypeError):
         command("test", who=Role.ANYONE)(text)  # type: ignore[arg-type]
-
-
-def test_descriptions_for_clients() -> None:
-    described = describe(everything)
-
-    assert described["command"] == "test everything"
-    by_key = {parameter["key"]: parameter for parameter in described["parameters"]}
-    assert by_key["user"]["schema"] == {"schema_type": "primitive", "type": "user_id"}
-    assert by_key["user"]["description"] == {"m.text": [{"body": "a person"}]}
-    assert "optional" not in by_key["user"]
-    assert by_key["loud"]["optional"]
-    assert by_key["colour"]["schema"]["variants"][0]["value"] == "red"
-    assert describe(many)["parameters"][0]["schema"]["schema_type"] == "array"
-    # Computed with sha256sum(1) and base64(1).
-    assert state_key(ALL[0], ME) == "ac5kz3enIOMisM6904a8BGHZMalvxZ+Vd3qDfIebClY="
 
 
 def test_the_reference_names_every_command() -> None:
