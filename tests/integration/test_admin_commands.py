@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 import pytest
 
@@ -36,6 +37,7 @@ from common.homeserver.synapse.users import (
 )
 from common.ids import EventId, RoomAlias, RoomId, UserId
 from tests.support.admin_api import admin_api
+from tests.support.asking import Asking
 from tests.support.clients import RawClient
 from tests.support.databases import open_database
 from tests.support.postgres import Postgres
@@ -270,6 +272,39 @@ async def test_a_direct_chat_ends_when_somebody_joins(people: People) -> None:
     ]
     assert later == []
     assert "direct chat" in answer.body
+
+
+async def test_what_somebody_asks_for_is_granted_or_declined_by_a_button(world: World) -> None:
+    mark, bot = f"choir-{secrets.token_hex(3)}", world.steward.adminbot
+    async with await world.person(admin=True) as root, await world.person() as alice:
+        chief = await Asking.in_direct_chat(root, bot)
+        asking = await Asking.in_direct_chat(alice, bot)
+        room = await alice.create_room(name="Choir", extra={"room_version": "10"})
+        await alice.wait_for_members(room, bot)
+
+        async def press(sign: str, wish: str, asked: str) -> EventId:
+            """Ask, and have a server admin press a button of the card; return the reaction."""
+            await asking.ask(asked, "The server admins know.")
+            card = await chief.hear(f"{alice.user_id} asks for {wish}", after=start)
+            about = {"rel_type": "m.annotation", "event_id": card["event_id"], "key": sign}
+            return await root.send(chief.room, "m.reaction", {"m.relates_to": about})
+
+        start = await root.send_text(chief.room, "ping")
+        room_start = await alice.send_text(asking.room, "ping")
+        await press("✅", "an address", f"request alias {room} --address #{mark}")
+        await asking.hear("granted what you asked for: an address", after=room_start)
+        address = quote(f"#{mark}:{world.synapse.server_name}")
+        assert (await alice.client("GET", f"/directory/room/{address}"))["room_id"] == room
+
+        pressed = await press("✅", "a newer version", f"request upgrade {room} Too old.")
+        question = await chief.hear("To go on, write", after=pressed)
+        word = question["content"]["body"].rpartition("confirm ")[2].strip()
+        await root.send_text(chief.room, f"confirm {word}")
+        await asking.hear("granted what you asked for: a newer version", after=room_start)
+        assert (await alice.state(room, "m.room.tombstone"))["replacement_room"] != room
+
+        await press("❌", "something", f"request other {room}")
+        await asking.hear("has declined what you asked for", after=room_start)
 
 
 async def test_a_lost_admin_right_counts_at_once(world: World, people: People) -> None:

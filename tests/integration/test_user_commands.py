@@ -372,6 +372,11 @@ async def test_the_list_is_filtered_and_the_file_has_every_page(desk: Desk) -> N
     assert await listed("--inactive-for 1d") == set()
     assert await listed("--active-in 1d") <= {"0", "1", "2"}
     assert await listed("--deactivated") == set()
+    assert await listed("--type person") == {"0", "1", "2"}
+    await root.ask(f"user set {mark}-1 type bot")
+    assert await listed("--type bot") == {"1"}
+    assert await listed("--type person") == {"0", "2"}
+    assert await listed("--type support") == set()
     assert "files" not in await root.ask(f"user list --name {mark} --csv")
     (data,) = await root.files("users.csv")
     rows = list(csv.DictReader(io.StringIO(data.decode())))

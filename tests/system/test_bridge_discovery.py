@@ -201,6 +201,26 @@ async def test_the_list_counts_what_happened(found: Found) -> None:
         assert erin not in users
 
 
+async def test_bridged_accounts_are_left_out_before_pages_are_made(found: Found) -> None:
+    await found.desk.until("bridge list", f"{BY_EVENT} ")
+    # By their names before any person, and more than a page.
+    ghosts = [await found.signal.ghost(found.url, f"signal_{number:02}") for number in range(51)]
+    people = [
+        (await found.world.synapse.register(f"zz-signal_{number}")).user_id for number in range(3)
+    ]
+
+    said = await found.desk.ask("user list --name signal_")
+    everybody = await found.desk.ask("user list --name signal_ --bridged --page 2")
+    theirs = await found.desk.ask(f"user list --name 50 --bridge {BY_EVENT}")
+
+    assert all(person in said for person in people)
+    assert "Page 1 of 1. 3 accounts in all. 51 bridged accounts left out" in said
+    assert "Page 2 of 2. 54 accounts in all." in everybody
+    assert all(user in everybody for user in (ghosts[-1], *people))
+    assert "Page 1 of 1. 1 account in all." in theirs
+    assert ghosts[50] in theirs
+
+
 async def test_a_bridges_own_limit_is_seen_in_its_metrics_and_told(found: Found) -> None:
     (*_, last) = await found.root.messages(found.desk.room)
     before = EventId(last["event_id"])
