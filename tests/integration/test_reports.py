@@ -3,7 +3,8 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,11 @@ class Scene:
             said = await self.admin.wait_for_message(self.chat, sender=bot, after=asked)
         return said.body
 
+    async def room_reports(self, *, since_ms: int) -> list[dict[str, Any]]:
+        """Return reports on rooms as the Synapse module tells server admins of them."""
+        path = f"/_synapse/client/steward/v1/room_reports?since={since_ms}"
+        return list((await self.admin.request("GET", path))["room_reports"])
+
     async def report(self, path: str, reason: str) -> None:
         await self.alice.request("POST", f"/_matrix/client/v3/{path}", {"reason": reason})
 
@@ -88,6 +94,7 @@ async def scene(make_world: MakeWorld) -> AsyncIterator[Scene]:
         yield Scene(world, admin, chat, safety, theirs, mallory, alice, room)
 
 
+@pytest.mark.timeout(300)  # each of three reports is looked for every 15 s, and both start twice
 async def test_reports_appear_and_are_dealt_with(scene: Scene) -> None:
     said = [
         await scene.mallory.send_text(scene.room, words)
@@ -98,6 +105,7 @@ async def test_reports_appear_and_are_dealt_with(scene: Scene) -> None:
     await _by_reaction_with_every_admin(scene, said[0])
     name = await _by_name_with_the_contact(scene, said[1])
     await _in_the_room_for_it_after_a_pause(scene, said[2], name)
+    await _what_takes_two_is_listed_and_approved(scene)
 
 
 async def _by_reaction_with_every_admin(scene: Scene, said: EventId) -> None:
@@ -133,6 +141,10 @@ async def _by_reaction_with_every_admin(scene: Scene, said: EventId) -> None:
 
     assert "There is none." in await scene.ask("reports list")
     assert (await scene.ask("reports list --closed")).count("closed by") == 3
+    # What the watch asks the module for from then on: only what came after a moment.
+    (known,) = await scene.room_reports(since_ms=0)
+    assert await scene.room_reports(since_ms=known["received_ts"]) == []
+    assert await scene.room_reports(since_ms=known["received_ts"] - 1) == [known]
 
 
 async def _by_name_with_the_contact(scene: Scene, said: EventId) -> str:
@@ -166,7 +178,8 @@ async def _in_the_room_for_it_after_a_pause(scene: Scene, said: EventId, name: s
     await root.wait_for_members(room, bot, scene.safety.user_id)
     await world.steward.stop()
     config = json.loads(world.steward.config_path.read_text())
-    config["adminbot"] = {**config.get("adminbot", {}), "trust_and_safety_room": room}
+    settings = {"trust_and_safety_room": room, "two_person": ["contact clear"]}
+    config["adminbot"] = {**config.get("adminbot", {}), **settings}
     world.steward.config_path.write_text(json.dumps(config))
     # Now the homeserver gives the number of the deleted report to another one.
     await world.synapse.stop()
@@ -188,3 +201,17 @@ async def _in_the_room_for_it_after_a_pause(scene: Scene, said: EventId, name: s
     await scene.safety.sync()
     told = [each.body for each in scene.safety.messages(scene.theirs)]
     assert not any("That is the worst." in body for body in told)
+
+
+async def _what_takes_two_is_listed_and_approved(scene: Scene) -> None:
+    asked = await scene.ask("contact clear")
+    code = asked.rpartition("approve ")[2][:4]
+    other = replace(scene, admin=scene.safety, chat=scene.theirs)
+
+    listed = await other.ask("approvals")
+    assert code in listed
+    assert scene.admin.user_id in listed
+    assert "Approved." in await other.ask(f"approve {code}")
+    await scene.card("Done: Name no trust & safety contact")
+    assert "There is no trust & safety contact yet" in await scene.ask("contact show")
+    assert "There is none." in await other.ask("approvals")
