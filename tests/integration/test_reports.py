@@ -42,22 +42,38 @@ class Scene:
 
     async def press(self, card: Seen, key: str) -> Seen:
         """Press a button and say yes to what is asked then; return the outcome."""
-        pressed = await self.admin.react(card.room_id, card.event_id, key)
         bot = self.world.steward.adminbot
-        asked = await self.admin.wait_for_message(card.room_id, sender=bot, after=pressed)
-        assert "React with ✅" in asked.body
+        pressed = await self.admin.react(card.room_id, card.event_id, key)
+        asked = await self.admin.wait_for_message(
+            card.room_id, containing="React with ✅", sender=bot, after=pressed
+        )
         said_yes = await self.admin.react(card.room_id, asked.event_id, "✅")
-        return await self.admin.wait_for_message(card.room_id, sender=bot, after=said_yes)
+        return await self.admin.wait_for_message(
+            card.room_id, containing="Done", sender=bot, after=said_yes
+        )
 
     async def ask(self, text: str, *, yes: bool = False) -> str:
         """Give a command in the admin's chat, say ``yes`` if need be, and return the answer."""
         asked = await self.admin.send_text(self.chat, text)
-        bot = self.world.steward.adminbot
-        said = await self.admin.wait_for_message(self.chat, sender=bot, after=asked)
+        said = await self._answer(asked, 0)
         if yes:
-            asked = await self.admin.react(self.chat, said.event_id, "✅")
-            said = await self.admin.wait_for_message(self.chat, sender=bot, after=asked)
+            await self.admin.react(self.chat, said.event_id, "✅")
+            said = await self._answer(asked, 1)
         return said.body
+
+    async def _answer(self, asked: EventId, number: int) -> Seen:
+        """Return what answers a message; what all server admins are told may come before it."""
+
+        def found() -> Seen | None:
+            said = self.admin.messages(self.chat, sender=self.world.steward.adminbot)
+            replies = [one for one in said if _answered(one) == asked]
+            return replies[number] if len(replies) > number else None
+
+        answer = await self.admin.sync_until(
+            found, f"an answer to {asked}", deadline_seconds=WITHIN_SECONDS
+        )
+        assert answer is not None
+        return answer
 
     async def room_reports(self, *, since_ms: int) -> list[dict[str, Any]]:
         """Return reports on rooms as the Synapse module tells server admins of them."""
@@ -66,6 +82,11 @@ class Scene:
 
     async def report(self, path: str, reason: str) -> None:
         await self.alice.request("POST", f"/_matrix/client/v3/{path}", {"reason": reason})
+
+
+def _answered(seen: Seen) -> object:
+    relation = seen.content.get("m.relates_to", {})
+    return relation.get("m.in_reply_to", {}).get("event_id")
 
 
 @pytest.fixture
