@@ -110,12 +110,15 @@ async def scene(make_world: MakeWorld) -> AsyncIterator[Scene]:
             made = NioClient(world.synapse.url, account, world.directory / name)
             return await stack.enter_async_context(made)
 
-        admin, safety = await client("root", admin=True), await client("safety", admin=True)
+        admin, safety = await client("root", admin=True), await client("safety")
         mallory, alice = await client("mallory"), await client("alice")
         bot = world.steward.adminbot
         chat, theirs = [await each.direct_chat(bot, encrypted=True) for each in (admin, safety)]
         await admin.wait_for_members(chat, bot)
         await safety.wait_for_members(theirs, bot)
+        # Not before she has a chat: what all admins are told would begin another one with her.
+        right = f"/_synapse/admin/v1/users/{safety.user_id}/admin"
+        await admin.request("PUT", right, {"admin": True})
         room = await alice.create_room("Yard", encrypted=True)
         await alice.wait_for_members(room, bot)
         await alice.request(
