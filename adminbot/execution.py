@@ -250,7 +250,7 @@ class _Run:
             # Not above: that it cannot be written down does not make it a failure.
             async with jobs.database.transaction() as connection:
                 await self._done(connection, taken, kept)
-        self.ticker.step_done()
+        self.ticker.step_over()
         return True
 
     async def _note(self, taken: Taken, fate: Fate, phase: Phase, detail: str) -> None:
@@ -261,6 +261,8 @@ class _Run:
             await self.around.trail.note_in(
                 connection, self.subject, phase, detail or taken.step.describe(), step=taken.number
             )
+        if fate is not Fate.BEGUN:
+            self.ticker.step_over()
 
     async def _do(self, taken: Taken) -> str | None:
         """Act; return what is to be kept of the answer, ``None`` if it is written down already."""

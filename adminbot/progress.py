@@ -18,11 +18,14 @@ from common.clock import Clock
 from common.errors import StewardError
 from common.homeserver.port import Progress
 from common.i18n import Msg, t
+from common.ids import EventId
 from common.telemetry.log import Log
 
 TYPING_AFTER_SECONDS = 1.0
 MESSAGE_AFTER_SECONDS = 5.0
 EDIT_SECONDS = 4.0
+TYPE_AGAIN_SECONDS = 20.0
+"""Before clients stop showing it by themselves; see ``adminbot.replies.TYPING_MS``."""
 
 log = Log("adminbot")
 
@@ -37,8 +40,8 @@ class Ticker:
     waiting: bool = False
     within: Progress | None = None
 
-    def step_done(self) -> None:
-        """One more step is done."""
+    def step_over(self) -> None:
+        """One more step is over, done or not."""
         self.done += 1
         self.waiting = False
         self.within = None
@@ -67,8 +70,10 @@ class Showing:
         counts = await self.jobs.counts(job.event)
         over = job.total - counts.get(Fate.WAITING, 0) - counts.get(Fate.BEGUN, 0)
         ticker = Ticker(job.total, over, over)
-        async with _alongside(self._show(request, job, ticker)):
+        shown = _Shown(self, request, job, ticker, self.clock.monotonic(), job.progress)
+        async with _alongside(shown.keep_telling()):
             yield ticker
+        await shown.close()
 
     @asynccontextmanager
     async def busy(self, request: Request) -> AsyncIterator[None]:
@@ -78,56 +83,89 @@ class Showing:
 
     async def _type(self, request: Request) -> None:
         await self.sleep(TYPING_AFTER_SECONDS)
-        async with self.replies.typing(request.room):
-            await asyncio.Event().wait()
+        async with self.replies.typing(request.room) as still:
+            while True:
+                await self.sleep(TYPE_AGAIN_SECONDS)
+                await still()
 
-    async def _show(self, request: Request, job: Running, ticker: Ticker) -> None:
-        begun = self.clock.monotonic()
-        message = job.progress
-        await self.sleep(TYPING_AFTER_SECONDS)
-        async with self.replies.typing(request.room):
-            await self.sleep(MESSAGE_AFTER_SECONDS - TYPING_AFTER_SECONDS)
+
+@dataclass
+class _Shown:
+    """The one message about a job; ``message`` is known from before if we were restarted."""
+
+    by: Showing
+    request: Request
+    job: Running
+    ticker: Ticker
+    begun: float
+    message: EventId | None
+    tried: bool = False
+
+    async def keep_telling(self) -> None:
+        """Type, then say how far it is, then change what is said, until cancelled."""
+        await self.by.sleep(TYPING_AFTER_SECONDS)
+        async with self.by.replies.typing(self.request.room):
+            await self.by.sleep(MESSAGE_AFTER_SECONDS - TYPING_AFTER_SECONDS)
         while True:
-            said = told(job, ticker, self.clock.monotonic() - begun)
             try:
-                if message is None:
-                    message = await self.replies.send(request, said, "progress")
-                    await self.jobs.progress_sent(job.event, message)
+                if self.message is None:
+                    await self._say()
                 else:
-                    purpose = f"progress-{self.clock.now_ms()}"
-                    await self.replies.edit(request, message, said, purpose)
+                    await self._edit(self._now())
             except StewardError as error:
                 # The next one will do; what ends this life of the process ends the work too.
                 log.info("progress could not be shown", reason=error)
-            await self.sleep(EDIT_SECONDS)
+            await self.by.sleep(EDIT_SECONDS)
+
+    async def close(self) -> None:
+        """The job is over: leave nothing behind that says how to stop it."""
+        try:
+            if self.message is None and self.tried:
+                await (
+                    self._say()
+                )  # cut short while it was sent; the same again is the same message
+            if self.message is not None:
+                took = timedelta(milliseconds=self.by.clock.now_ms() - self.job.started_ms)
+                await self._edit(ended(self.job, self.ticker, took))
+        except StewardError as error:
+            log.info("the end of a job's progress could not be shown", reason=error)
+
+    async def _say(self) -> None:
+        self.tried = True
+        self.message = await self.by.replies.send(self.request, self._now(), "progress")
+        await self.by.jobs.progress_sent(self.job.event, self.message)
+
+    async def _edit(self, said: Answer) -> None:
+        if self.message is not None:
+            purpose = f"progress-{self.by.clock.now_ms()}"
+            await self.by.replies.edit(self.request, self.message, said, purpose)
+
+    def _now(self) -> Answer:
+        return told(self.job, self.ticker, self.by.clock.monotonic() - self.begun)
 
 
 @asynccontextmanager
 async def _alongside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Do something beside the block; what the block raises comes out as it is."""
+    """Do something beside the block; what either of them raises comes out as it is."""
     raised: BaseException | None = None
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(work)
-        try:
-            yield
-        except BaseException as error:  # noqa: BLE001  # raised again below, outside of the group
-            raised = error
-        finally:
-            task.cancel()
+    try:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(work)
+            try:
+                yield
+            except BaseException as error:  # noqa: BLE001  # raised again below, outside of the group
+                raised = error
+            finally:
+                task.cancel()
+    except BaseExceptionGroup as several:
+        raised = several.exceptions[0]  # there is one task, and it ended the block
     if raised is not None:
         raise raised
 
 
 def told(job: Running, ticker: Ticker, seconds: float) -> Answer:
     """Return what the progress message says."""
-    lines: list[Msg] = [
-        t(
-            "{summary}: {done} of {total}",
-            summary=job.summary,
-            done=ticker.done,
-            total=ticker.total,
-        )
-    ]
+    lines: list[Msg] = [_how_far(job, ticker)]
     here = ticker.done - ticker.begun_with
     if here > 0 and seconds > 0:
         rate = here / seconds
@@ -140,6 +178,17 @@ def told(job: Running, ticker: Ticker, seconds: float) -> Answer:
         lines.append(t("The homeserver asks for patience or is away; I wait and go on."))
     stop = t("To stop it: {command}", command=Mono(f"cancel {job.number}"))
     return answer(*lines, say(stop))
+
+
+def ended(job: Running, ticker: Ticker, took: timedelta) -> Answer:
+    """Return what the progress message says once all is over."""
+    return answer(_how_far(job, ticker), t("It took {time}.", time=lasting(took)))
+
+
+def _how_far(job: Running, ticker: Ticker) -> Msg:
+    return t(
+        "{summary}: {done} of {total}", summary=job.summary, done=ticker.done, total=ticker.total
+    )
 
 
 def _inner(progress: Progress) -> list[Msg]:

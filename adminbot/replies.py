@@ -4,7 +4,7 @@ Among others an answer goes into the command's thread, so that it does not push 
 direct chat it is an ordinary reply: clients fold threads, and every answer would want a click.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -117,11 +117,18 @@ class Replies:
         return relation_to(request, chat=chat)
 
     @asynccontextmanager
-    async def typing(self, room: RoomId) -> AsyncIterator[None]:
-        """Show that we are at it, until the block ends."""
-        await self._typing(room, typing=True)
+    async def typing(self, room: RoomId) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+        """Show that we are at it until the block ends; what is yielded shows it again.
+
+        Clients stop showing it after a while.
+        """
+
+        async def still() -> None:
+            await self._typing(room, typing=True)
+
+        await still()
         try:
-            yield
+            yield still
         finally:
             await self._typing(room, typing=False)
 
