@@ -4,6 +4,7 @@ from auditbot.storage.open import open_store, probe
 from common.checks import Finding, broken, fine, noted
 from common.config.schema import Config
 from common.errors import StewardError
+from common.i18n import t
 
 
 async def checks(config: Config) -> list[Finding]:
@@ -12,19 +13,27 @@ async def checks(config: Config) -> list[Finding]:
     if destination is None:
         return [
             noted(
-                "The archive is switched off: auditbot exports nothing.",
-                "Set auditbot.destination to start it.",
+                t("The archive is switched off: auditbot exports nothing."),
+                t("Set auditbot.destination to start it."),
             )
         ]
     fault = await probe_destination(config)
     if fault is None:
         return [
             fine(
-                f"The archive at {destination} can be written, read and deleted, and an object "
-                "is never overwritten."
+                t(
+                    "The archive at {destination} can be written, read and deleted, and an object "
+                    "is never overwritten.",
+                    destination=destination,
+                )
             )
         ]
-    return [broken(f"The archive at {destination} cannot be kept safely.", fault)]
+    return [
+        broken(
+            t("The archive at {destination} cannot be kept safely.", destination=destination),
+            fault,
+        )
+    ]
 
 
 async def probe_destination(config: Config) -> str | None:
@@ -42,8 +51,9 @@ async def probe_destination(config: Config) -> str | None:
     except StewardError as error:
         return str(error)
     if not result.create_only:
-        return (
-            f"{settings.destination} lets an object be overwritten (it ignores If-None-Match): "
-            "make sure that only one Steward writes there, or use another store."
+        return t(
+            "{destination} lets an object be overwritten (it ignores If-None-Match): make sure "
+            "that only one Steward writes there, or use another store.",
+            destination=settings.destination,
         )
     return None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from adminbot.commands.room_power import local_rooms
 from adminbot.commands.rooms import room_or_error
 from adminbot.engine.actor import Role
-from adminbot.engine.answer import Mono, Pill, answer, say
+from adminbot.engine.answer import Block, Mono, Pill, answer, say
 from adminbot.engine.command import command
 from adminbot.engine.plan import Bulk, Plan
 from adminbot.engine.space_tree import rooms_below
@@ -36,8 +36,9 @@ async def announce_room(admin: AdminReader, room: RoomId, words: Text) -> Plan:
     """
     await room_or_error(admin, room)
     return Plan(
-        summary=t("Write into {room}: {words}", room=Pill(room), words=Mono(_short(words))),
+        summary=t("Write into {room}", room=Pill(room)),
         steps=(SayInRoom(room=room, said=answer(words)),),
+        details=_says(words),
         ask=True,
     )
 
@@ -91,14 +92,14 @@ async def _to_rooms(
     return Plan(
         summary=n("{what}: {count} room", "{what}: {count} rooms", len(chosen), what=what),
         steps=tuple(SayInRoom(room=room, said=answer(words)) for room in chosen),
-        details=(say(t("It says:")), say(Mono(_short(words)))),
+        details=_says(words),
         bulk=Bulk(at_once=AT_ONCE, per_second=PER_SECOND),
         ask=True,
     )
 
 
-def _short(words: str) -> str:
-    return cut(words, SHOWN_CHARACTERS)
+def _says(words: str) -> tuple[Block, ...]:
+    return (say(t("It says:")), say(Mono(cut(words, SHOWN_CHARACTERS))))
 
 
 def _me(settings: Settings) -> UserId:

@@ -83,7 +83,14 @@ async def bots_missing(
         (Pill(one.room), Mono(one.problem), when(one.since_ms, caller.now) or "")
         for one in page_of(found, page)
     )
-    said = answer(Table((t("Room"), t("Why"), t("Since")), lines), told)
+    said = answer(
+        Table((t("Room"), t("Why"), t("Since")), lines),
+        told,
+        t(
+            "“room adopt” tries one of them again, “bots sweep” all. Where nobody of this server is "
+            "inside, somebody there has to invite both bots."
+        ),
+    )
     return said if left is None else said.followed_by(left)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from adminbot.commands.lists import paged
 from adminbot.engine.actor import Caller, Role
 from adminbot.engine.answer import (
     Answer,
@@ -72,9 +73,10 @@ async def fed_list(
         start = (page - 1) * PAGE_SIZE
         part = await admin.read(ListDestinations(search=name, start=start, limit=PAGE_SIZE))
         total, shown, found = part.total, list(part.destinations), []
-    told = _told(total, page)
+    in_all = n("{count} server in all.", "{count} servers in all.", total)
     if csv:
-        return answer(told).with_file(csv_file("servers.csv", _COLUMNS, map(_csv_row, found)))
+        return answer(in_all).with_file(csv_file("servers.csv", _COLUMNS, map(_csv_row, found)))
+    told = paged(in_all, total, page, size=PAGE_SIZE)
     if not shown:
         return answer(told)
     rows = tuple(_row(one, caller) for one in shown)
@@ -128,14 +130,15 @@ async def fed_rooms(admin: AdminReader, server: str, *, page: Page = FIRST_PAGE)
 
 
 @command("fed retry", who=Role.SERVER_ADMIN, needs=Permission.MANAGE)
-async def fed_retry(admin: AdminReader, *servers: str, failing: bool = False) -> Plan:
+async def fed_retry(admin: AdminReader, *servers: str | None, failing: bool = False) -> Plan:
     """Try to reach other servers again now, instead of waiting out the pause after failures.
 
     Args:
         servers: names, e.g. example.org
         failing: all that cannot be reached
     """
-    if failing == bool(servers):
+    named = [one for one in servers if one is not None]
+    if failing == bool(named):
         raise UserError(t("Name the servers, or say --failing for all that fail."))
     if failing:
         every = [one async for one in all_destinations(admin) if one.failing]
@@ -144,7 +147,7 @@ async def fed_retry(admin: AdminReader, *servers: str, failing: bool = False) ->
         # Each is one call, and none depends on another: however many there are.
         chosen = every
     else:
-        names = dict.fromkeys(parse_server_name(each) for each in servers)
+        names = dict.fromkeys(parse_server_name(each) for each in named)
         chosen = [await _destination(admin, each) for each in names]
         for one in chosen:
             if not one.retry_last_ts:
@@ -169,7 +172,10 @@ async def fed_user(admin: AdminReader, user: UserId) -> Answer:
     Args:
         user: their full user ID, e.g. @bob:example.org
     """
-    memberships = await admin.read(GetMemberships(user))
+    try:
+        memberships = await admin.read(GetMemberships(user))
+    except NotFoundError:
+        raise UserError(t("Nobody called {user} is known here.", user=Pill(user))) from None
     joined = sorted(room for room, is_ in memberships.items() if is_ == "join")
     others = len(memberships) - len(joined)
     said = n(
@@ -342,15 +348,4 @@ def _row(one: Destination, caller: Caller) -> tuple[Span, ...]:
         lately(one.failure_ts, caller.now) or "",
         lately(one.retry_last_ts, caller.now) or "",
         _next_try(one, caller) or "",
-    )
-
-
-def _told(total: int, page: int) -> Msg:
-    pages = max(1, -(-total // PAGE_SIZE))
-    return n(
-        "Page {page} of {pages}, {count} server in all.",
-        "Page {page} of {pages}, {count} servers in all.",
-        total,
-        page=page,
-        pages=pages,
     )

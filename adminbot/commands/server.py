@@ -137,7 +137,7 @@ async def tasks(
         (
             Mono(one.action),
             Mono(one.resource_id or ""),
-            one.status,
+            Mono(one.status),
             when(one.timestamp_ms, caller.now) or "",
             Mono(one.error or ""),
         )
@@ -159,7 +159,7 @@ async def updates_status(admin: AdminReader) -> Answer:
         )
         for one in found.current_updates.values()
     )
-    said = answer(_updates(found))
+    said = answer(facts([(t("Database updates"), _updates(found))]))
     if not rows:
         return said
     return said.followed_by(Table((t("Update"), t("Items done"), t("Items a second")), rows))

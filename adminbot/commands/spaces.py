@@ -102,7 +102,10 @@ async def space_order(
         child: the room
         order: the word, e.g. 010
     """
-    return await _changed(admin, caller, space, child, {"order": _order(order)})
+    sentence = t(
+        "Sort {room} by “{order}” in the space {space}", room=child, order=order, space=space
+    )
+    return await _changed(admin, caller, space, child, {"order": _order(order)}, sentence)
 
 
 @command("space suggest", who=Role.ROOM_ADMIN, needs=Permission.MANAGE)
@@ -116,7 +119,12 @@ async def space_suggest(
         child: the room
         off: do not propose it any more
     """
-    return await _changed(admin, caller, space, child, {"suggested": not off})
+    sentence = (
+        t("Propose {room} no longer to who comes into the space {space}", room=child, space=space)
+        if off
+        else t("Propose {room} to who comes into the space {space}", room=child, space=space)
+    )
+    return await _changed(admin, caller, space, child, {"suggested": not off}, sentence)
 
 
 @command("space sync-members", who=Role.ROOM_ADMIN, needs=Permission.MANAGE)
@@ -147,6 +155,7 @@ async def _changed(
     space: RoomId,
     child: RoomId,
     changes: dict[str, Any],
+    sentence: str,
 ) -> Plan:
     own_power_for(caller, CHILD)
     content = {**await _in_space(admin, space, child), **changes}
@@ -157,9 +166,9 @@ async def _changed(
         via=tuple(str(one) for one in via) if isinstance(via, list) else (),
         order=order if isinstance(order, str) else None,
         suggested=content.get("suggested") is True,
+        sentence=sentence,
     )
-    summary = t("Change how {room} stands in the space {space}", room=child, space=space)
-    return Plan(summary=summary, steps=(step,))
+    return Plan(summary=sentence, steps=(step,))
 
 
 async def _space(admin: AdminReader, space: RoomId) -> None:

@@ -1,6 +1,7 @@
 """Making accounts, their names and addresses, passwords, and opening closed ones again."""
 
 import re
+from collections.abc import Mapping
 from typing import Literal
 
 from adminbot.commands.protect import account, refuse, target, targets, why_never
@@ -379,7 +380,22 @@ async def free_name(admin: AdminReader, settings: Settings, user: UserId) -> Non
     refuse(why_never(settings.config, user))
     reason = await why_unavailable(admin, localpart(user))
     if reason is not None:
-        raise UserError(t("{user} cannot be made: {reason}", user=user, reason=reason.message))
+        why = _why_not(user).get(reason.errcode, reason.message)
+        raise UserError(t("{user} cannot be made: {reason}", user=user, reason=why))
+
+
+def _why_not(user: UserId) -> Mapping[str, str]:
+    return {
+        "M_USER_IN_USE": t(
+            "there is or was such an account; {command} tells more.",
+            command=Mono(f"user show {localpart(user)}"),
+        ),
+        "M_INVALID_USERNAME": t(
+            "a name has only small letters from a to z, digits and any of {signs}",
+            signs=Mono("= _ - . / +"),
+        ),
+        "M_EXCLUSIVE": t("such names belong to a bridge or another application service."),
+    }
 
 
 async def _free_email(admin: AdminReader, user: UserId, address: str) -> None:

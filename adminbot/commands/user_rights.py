@@ -273,9 +273,9 @@ async def user_validity_set(
     if until <= caller.now:
         raise UserError(t("That moment has passed; “user deactivate” closes an account."))
     step = KeepValid(user=user, until_ms=ms_of(until), renewal_emails=mails)
-    return Plan(
-        summary=t("Set how long {user} is valid", user=user), steps=(step,), report="validity"
-    )
+    summary = t("Let the account of {user} end on {moment}", user=user, moment=written(until))
+    told = t("They get mails before, to renew it.") if mails else t("They get no mails before.")
+    return Plan(summary=summary, steps=(step,), details=(say(told),), report="validity")
 
 
 @report("validity")

@@ -1,6 +1,7 @@
 """In which rooms people are, putting them in and taking them out, and taking back their words."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from adminbot.commands.protect import account, refuse, target, why_never
@@ -88,7 +89,7 @@ async def user_join(
     there = {one for one, each in (await _memberships(admin, user)).items() if each == "join"}
     steps = tuple(JoinUser(user, one) for one in rooms if one not in there)
     if not steps:
-        raise UserError(t("{user} is there already.", user=user))
+        raise UserError(t("{user} is inside already.", user=user))
     return Plan(
         summary=n(
             "Put {user} into {room}",
@@ -173,7 +174,17 @@ async def user_invites_reject(
     found = await _memberships(admin, user)
     invited = sorted(room for room, membership in found.items() if membership == "invite")
     wanted = [room for room in invited if not rooms or room in rooms]
-    return _leaving(user, tuple(wanted), None)
+    if not wanted:
+        raise UserError(t("{user} has no such invitation.", user=user))
+    plan = _leaving(user, tuple(wanted), None)
+    summary = n(
+        "Reject the invitation of {user} to {room}",
+        "Reject {count} invitations of {user}",
+        len(wanted),
+        user=user,
+        room=wanted[0],
+    )
+    return replace(plan, summary=summary)
 
 
 @command("user redact", who=Role.SERVER_ADMIN, needs=Permission.MODERATE)

@@ -94,7 +94,7 @@ async def user_logout(
         if ending:
             steps.append(DeleteUserDevices(each.name, tuple(ending)))
     if not steps:
-        raise UserError(t("There is no such session."))
+        raise UserError(t("There is no such session; “user sessions” lists those there are."))
     number = sum(len(step.devices) for step in steps)
     users_told = described(step.user for step in steps)
     return Plan(

@@ -145,7 +145,7 @@ async def user_pushers(admin: AdminReader, settings: Settings, user: UserId) -> 
         (
             Mono(each.app_display_name or each.app_id),
             Mono(each.device_display_name or ""),
-            Mono(each.pushkey or "") if each.kind == "email" else (each.kind or ""),
+            Mono((each.pushkey if each.kind == "email" else each.kind) or ""),
             yes_no(each.enabled),
         )
         for each in found

@@ -10,6 +10,7 @@ import msgspec
 
 from common.config.schema import Config
 from common.errors import TransientError
+from common.i18n import t
 
 TIMEOUT_SECONDS = 5.0
 
@@ -77,10 +78,11 @@ class HomeserverApi:
                     response.status, _json_object(content), response.headers.get("Date", "")
                 )
         except TimeoutError:
-            raise TransientError(f"no answer within {TIMEOUT_SECONDS:g} s") from None
+            seconds = f"{TIMEOUT_SECONDS:g}"
+            raise TransientError(t("no answer within {seconds} s", seconds=seconds)) from None
         except aiohttp.ClientConnectorCertificateError as error:
             raise TransientError(
-                f"its certificate is not accepted: {error.certificate_error}"
+                t("its certificate is not accepted: {reason}", reason=error.certificate_error)
             ) from None
         except (aiohttp.ClientError, OSError) as error:
             raise TransientError(reason(error)) from None

@@ -14,11 +14,12 @@ from common.config.schema import Config
 from common.doctor.api import HomeserverApi, Reply
 from common.doctor.listener import standing_in
 from common.errors import TransientError
+from common.i18n import Msg, t
 
 OLDEST_TESTED = (1, 157)
 WARN_SECONDS, FAIL_SECONDS = 5, 60
 
-_REGISTERED = (
+_REGISTERED = t(
     "list registration.yaml in homeserver.yaml under app_service_config_files and restart the "
     "homeserver"
 )
@@ -39,16 +40,20 @@ class HomeserverCheck:
         except TransientError as error:
             return self._unreachable(str(error))
         if not reply.is_ok or not isinstance(reply.body.get("versions"), list):
-            return self._unreachable(f"what answers there is no homeserver ({reply})")
-        found = [fine(f"The homeserver answers at {self.config.homeserver.url}.")]
+            return self._unreachable(
+                t("what answers there is no homeserver ({reply})", reply=reply)
+            )
+        found = [fine(t("The homeserver answers at {url}.", url=self.config.homeserver.url))]
         found += await self._in_order([self._version, self._token])
         found.insert(1, self._clock(reply))
         if not all(finding.ok is not False for finding in found[2:]):
             return [
                 *found,
                 noted(
-                    "Accounts, admin rights and the way back to Steward were not checked: "
-                    "the homeserver must know Steward first.",
+                    t(
+                        "Accounts, admin rights and the way back to Steward were not checked: "
+                        "the homeserver must know Steward first."
+                    )
                 ),
             ]
         return found + await self._in_order(
@@ -59,9 +64,11 @@ class HomeserverCheck:
         url = self.config.homeserver.url
         return [
             broken(
-                f"The homeserver does not answer at {url}: {why}.",
-                mend="start it, or write its address in homeserver.url; nothing else about it "
-                "was checked",
+                t("The homeserver does not answer at {url}: {reason}.", url=url, reason=why),
+                mend=t(
+                    "start it, or write its address in homeserver.url; nothing else about it "
+                    "was checked"
+                ),
             )
         ]
 
@@ -80,36 +87,44 @@ class HomeserverCheck:
         if not reply.is_ok or numbers is None:
             return [
                 noted(
-                    f"The homeserver's version cannot be read ({reply}); it may not be Synapse.",
-                    mend="let the admin API through to Steward, at homeserver.admin_url if it "
-                    "has an address of its own",
+                    t(
+                        "The homeserver's version cannot be read ({reply}); it may not be "
+                        "Synapse.",
+                        reply=reply,
+                    ),
+                    mend=t(
+                        "let the admin API through to Steward, at homeserver.admin_url if it "
+                        "has an address of its own"
+                    ),
                 )
             ]
         if (int(numbers[1]), int(numbers[2])) < OLDEST_TESTED:
             oldest = ".".join(map(str, OLDEST_TESTED))
             return [
                 noted(
-                    f"Synapse is {said}, older than what Steward was written for.",
-                    mend=f"upgrade Synapse to {oldest} or later",
+                    t(
+                        "Synapse is {version}, older than what Steward was written for.",
+                        version=said,
+                    ),
+                    mend=t("upgrade Synapse to {version} or later", version=oldest),
                 )
             ]
-        return [fine(f"It is Synapse {said}.")]
+        return [fine(t("It is Synapse {version}.", version=said))]
 
     def _clock(self, reply: Reply) -> Finding:
         try:
             theirs = parsedate_to_datetime(reply.date)
         except ValueError:
-            return noted("The homeserver does not tell the time (no Date header).")
+            return noted(t("The homeserver does not tell the time (no Date header)."))
         ahead = (self.clock.now() - theirs).total_seconds()
         # The header has whole seconds, cut off.
         apart = max(0.0, abs(ahead) - 1)
         if apart <= WARN_SECONDS:
-            return fine("Both clocks agree.")
+            return fine(t("Both clocks agree."))
         return Finding(
             ok=None if apart <= FAIL_SECONDS else False,
-            what=f"This machine's clock is {abs(ahead):.0f} s "
-            f"{'ahead of' if ahead > 0 else 'behind'} the homeserver's.",
-            mend="set both clocks by NTP",
+            what=_ahead(ahead),
+            mend=t("set both clocks by NTP"),
         )
 
     async def _token(self) -> list[Finding]:
@@ -117,30 +132,42 @@ class HomeserverCheck:
         if reply.status == 401:  # noqa: PLR2004  # M_UNKNOWN_TOKEN, specification 5.1.1
             return [
                 broken(
-                    "The homeserver does not know appservice.as_token.",
-                    mend=f"write the same as_token in the registration; {_REGISTERED}",
+                    t("The homeserver does not know appservice.as_token."),
+                    mend=t(
+                        "write the same as_token in the registration; {then}", then=_REGISTERED
+                    ),
                 )
             ]
         if not reply.is_ok:
-            return [broken(f"The homeserver refuses the as_token ({reply}).")]
+            return [broken(t("The homeserver refuses the as_token ({reply}).", reply=reply))]
         sender, *_ = user_ids(self.config)
         actual = str(reply.body.get("user_id", ""))
         if actual == sender:
-            return [fine(f"It accepts the as_token, as {sender}.")]
+            return [fine(t("It accepts the as_token, as {sender}.", sender=sender))]
         theirs = actual.partition(":")[2]
         if theirs != self.config.homeserver.server_name:
             return [
                 broken(
-                    f"The homeserver calls itself {theirs}, homeserver.server_name says "
-                    f"{self.config.homeserver.server_name}.",
-                    mend=f"write “server_name: {theirs}” and make the registration anew with "
-                    "“steward config registration”",
+                    t(
+                        "The homeserver calls itself {theirs}, homeserver.server_name says {ours}.",
+                        theirs=theirs,
+                        ours=self.config.homeserver.server_name,
+                    ),
+                    mend=t(
+                        "write “server_name: {theirs}” and make the registration anew with "
+                        "“steward config registration”",
+                        theirs=theirs,
+                    ),
                 )
             ]
         return [
             broken(
-                f"The registration's sender is {actual}, the configuration's {sender}.",
-                mend="make sender_localpart the same in both and restart the homeserver",
+                t(
+                    "The registration's sender is {actual}, the configuration's {sender}.",
+                    actual=actual,
+                    sender=sender,
+                ),
+                mend=t("make sender_localpart the same in both and restart the homeserver"),
             )
         ]
 
@@ -157,12 +184,11 @@ class HomeserverCheck:
         )
         if reply.errcode in {"M_APPSERVICE_LOGIN_UNSUPPORTED", "M_UNRECOGNIZED"}:
             # Unrecognised: accounts live in an authentication service, which implies MSC4190.
-            return [fine("The bots' devices are made by the as_token (MSC4190).")]
+            return [fine(t("The bots' devices are made by the as_token (MSC4190)."))]
         return [
             broken(
-                "The homeserver's copy of the registration lacks “io.element.msc4190: true”.",
-                mend="use the registration that “steward config registration” prints and restart "
-                "the homeserver",
+                t("The homeserver's copy of the registration lacks “io.element.msc4190: true”."),
+                mend=_AS_PRINTED,
             )
         ]
 
@@ -179,49 +205,54 @@ class HomeserverCheck:
             else:
                 found.append(
                     broken(
-                        f"Steward may not act as {user} ({reply}).",
-                        mend="use the registration that “steward config registration” prints and "
-                        "restart the homeserver",
+                        t("Steward may not act as {user} ({reply}).", user=user, reply=reply),
+                        mend=_AS_PRINTED,
                     )
                 )
         if missing:
             found.append(
                 noted(
-                    f"Not registered yet: {' and '.join(missing)}.",
-                    mend="“steward run” registers them at its start",
+                    t("Not registered yet: {users}.", users=", ".join(missing)),
+                    mend=t("“steward run” registers them at its start"),
                 )
             )
         if not found:
-            found.append(fine(f"Registered: {' and '.join(bots)}."))
+            found.append(fine(t("Registered: {users}.", users=", ".join(bots))))
         return found + ([] if bots[0] in missing else await self._admin_right(bots[0]))
 
     async def _admin_right(self, adminbot: str) -> list[Finding]:
         path = f"/_synapse/admin/v1/users/{quote(adminbot, safe='')}/admin"
         reply = await self.api.ask("GET", path, user_id=adminbot)
         if reply.is_ok and reply.body.get("admin") is True:
-            return [fine(f"{adminbot} is a server admin.")]
+            return [fine(t("{user} is a server admin.", user=adminbot))]
         if reply.errcode not in {"M_FORBIDDEN", ""} or reply.is_ok:
-            return [broken(f"Whether {adminbot} is a server admin: {reply}.")]
+            return [
+                broken(t("Whether {user} is a server admin: {reply}.", user=adminbot, reply=reply))
+            ]
         if reply.errcode == "":
             return [
                 broken(
-                    f"The admin API does not answer ({reply}).",
-                    mend="let /_synapse/admin through to Steward, at homeserver.admin_url if it "
-                    "has an address of its own",
+                    t("The admin API does not answer ({reply}).", reply=reply),
+                    mend=t(
+                        "let /_synapse/admin through to Steward, at homeserver.admin_url if it "
+                        "has an address of its own"
+                    ),
                 )
             ]
         if self.config.homeserver.registration_shared_secret:
             return [
                 noted(
-                    f"{adminbot} is not a server admin yet.",
-                    mend="“steward run” makes it one at its next start, with "
-                    "registration_shared_secret",
+                    t("{user} is not a server admin yet.", user=adminbot),
+                    mend=t(
+                        "“steward run” makes it one at its next start, with "
+                        "registration_shared_secret"
+                    ),
                 )
             ]
         return [
             broken(
-                f"{adminbot} is not a server admin, so most commands would fail.",
-                mend=f"a server admin makes this one call: {self._admin_call(path)}",
+                t("{user} is not a server admin, so most commands would fail.", user=adminbot),
+                mend=t("a server admin makes this one call: {call}", call=self._admin_call(path)),
             )
         ]
 
@@ -265,20 +296,31 @@ class HomeserverCheck:
                 if reply.is_ok and listener is not None and not listener.was_reached:
                     return [
                         broken(
-                            f"The homeserver's ping was answered, but not by {place}.",
-                            mend=f"the registration's url should lead there: "
-                            f"{listener_url(self.config)}",
+                            t(
+                                "The homeserver's ping was answered, but not by {place}.",
+                                place=place,
+                            ),
+                            mend=t(
+                                "the registration's url should lead there: {url}",
+                                url=listener_url(self.config),
+                            ),
                         )
                     ]
         except TransientError as error:
             return [
                 broken(
-                    f"The homeserver's way to Steward at {place}: {error}.",
-                    mend="correct appservice.listen_host and listen_port, or what stands between",
+                    t(
+                        "The homeserver's way to Steward at {place}: {reason}.",
+                        place=place,
+                        reason=error,
+                    ),
+                    mend=t(
+                        "correct appservice.listen_host and listen_port, or what stands between"
+                    ),
                 )
             ]
         if reply.is_ok:
-            return [fine("It reaches Steward, with the right hs_token.")]
+            return [fine(t("It reaches Steward, with the right hs_token."))]
         refused = reply.errcode == "M_BAD_STATUS" and reply.body.get("status") in {401, 403}
         return [_WRONG_HS_TOKEN if refused else self._ping_fault(reply)]
 
@@ -287,40 +329,72 @@ class HomeserverCheck:
         match reply.errcode:
             case "M_FORBIDDEN":
                 return broken(
-                    "The homeserver knows this as_token under another id than "
-                    f"“{self.config.appservice.id}”.",
-                    "make appservice.id and the registration's id the same",
+                    t(
+                        "The homeserver knows this as_token under another id than “{id}”.",
+                        id=self.config.appservice.id,
+                    ),
+                    t("make appservice.id and the registration's id the same"),
                 )
             case "M_URL_NOT_SET":
                 return broken(
-                    "The registration's url is null, so the homeserver sends nothing.",
-                    f"write “url: {url}” in the registration and restart the homeserver",
+                    t("The registration's url is null, so the homeserver sends nothing."),
+                    t(
+                        "write “url: {url}” in the registration and restart the homeserver",
+                        url=url,
+                    ),
                 )
             case "M_CONNECTION_FAILED":
                 return broken(
-                    f"The homeserver cannot connect to Steward ({reply.body.get('error', '')}).",
-                    f"the registration's url must lead from the homeserver to {url}; restart the "
-                    "homeserver after changing it",
+                    t(
+                        "The homeserver cannot connect to Steward ({reason}).",
+                        reason=reply.body.get("error", ""),
+                    ),
+                    t(
+                        "the registration's url must lead from the homeserver to {url}; restart "
+                        "the homeserver after changing it",
+                        url=url,
+                    ),
                 )
             case "M_CONNECTION_TIMEOUT":
                 return broken(
-                    "The homeserver's connection to Steward gets no answer.",
-                    f"look for a firewall between the homeserver and {url}",
+                    t("The homeserver's connection to Steward gets no answer."),
+                    t("look for a firewall between the homeserver and {url}", url=url),
                 )
             case "M_BAD_STATUS":
                 return broken(
-                    "What answers the homeserver at the registration's url is not Steward (HTTP "
-                    f"{reply.body.get('status')}).",
-                    f"the registration's url must lead to {url}, and no other program may have "
-                    "that port",
+                    t(
+                        "What answers the homeserver at the registration's url is not Steward "
+                        "(HTTP {status}).",
+                        status=reply.body.get("status"),
+                    ),
+                    t(
+                        "the registration's url must lead to {url}, and no other program may have "
+                        "that port",
+                        url=url,
+                    ),
                 )
             case _:
-                return broken(f"The homeserver does not ping Steward ({reply}).", "upgrade it")
+                return broken(
+                    t("The homeserver does not ping Steward ({reply}).", reply=reply),
+                    t("upgrade it"),
+                )
+
+
+def _ahead(seconds: float) -> Msg:
+    apart = f"{abs(seconds):.0f}"
+    if seconds > 0:
+        return t("This machine's clock is {seconds} s ahead of the homeserver's.", seconds=apart)
+    return t("This machine's clock is {seconds} s behind the homeserver's.", seconds=apart)
+
+
+_AS_PRINTED = t(
+    "use the registration that “steward config registration” prints and restart the homeserver"
+)
 
 
 _WRONG_HS_TOKEN = broken(
-    "The homeserver reaches Steward with another hs_token than appservice.hs_token.",
-    mend=f"write the same hs_token in both files; {_REGISTERED}",
+    t("The homeserver reaches Steward with another hs_token than appservice.hs_token."),
+    mend=t("write the same hs_token in both files; {then}", then=_REGISTERED),
 )
 
 
@@ -329,4 +403,4 @@ async def _kept_alive(check: Callable[[], Awaitable[list[Finding]]]) -> list[Fin
     try:
         return await check()
     except TransientError as error:
-        return [broken(f"The homeserver stopped answering: {error}.")]
+        return [broken(t("The homeserver stopped answering: {reason}.", reason=error))]

@@ -13,6 +13,7 @@ from common.config.schema import Config
 from common.database.probe import SchemaState, schema_state
 from common.doctor.api import TIMEOUT_SECONDS
 from common.errors import TransientError
+from common.i18n import t
 from common.setup import REGISTRATION
 
 
@@ -23,40 +24,50 @@ async def database_findings(config: Config) -> list[Finding]:
     except TransientError as error:
         return [
             broken(
-                f"The database cannot be used: {error}.",
-                mend="start it, or correct database.url",
+                t("The database cannot be used: {reason}.", reason=error),
+                mend=t("start it, or correct database.url"),
             )
         ]
     kind = "PostgreSQL" if state.file is None else f"SQLite, {state.file}"
-    return [_schema_finding(state, kind), *_open_file(state.file, "database")]
+    return [_schema_finding(state, kind), *_open_file(state.file, t("database"))]
 
 
 def _schema_finding(state: SchemaState, kind: str) -> Finding:
     if state.version > state.expected:
         return broken(
-            f"The database ({kind}) was used by a newer Steward: its schema is "
-            f"{state.version}, this program knows {state.expected}.",
-            mend="install that version again, or restore a backup from before",
+            t(
+                "The database ({kind}) was used by a newer Steward: its schema is {version}, this "
+                "program knows {expected}.",
+                kind=kind,
+                version=state.version,
+                expected=state.expected,
+            ),
+            mend=t("install that version again, or restore a backup from before"),
         )
     if state.version == 0:
-        return fine(f"The database ({kind}) can be used; the first start fills it.")
+        return fine(t("The database ({kind}) can be used; the first start fills it.", kind=kind))
     if state.version < state.expected:
         return noted(
-            f"The database ({kind}) is at schema {state.version} of {state.expected}.",
-            mend="make a backup; the next start brings it up to date",
+            t(
+                "The database ({kind}) is at schema {version} of {expected}.",
+                kind=kind,
+                version=state.version,
+                expected=state.expected,
+            ),
+            mend=t("make a backup; the next start brings it up to date"),
         )
-    return fine(f"The database ({kind}) is up to date.")
+    return fine(t("The database ({kind}) is up to date.", kind=kind))
 
 
 def file_findings(config: Config, config_file: Path | None) -> list[Finding]:
     """Look at who may read the configuration, and at the registration beside it."""
     if config_file is None:
         return []
-    exposed = _open_file(config_file, "configuration")
-    found = exposed or [fine(f"Only its owners can read {config_file}.")]
+    exposed = _open_file(config_file, t("configuration"))
+    found = exposed or [fine(t("Only its owners can read {file}.", file=config_file))]
     beside = config_file.parent / REGISTRATION
     if beside.exists():
-        found += [*_open_file(beside, "registration"), _compared(config, beside)]
+        found += [*_open_file(beside, t("registration")), _compared(config, beside)]
     return found
 
 
@@ -64,11 +75,17 @@ def _open_file(path: Path | None, what: str) -> list[Finding]:
     if path is None or not path.exists():
         return []
     mode = stat.S_IMODE(path.stat().st_mode)
+    octal = f"{mode:o}"
     if not mode & (stat.S_IROTH | stat.S_IWOTH):
         return []
     return [
         broken(
-            f"Every account of this machine can get at the {what} file {path} (mode {mode:o}).",
+            t(
+                "Every account of this machine can get at the {what} file {path} (mode {mode}).",
+                what=what,
+                path=path,
+                mode=octal,
+            ),
             mend=f"chmod o-rwx {path}",
         )
     ]
@@ -79,13 +96,13 @@ def _compared(config: Config, beside: Path) -> Finding:
     try:
         found = YAML(typ="safe", pure=True).load(beside.read_text("utf-8"))
     except PermissionError:
-        return noted(f"{beside} cannot be read, so it was not compared.")
+        return noted(t("{file} cannot be read, so it was not compared.", file=beside))
     except (OSError, UnicodeDecodeError, YAMLError, ValueError):
         found = None
     if not isinstance(found, Mapping):
         return broken(
-            f"{beside} cannot be understood.",
-            mend="write it anew with “steward config registration”",
+            t("{file} cannot be understood.", file=beside),
+            mend=t("write it anew with “steward config registration”"),
         )
     differing = [
         key
@@ -93,9 +110,15 @@ def _compared(config: Config, beside: Path) -> Finding:
         if key not in found or found[key] != value
     ]
     if not differing:
-        return fine(f"{beside} belongs to this configuration.")
+        return fine(t("{file} belongs to this configuration.", file=beside))
     return broken(
-        f"{beside} differs from the configuration in {', '.join(differing)}.",
-        mend="correct one of the two, or write it anew with “steward config registration”, and "
-        "restart the homeserver",
+        t(
+            "{file} differs from the configuration in {keys}.",
+            file=beside,
+            keys=", ".join(differing),
+        ),
+        mend=t(
+            "correct one of the two, or write it anew with “steward config registration”, and "
+            "restart the homeserver"
+        ),
     )

@@ -14,6 +14,7 @@ from common.doctor.api import HomeserverApi
 from common.doctor.homeserver import HomeserverCheck
 from common.doctor.local import database_findings, file_findings
 from common.errors import StewardError
+from common.i18n import t
 
 CHECK_SECONDS = 20.0
 """For a whole check of a package, which may make several requests."""
@@ -41,10 +42,14 @@ async def examine(config: Config, config_file: Path | None, clock: Clock) -> lis
 
 
 _MODULE = noted(
-    "Whether Synapse has loaded Steward's module cannot be seen from here; without it the first "
-    "messages of a new encrypted room can stay unreadable.",
-    "see that homeserver.yaml has “common.synapse_module.StewardModule” under modules, with both "
-    "bots' user IDs",
+    t(
+        "Whether Synapse has loaded Steward's module cannot be seen from here; without it the "
+        "first messages of a new encrypted room can stay unreadable."
+    ),
+    t(
+        "see that homeserver.yaml has “common.synapse_module.StewardModule” under modules, with "
+        "both bots' user IDs"
+    ),
 )
 
 
@@ -55,8 +60,8 @@ async def _package_findings(config: Config) -> list[Finding]:
     except (ImportError, AttributeError) as error:
         return [
             broken(
-                f"A part of Steward cannot be loaded: {error}.",
-                mend="install Steward again",
+                t("A part of Steward cannot be loaded: {reason}.", reason=error),
+                mend=t("install Steward again"),
             )
         ]
     found: list[Finding] = []
@@ -71,7 +76,10 @@ async def _bounded(name: str, check: Check, config: Config) -> list[Finding]:
         async with asyncio.timeout(CHECK_SECONDS):
             return await check(config)
     except TimeoutError:
-        what = f"{name}'s checks did not end within {CHECK_SECONDS:g} s."
+        seconds = f"{CHECK_SECONDS:g}"
+        what: str = t(
+            "The checks of {name} did not end within {seconds} s.", name=name, seconds=seconds
+        )
     except StewardError as error:
         what = str(error)
     return [broken(what)]

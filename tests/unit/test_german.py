@@ -5,7 +5,8 @@ Write them anew with ``pytest tests/unit/test_german.py --write-golden``, and re
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from html import unescape
 from pathlib import Path
 from string import Formatter
@@ -26,12 +27,20 @@ from common.config.secret import Secret
 from common.homeserver.port import Json
 from common.i18n import Language, Msg, languages, n, t, translated
 from common.ids import RoomId
+from tests.unit.adminbot import server_talk
 from tests.unit.adminbot.situations import CREATOR, Situation
-from tests.unit.adminbot.talk_through import REFUSAL, Given, a_day, day, much_more
+from tests.unit.adminbot.talk_through import REFUSAL, Day, Given, a_day, day, much_more
 from tests.unit.adminbot.test_lent_plans import LINES, run
 from tests.unit.adminbot.world import BOB, ME
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "answers"
+
+_Begin = Callable[[Path, str], AbstractAsyncContextManager[Day]]
+_DAYS: dict[str, tuple[_Begin, tuple[Given, ...]]] = {
+    "": (a_day, day()),
+    "server-": (server_talk.a_day, server_talk.day()),
+}
+"""By the beginning of the file's name: a world, and what is asked in it."""
 
 # Sentences that are the same in German; everything else that is equal was forgotten.
 THE_SAME = frozenset(
@@ -121,7 +130,7 @@ def _known_templates() -> frozenset[str]:
 _ITSELF = re.compile(
     r"<li><code>[\w-]+</code>: [^«<]*</li>|<pre>.*?</pre>|<code>.*?</code>|<a .*?</a>|<[^>]*>"  # what others wrote, and markup
     r"|«[^»]*(?:»|…)"  # our words
-    r"|\b[a-z]+(?:\.[a-z]+)+\b|[@#!$][\w.=/+-]+(?::[\w.-]+)?|\S+@\S+|(?:https?|mxc)://[^\s«]+|/\S+"  # identifiers, addresses, paths
+    r"|\b[0-9]{4}-[0-9]{2}(?:-[0-9]{2})?\b|\b[a-z]+(?:[._][a-z]+)+\b|[@#!$][\w.=/+-]+(?::[\w.-]+)?|[^\s«»]+@[^\s«»]+|(?:https?|mxc)://[^\s«]+|/\S+"  # identifiers, addresses, paths
     r"|\[?--?[\w|<>…-]+\]?|<[\w|…-]+>|\[[\w…<>|-]+\]"  # words of a command's usage
     r"|[0-9][0-9.]*\s?(?:[KMG]i)?B\b|UTC|[0-9.]+",
     re.DOTALL,
@@ -133,7 +142,7 @@ _TYPED = re.compile(
 """What we quote of somebody's words, and what can be typed: options, arguments, codes."""
 DICE = "abcdefghijklmnopqrstuvwx"
 _OF_OTHERS = frozenset(
-    {"SQLite", "msc", "Lobby", REFUSAL, *languages(), "English", "Deutsch", DICE}
+    {"SQLite", "msc", "Lobby", "ABC", "oidc", REFUSAL, *languages(), "English", "Deutsch", DICE}
 )
 
 
@@ -151,12 +160,15 @@ async def test_everything_that_is_said_can_be_translated(
     monkeypatch.setattr(telling, "languages", lambda: {**languages(), "xx": marking})
     wrong: dict[str, list[str]] = {}
 
-    async with a_day(tmp_path, "xx") as world:
-        for one in (*day(), *much_more()):
-            for _, content in await world.give(one):
-                found = _untranslated(str(content["formatted_body"]))
-                if found:
-                    wrong[one.text] = found
+    for number, (begun, asked) in enumerate(_DAYS.values()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        async with begun(folder, "xx") as world:
+            for one in (*asked, *(much_more() if begun is a_day else ())):
+                for _, content in await world.give(one):
+                    found = _untranslated(str(content["formatted_body"]))
+                    if found:
+                        wrong[one.text] = found
 
     assert wrong == {}
 
@@ -206,16 +218,18 @@ def test_the_questions_about_rooms_are_as_they_were(
 
 
 @pytest.mark.parametrize("language", sorted(languages()))
+@pytest.mark.parametrize("name", ["", "server-"])
 async def test_the_answers_of_a_day_are_as_they_were(
-    tmp_path: Path, pytestconfig: pytest.Config, language: str
+    tmp_path: Path, pytestconfig: pytest.Config, language: str, name: str
 ) -> None:
     lines: list[str] = []
-    async with a_day(tmp_path, language) as world:
-        for one in day():
+    begun, asked = _DAYS[name]
+    async with begun(tmp_path, language) as world:
+        for one in asked:
             lines += _told(one, await world.give(one))
     text = "\n".join(lines)
 
-    _compare(pytestconfig, f"{language}.txt", text)
+    _compare(pytestconfig, f"{name}{language}.txt", text)
 
 
 def _compare(pytestconfig: pytest.Config, name: str, text: str) -> None:

@@ -225,7 +225,8 @@ class SetWidget:
 class SetSpaceChild:
     """``m.space.child`` in the space ``room``; without ``via`` the child is taken out.
 
-    ``order`` is at most 50 printable ASCII characters, sorted by code point.
+    ``order`` is at most 50 printable ASCII characters, sorted by code point. ``sentence`` says
+    what it does where that is to change how a child stands there.
     """
 
     permission: ClassVar = Permission.MANAGE
@@ -237,6 +238,7 @@ class SetSpaceChild:
     via: tuple[str, ...]
     order: str | None = None
     suggested: bool = False
+    sentence: str = ""
 
     def to_http(self) -> HttpChange:
         """Return the call."""
@@ -251,8 +253,10 @@ class SetSpaceChild:
         """Return the event."""
         return read_event_id(body)
 
-    def describe(self) -> Msg:
+    def describe(self) -> str:
         """Return what it does."""
+        if self.sentence:
+            return self.sentence
         if not self.via:
             return t("Take {child} out of the space {room}", child=self.child, room=self.room)
         return t("Put {child} into the space {room}", child=self.child, room=self.room)
