@@ -12,6 +12,7 @@ import asyncio
 import re
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,25 @@ _CODE = re.compile(r"(confirm )[A-Z2-7]{4}(”)")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC")
 _BUILD = re.compile(r" \(b=[^)]*\)")
 """Synapse adds the branch of whatever checkout it runs in."""
+_PASSING = (
+    # What is another one each time, though the guide shows it as it was.
+    (re.compile(r"\b[A-Z]{10}\b"), "SESSIONIDS"),
+    (re.compile(r"![A-Za-z0-9_-]+…"), "!other…"),
+    (re.compile(r"(?<=^Token: )\S+…"), "abc…"),
+    (re.compile(r"^\S{3}…(?= valid)"), "abc…"),
+    (re.compile(r"\b(?:just now|never|in [0-9]+ [a-z]+|[0-9]+ [a-z]+ ago)\b"), "then"),
+    (re.compile(r"2026-12-01 09:00 UTC \(then\)"), "then"),
+    (re.compile(r"--at \"[^\"]*$|--at \"\S+ \S+…"), "--at …"),
+    (re.compile(r"[0-9.]+ (?:[KM]i)?B\b"), "1 B"),
+    (re.compile(r"(?<=^Month: ).*"), "2026-12"),
+    (re.compile(r"(?<=^Seen at all: )[0-9]+"), "1"),
+    (re.compile(r"(?<=^Seen within 30 days: )[0-9]+"), "1"),
+)
+_HANGS_ON_THE_MOMENT = re.compile(
+    # What the homeserver is busy with, and whether who plays came before Steward's first look.
+    r"(?:update_join_states|delete_old_otks) |[0-9]+ tasks?\.$"
+    r"|@(?:amelia|root):\S+ then \(no token\)|Page 1 of 1\. [0-9] accounts? in all\.$"
+)
 _WIDGET = re.compile(r"(?<![\w@:-])[A-Za-z0-9_-]{24}(?![\w:.-])")
 
 
@@ -121,6 +141,28 @@ async def replay(world: World, guide: str, *, by_admin: bool = False) -> str:
             fresh = "\n".join(lines).rstrip()
             written = written.replace(block[0], f"```text\n{fresh}\n```", 1)
         return written
+
+
+def changed(guide: str, today: str) -> list[str]:
+    """Return the lines that are said no longer, and those that are said instead.
+
+    In whatever order lists come, and without what is another one each time.
+    """
+    found: list[str] = []
+    for old, new in zip(_FENCE.finditer(guide), _FENCE.finditer(today), strict=True):
+        before, after = Counter(_settled(old[1])), Counter(_settled(new[1]))
+        found += [f"- {line}" for line in (before - after).elements()]
+        found += [f"+ {line}" for line in (after - before).elements()]
+    return found
+
+
+def _settled(block: str) -> Iterator[str]:
+    for line in block.splitlines():
+        said = " ".join(line.split())
+        for pattern, plain in _PASSING:
+            said = pattern.sub(plain, said)
+        if said and not _HANGS_ON_THE_MOMENT.match(said):
+            yield said
 
 
 def _typed(block: str) -> Iterator[str]:

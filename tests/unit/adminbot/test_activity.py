@@ -14,17 +14,28 @@ from hypothesis import strategies as st
 from adminbot import pictures
 from adminbot.activity import Activity
 from adminbot.commands.activity import MORE_THAN_DAYS
+from adminbot.newcomers import kinds_of
 from adminbot.own.accounts import ActiveByDay, MessagesByDay, Month, MonthsSeen, days_of
 from adminbot.own.memory import GAPS, Remembered, gaps_in
 from adminbot.own.server_rooms import RoomActivity
 from adminbot.own_records import OwnRecords
 from common.database.pool import Database
 from common.homeserver.port import ReadRequest, T
-from common.homeserver.synapse.users import ListUsers, UserPage, UserSummary
+from common.homeserver.synapse.users import ListUsers, UserDetails, UserPage, UserSummary
 from common.ids import UserId
 from common.inbox.port import Entry, EntryKind, Source
 from tests.support.databases import open_database, sqlite_url
-from tests.unit.adminbot.world import ALICE, AUDITBOT, BOB, ME, NOW, NOW_MS, SERVER, FakeClock
+from tests.unit.adminbot.world import (
+    ALICE,
+    AUDITBOT,
+    BOB,
+    ME,
+    NOW,
+    NOW_MS,
+    SERVER,
+    FakeAdmin,
+    FakeClock,
+)
 
 DAY_MS = 86_400_000
 
@@ -154,19 +165,62 @@ async def test_a_day_that_ended_while_nobody_looked_is_told(notes: Notes) -> Non
     assert len(await gaps()) == 1, "what is long ago is forgotten"
 
 
-async def test_strangers_bots_and_bridges_are_nobody(notes: Notes) -> None:
+async def test_strangers_bots_guests_and_bridges_are_nobody(notes: Notes) -> None:
     await notes.is_person(ALICE)
     await notes.is_person(f"@_irc_x:{SERVER}", kind="bridged")
-    await notes.push(
-        sent("@stranger:elsewhere.org"),
-        sent(ME),
-        sent(f"@_irc_x:{SERVER}"),
-        sent(ALICE, type_="m.reaction"),
-    )
+    await notes.is_person(f"@17:{SERVER}", kind="guest")
+    await notes.is_person(f"@helper:{SERVER}", kind="bot")
+    for back in range(MORE_THAN_DAYS + 1):
+        moment_ms = NOW_MS - back * DAY_MS
+        await notes.push(
+            sent("@stranger:elsewhere.org", moment_ms),
+            sent(ME, moment_ms),
+            sent(f"@_irc_x:{SERVER}", moment_ms),
+            sent(f"@17:{SERVER}", moment_ms),
+            sent(f"@helper:{SERVER}", moment_ms),
+            sent(f"@not-looked-at-yet:{SERVER}", moment_ms),
+            sent(ALICE, moment_ms, type_="m.reaction"),
+        )
 
-    assert await notes.month() == {ALICE: 1}
-    messages = await OwnRecords(notes.database).read(MessagesByDay("2026-11-01"))
-    assert messages == {NOW.date(): 1}  # the bridged one's
+    assert await notes.month() == {ALICE: 3}
+    counts = await OwnRecords(notes.database).read(MonthsSeen(MORE_THAN_DAYS))
+    assert counts == {"2026-11": 1}
+    messages = await OwnRecords(notes.database).read(MessagesByDay("2026-11-23"))
+    assert messages == {NOW.date(): 4}  # of those of this server who sent words
+
+
+async def test_a_guest_becomes_a_person_with_all_their_days(notes: Notes) -> None:
+    """Synapse lets a guest make an account of it; what it is is looked at, not remembered."""
+    guest = UserId(f"@17:{SERVER}")
+    for back in range(3):
+        await notes.push(sent(guest, NOW_MS - back * DAY_MS))
+
+    assert await notes.month() == {}
+    await notes.is_person(guest)
+    assert await notes.month() == {guest: 3}
+
+
+async def test_what_an_account_is_is_asked_of_the_homeserver() -> None:
+    admin = FakeAdmin(
+        users={
+            ALICE: UserDetails(ALICE),
+            BOB: UserDetails(BOB, appservice_id="irc"),
+        }
+    )
+    listed = [
+        UserSummary(ALICE),
+        UserSummary(BOB),
+        UserSummary(UserId("@17:example.org"), is_guest=True),
+        UserSummary(UserId("@helper:example.org"), user_type="support"),
+        UserSummary(UserId("@gone:example.org")),
+    ]
+
+    assert await kinds_of(admin, listed) == {
+        ALICE: "person",
+        BOB: "bridged",
+        "@17:example.org": "guest",
+        "@helper:example.org": "bot",
+    }
 
 
 async def test_a_room_was_used_when_something_was_last_sent_in_it(notes: Notes) -> None:

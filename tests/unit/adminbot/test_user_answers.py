@@ -52,6 +52,33 @@ Lock @bob:example.org?
 
 React with ✅ or write “confirm {code}” within 60 seconds to go on."""
 
+SHOWN_IN_GERMAN = """\
+Konto:              @alice:example.org
+Name:               Alice
+Zustand:            gesperrt
+Server-Admin:       nein
+Erstellt:           2026-11-20 12:00 UTC (vor 2 Tagen)
+Zuletzt gesehen:    nie
+Adressen:           alice@example.org
+Meldet sich an mit: oidc: 4711
+Geräte:             1
+Dateien:            0
+Ratenbegrenzung:    die allgemeine
+Räume:              2
+
+• !shared:example.org
+• !alices-own"""
+
+LOCK_IN_GERMAN = """\
+@bob:example.org sperren?
+
+• Am 2026-11-30 11:59 UTC: Das Konto von @bob:example.org entsperren
+• Am 2026-11-30 11:59 UTC: @bob:example.org darüber informieren
+• Das Konto von @bob:example.org sperren
+• @bob:example.org darüber informieren
+
+Reagieren Sie mit ✅ oder schreiben Sie innerhalb von 60 Sekunden „confirm {code}“, um fortzufahren."""
+
 CLOSE = """\
 Close the account of @alice:example.org?
 
@@ -89,7 +116,12 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+def language() -> str:
+    return "en"
+
+
+@pytest.fixture
+async def world(tmp_path: Path, language: str) -> AsyncIterator[World]:
     async with open_database(sqlite_url(tmp_path)) as database:
         admin, messenger = the_server(), FakeMessenger()
         admin.users[ALICE] = UserDetails(
@@ -100,7 +132,9 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             threepids=(ThirdPartyId("email", "alice@example.org"),),
             external_ids=(ExternalId("oidc", "4711"),),
         )
-        made = parts(database, FakeClock(), admin, messenger, FakeSender(), catalogue())
+        made = parts(
+            database, FakeClock(), admin, messenger, FakeSender(), catalogue(), language=language
+        )
         yield World(made, admin, messenger)
 
 
@@ -109,15 +143,17 @@ def squeezed(text: str) -> list[str]:
     return [" ".join(line.split()) for line in text.splitlines()]
 
 
-async def test_one_account(world: World) -> None:
-    assert squeezed(await world.ask("user show alice")) == squeezed(SHOWN)
+@pytest.mark.parametrize(("language", "shown"), [("en", SHOWN), ("de", SHOWN_IN_GERMAN)])
+async def test_one_account(world: World, shown: str) -> None:
+    assert squeezed(await world.ask("user show alice")) == squeezed(shown)
 
 
-async def test_a_lock_with_a_time(world: World) -> None:
+@pytest.mark.parametrize(("language", "asked"), [("en", LOCK), ("de", LOCK_IN_GERMAN)])
+async def test_a_lock_with_a_time(world: World, asked: str) -> None:
     said = await world.ask("user lock bob --for 7d")
 
-    code = said.rpartition("“confirm ")[2][:4]
-    assert said == LOCK.format(code=code)
+    code = said.rpartition("confirm ")[2][:4]
+    assert said == asked.format(code=code)
 
 
 async def test_closing_an_account(world: World) -> None:
@@ -158,6 +194,37 @@ async def test_closing_an_account(world: World) -> None:
 async def test_what_cannot_be_done_is_said_in_one_sentence(
     world: World, text: str, said: str
 ) -> None:
+    assert await world.ask(text) == said
+
+
+@pytest.mark.parametrize("language", ["de"])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("user unlock bob", "@bob:example.org ist nicht gesperrt."),
+        (
+            "user lock root",
+            "Das ist Ihr eigenes Konto; lassen Sie das einen anderen Server-Admin tun.",
+        ),
+        (
+            "user lock auditbot",
+            "@auditbot:example.org ist eines der Konten von Steward; es bleibt unangetastet.",
+        ),
+        (
+            "user lock",
+            "Nennen Sie jemanden, oder senden Sie den Befehl mit einer Datei mit Benutzer-IDs.",
+        ),
+        ("user lock bob --for 0s", "Das ist zu kurz: mindestens 1 Sekunde."),
+        ("user token bob --for 40h", "Es kann von einer Minute bis 1 Tag gelten."),
+        ("user leave bob", "Geben Sie an, welchen Raum, oder --all."),
+        ("token batch 0", "1 bis 500 lassen sich auf einmal erstellen."),
+        (
+            f"user password {ADMIN} nobody",
+            "Auf diesem Server gibt es kein Konto @nobody:example.org.",
+        ),
+    ],
+)
+async def test_it_is_said_in_german_too(world: World, text: str, said: str) -> None:
     assert await world.ask(text) == said
 
 
