@@ -1,6 +1,7 @@
 """Schedules, figures, the homeserver's own work and the bots, by a server admin's commands."""
 
 import secrets
+import sqlite3
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -82,7 +83,20 @@ async def test_a_command_is_given_at_its_time_with_the_rights_of_then(
     assert await talk.admin.wait_for_message(talk.chat, "is for server admins", sender=bot)
 
 
+def make_guest(world: World) -> str:
+    """Make a guest as Synapse does where it lets them in; here it does not."""
+    user = f"@{secrets.randbelow(10**9)}:{world.synapse.server_name}"
+    with sqlite3.connect(world.synapse.directory / "homeserver.db", timeout=30) as connection:
+        connection.execute(
+            "INSERT INTO users (name, password_hash, creation_ts, admin, is_guest, deactivated,"
+            " approved, locked, suspended) VALUES (?, NULL, ?, 0, 1, 0, 1, 0, 0)",
+            (user, int(datetime.now(UTC).timestamp())),  # noqa: TID251
+        )
+    return user
+
+
 async def test_figures_are_counted_and_drawn(world: World, talk: Talk) -> None:
+    guest = make_guest(world)
     async with await world.person() as alice:
         room = await alice.create_room(name="Figures")
         await alice.wait_for_members(room, world.steward.adminbot)
@@ -97,10 +111,9 @@ async def test_figures_are_counted_and_drawn(world: World, talk: Talk) -> None:
         url = f"sqlite:///{world.steward.directory / 'steward.db'}"
         async with open_database(url) as database, database.transaction() as connection:
             await connection.execute("DELETE FROM admin_seen WHERE month = $1", "2026-01")
-            await connection.execute(
+            await connection.executemany(
                 "INSERT INTO admin_seen (month, user_id, days) VALUES ($1, $2, 7)",
-                "2026-01",
-                alice.user_id,
+                [("2026-01", user) for user in (alice.user_id, guest, world.steward.adminbot)],
             )
 
         async def counted_in() -> bool:
@@ -109,6 +122,10 @@ async def test_figures_are_counted_and_drawn(world: World, talk: Talk) -> None:
 
         # As soon as it is known that this is a person.
         await wait_for(counted_in, 60, "alice to be a monthly active user")
+        async with open_database(url) as database:
+            rows = await database.fetch("SELECT kind FROM admin_account WHERE user_id = $1", guest)
+        # The homeserver is asked for its accounts without guests, so none is taken for a person.
+        assert list(rows) == []
 
     picture = await talk.files("mau --trend", "mau.png")
     assert picture["msgtype"] == "m.image"
