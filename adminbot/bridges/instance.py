@@ -261,5 +261,8 @@ def unknown_bridge(name: str, names: Iterable[str]) -> str:
     """Say that there is no such bridge, and which there are."""
     known = ", ".join(sorted(names))
     if not known:
-        return t("No bridge is known. Name its registration in the configuration (bridges).")
+        return t(
+            "No bridge is known. A server admin can name its registration in Steward's "
+            "configuration (bridges)."
+        )
     return t("There is no bridge “{name}”; there are {names}.", name=name, names=known)

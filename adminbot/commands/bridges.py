@@ -63,7 +63,10 @@ async def bridge_list(own: OwnReader, settings: Settings, caller: Caller) -> Ans
     rows = await own.read(ListBridges())
     if not rows:
         return answer(
-            t("No bridge is known. Name its registration in the configuration (bridges).")
+            t(
+                "No bridge is known. A server admin can name its registration in Steward's "
+                "configuration (bridges)."
+            )
         )
     kinds = kinds_of(settings.config)
     if not caller.acts_as_server_admin:

@@ -295,7 +295,10 @@ async def known_hookshot(own: OwnReader) -> BridgeRow:
     found = next((row for row in await own.read(ListBridges()) if row.kind == KIND), None)
     if found is None:
         raise UserError(
-            t("No Hookshot is known. Name its registration in the configuration (bridges).")
+            t(
+                "No Hookshot is known. A server admin can name its registration in Steward's "
+                "configuration (bridges)."
+            )
         )
     return found
 

@@ -17,7 +17,13 @@ from common.config.secret import Secret
 from common.database.pool import Database
 from common.homeserver.errors import NotFoundError, RefusedError
 from common.homeserver.port import ChangeRequest, T
-from common.homeserver.synapse.rooms import ListRooms, RoomDetails, RoomPage, StateEvent
+from common.homeserver.synapse.rooms import (
+    ListRooms,
+    ResolveAlias,
+    RoomDetails,
+    RoomPage,
+    StateEvent,
+)
 from common.homeserver.synapse.user_lookup import IsUsernameAvailable
 from common.homeserver.synapse.users import (
     ExternalId,
@@ -170,6 +176,18 @@ _ANSWERS: Sequence[tuple[str, Mapping[str, Any] | None]] = (
         }
     }),
     ("/.well-known/matrix/client", None),
+    ("/_matrix/client/v3/directory/list/room/", {"visibility": "private"}),
+    ("/_matrix/client/v3/rooms/!shared:example.org/aliases", {"aliases": ["#lobby:example.org"]}),
+    ("/_matrix/client/v3/rooms/!shared:example.org/members", {
+        "chunk": [
+            {
+                "state_key": DAVE,
+                "sender": DAVE,
+                "content": {"membership": "knock", "reason": "Lobby"},
+                "origin_server_ts": NOW_MS - DAY_MS,
+            }
+        ]
+    }),
     ("v1/users/@alice:example.org/memberships", {
         "memberships": {SHARED: "join", HALL: "invite", SPACE: "leave", "!old:example.org": "ban"}
     }),
@@ -315,6 +333,10 @@ class WholeServer(FakeAdmin):
                 raise RefusedError(400, "M_INVALID_USERNAME", "User ID can only contain …")
             case IsUsernameAvailable(localpart="_irc_erin"):
                 raise RefusedError(400, "M_EXCLUSIVE", "This user ID is reserved …")
+            case ResolveAlias(alias="#lobby:example.org"):
+                return SHARED
+            case ResolveAlias(alias="#hall:example.org"):
+                return HALL
             case ListRooms():
                 return RoomPage(
                     rooms=tuple(self._room(room) for room in self.members),
@@ -663,6 +685,37 @@ _IN_A_ROOM = (
     "autoreply remove hours",
     "bot ignore",
     "bot ignore --off",
+    "federation info",
+    "directory publish",
+    "directory unpublish",
+    "retention show",
+    "retention clear",
+    "alias list",
+    "alias add tea",
+    "alias remove lobby",
+    "alias remove nowhere",
+    "alias move hall",
+    "knocks list",
+    "powerlevel show",
+    "unpin",
+    "unlock",
+    "unmute bob",
+    "invite-list",
+    "widget list",
+    "widget remove Board",
+    "feed list",
+    "feed add https://example.org/feed.xml",
+    "feed add nonsense",
+    "feed remove https://example.org/feed.xml",
+    "github list",
+    "github connect nonsense",
+    "github connect example/project",
+    "webhook list",
+    "webhook add alerts",
+    "bridge status",
+    "bridge connect irc #lobby",
+    "deny ABCD",
+    "request-decline 1",
 )
 
 
