@@ -10,6 +10,7 @@ from adminbot.engine.actor import Actor, Place, PlaceKind, Target
 from adminbot.engine.authorize import authorize
 from adminbot.engine.bind import HelpAsked, bind
 from adminbot.engine.command import Command
+from adminbot.engine.example import example
 from adminbot.engine.line import parse_line
 from adminbot.engine.values import Setting
 from common.homeserver.port import Grant
@@ -52,7 +53,7 @@ def understood(line: str, room: RoomId | None) -> Command:
     words = line.split()
     named = [one for one in COMMANDS if one.words[: len(words)] == tuple(words)]
     if named:
-        return named[0]
+        return COMMANDS.named(line) or named[0]
     command, rest = COMMANDS.find(parse_line(line))
     assert not isinstance(bind(command, rest, Setting(SERVER, NOW, room)), HelpAsked)
     return command
@@ -124,3 +125,11 @@ def spellings(command: Command) -> Iterator[str]:
         if one.option:
             word = one.name.removesuffix("_").replace("_", "-")
             yield from (word, f"no-{word}") if one.flag else (word,)
+
+
+@pytest.mark.parametrize("command", tuple(COMMANDS), ids=lambda one: one.name)
+def test_the_example_in_a_commands_help_can_be_typed(command: Command) -> None:
+    line = example(command)
+
+    assert understood(line, SHARED) is command
+    assert not re.search(r"\bword\b", line)
