@@ -176,6 +176,7 @@ _ANSWERS: Sequence[tuple[str, Mapping[str, Any] | None]] = (
         }
     }),
     ("/.well-known/matrix/client", None),
+    ("/_matrix/client/unstable/org.matrix.msc1763/retention/configuration", None),
     ("/_matrix/client/v3/directory/list/room/", {"visibility": "private"}),
     ("/_matrix/client/v3/rooms/!shared:example.org/aliases", {"aliases": ["#lobby:example.org"]}),
     ("/_matrix/client/v3/rooms/!shared:example.org/members", {
