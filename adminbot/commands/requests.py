@@ -188,7 +188,7 @@ async def request_approve(  # half of them are supplies
     elif what == "alias" and address is not None:
         done = await _plan(alias_add, admin, caller, settings, room, address)
     elif what == "bridge" and bridge is not None and remote is not None:
-        done = await _plan(bridge_connect, own, settings, caller, bridge, remote, room)
+        done = await _plan(bridge_connect, admin, own, settings, caller, bridge, remote, room)
     said = answer(
         say(
             t(

@@ -12,7 +12,7 @@ from adminbot.engine.supply import Settings
 from common.errors import UserError
 from common.homeserver.client_server.state import SetSpaceChild
 from common.homeserver.port import AdminReader, Permission
-from common.i18n import t
+from common.i18n import Msg, t
 from common.ids import RoomId
 
 CHILD = "m.space.child"
@@ -155,7 +155,7 @@ async def _changed(
     space: RoomId,
     child: RoomId,
     changes: dict[str, Any],
-    sentence: str,
+    sentence: Msg,
 ) -> Plan:
     own_power_for(caller, CHILD)
     content = {**await _in_space(admin, space, child), **changes}

@@ -238,7 +238,7 @@ class SetSpaceChild:
     via: tuple[str, ...]
     order: str | None = None
     suggested: bool = False
-    sentence: str = ""
+    sentence: Msg | None = None
 
     def to_http(self) -> HttpChange:
         """Return the call."""
@@ -253,9 +253,9 @@ class SetSpaceChild:
         """Return the event."""
         return read_event_id(body)
 
-    def describe(self) -> str:
+    def describe(self) -> Msg:
         """Return what it does."""
-        if self.sentence:
+        if self.sentence is not None:
             return self.sentence
         if not self.via:
             return t("Take {child} out of the space {room}", child=self.child, room=self.room)
