@@ -15,6 +15,7 @@ from common.crypto.sealing import Sealer
 from common.database.pool import Connection, Row
 
 KEY_ID_DIGITS = 16
+_CURRENT = "SELECT key_id, sealed_seed FROM audit_signing_key WHERE retired_ms IS NULL"
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,11 @@ class Keyring:
 
     async def current(self, connection: Connection, *, now_ms: int) -> SigningKey:
         """Return the key that signs now; the first call ever makes one."""
-        row = await connection.fetchrow(
-            "SELECT key_id, sealed_seed FROM audit_signing_key WHERE retired_ms IS NULL"
-        )
+        row = await connection.fetchrow(_CURRENT)
+        if row is None:
+            # Two that find none must not both make one: the second waits here, and finds it.
+            await connection.execute("UPDATE audit_head SET stream = stream WHERE id = 1")
+            row = await connection.fetchrow(_CURRENT)
         if row is not None:
             return self._open(row)
         return await self.make(connection, now_ms=now_ms)

@@ -1,16 +1,18 @@
 """What the admins are to be told unasked: written down by whoever notices, told by adminbot."""
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.database.pool import Connection, Database
 
 MOST = 20
+_CHANCE_BITS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """One sentence; ``number`` names it for ever."""
+    """One sentence; ``number`` names it for ever, later ones have greater numbers."""
 
     number: int
     sentence: str
@@ -21,7 +23,10 @@ async def raise_alarm(connection: Connection, sentence: str, *, now_ms: int) -> 
     """Have the admins told, once this transaction is committed; no secret may be in it."""
     await connection.execute(
         "INSERT INTO alarm (number, sentence, at_ms)"
-        " SELECT coalesce(max(number), 0) + 1, $1, $2 FROM alarm",
+        " SELECT CASE WHEN coalesce(max(number), 0) >= $1 THEN max(number) + 1 ELSE $1 END,"
+        " $2, $3 FROM alarm",
+        # Not simply the next number: two transactions that do not see each other would take one.
+        now_ms * 2**_CHANCE_BITS + secrets.randbits(_CHANCE_BITS),
         sentence,
         now_ms,
     )

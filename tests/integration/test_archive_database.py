@@ -10,9 +10,12 @@ import pytest
 from msgspec.structs import replace
 
 from auditbot.reader.read import read
+from auditbot.signing import Keyring
 from auditbot.storage.directory import DirectoryStore
 from auditbot.writing import seen
+from common.alarms import raise_alarm, untold
 from common.clock import SystemClock
+from common.config.secret import Secret
 from common.crypto.port import SessionRef
 from common.database.migrations import upgrade_table
 from common.database.pool import Database
@@ -430,3 +433,34 @@ async def _rows_read(database: Database) -> int:
             " GROUP BY t.seq_tup_read"
         )
     )
+
+
+async def test_two_at_the_same_moment_make_one_key_and_are_both_told(postgres: Postgres) -> None:
+    """PostgreSQL runs them side by side: neither sees what the other has not committed yet."""
+    keyring = Keyring(Secret("pickle key"))
+    async with open_database((await postgres.create_database()).url) as database:
+        both_in = asyncio.Barrier(2)
+
+        async def key() -> str:
+            async with database.transaction() as connection:
+                await both_in.wait()
+                made = await keyring.current(connection, now_ms=NOON)
+                return made.key_id
+
+        async def alarm(words: str) -> None:
+            async with database.transaction() as connection:
+                await raise_alarm(connection, words, now_ms=NOON)
+                await both_in.wait()
+
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            keys = [group.create_task(key()) for _ in range(2)]
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            for words in ("one", "two"):
+                group.create_task(alarm(words))
+
+        first, second = (task.result() for task in keys)
+        assert first == second
+        assert await database.fetchval("SELECT count(*) FROM audit_signing_key") == 1
+        sentences = [one.sentence for one in await untold(database)]
+        assert first in sentences[0]
+        assert sorted(sentences[1:]) == ["one", "two"]
