@@ -100,14 +100,9 @@ class SecureBackup:
         room_keys: RoomKeyStore,
         passphrase: Secret | None,
         clock: Clock,
-        setting: str = "adminbot_passphrase or auditbot_passphrase",
     ) -> None:
-        """Wire the parts; ``passphrase`` is the configured one, ``None`` to have one made.
-
-        ``setting`` is where it is configured.
-        """
+        """Wire the parts; ``passphrase`` is the configured one, ``None`` to have one made."""
         self._clock = clock
-        self._setting = setting
         self._due = 0
         self._user = client.user_id
         self._database = database
@@ -302,7 +297,7 @@ class SecureBackup:
         await self._raise_alarm(
             "the account's secret storage is another one than ours, and our passphrase does not "
             "open it. New room keys are not backed up until that is mended: set the passphrase "
-            f"that opens it (encryption.{self._setting}) and restart"
+            "that opens it (encryption.adminbot_passphrase or auditbot_passphrase) and restart"
         )
         return None
 

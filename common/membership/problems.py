@@ -36,8 +36,9 @@ async def remember(
 
 async def leave_out(database: Database, clock: Clock, room: RoomId, reason: str | None) -> None:
     """Write down why not all bots are to be in a room; ``None``: they are."""
-    if reason is None and not await database.fetchval(
-        "SELECT 1 FROM membership_left_out WHERE room_id = $1", room
+    # Asked with every message of a room that is left out, and nearly always known already.
+    if reason == await database.fetchval(
+        "SELECT reason FROM membership_left_out WHERE room_id = $1", room
     ):
         return
     async with database.transaction() as connection:

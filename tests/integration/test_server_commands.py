@@ -90,7 +90,7 @@ def make_guest(world: World) -> str:
         connection.execute(
             "INSERT INTO users (name, password_hash, creation_ts, admin, is_guest, deactivated,"
             " approved, locked, suspended) VALUES (?, NULL, ?, 0, 1, 0, 1, 0, 0)",
-            (user, int(datetime.now(UTC).timestamp())),  # noqa: TID251
+            (user, int(datetime.now(UTC).timestamp())),  # noqa: TID251  # the servers' own day
         )
     return user
 
@@ -103,7 +103,7 @@ async def test_figures_are_counted_and_drawn(world: World, talk: Talk) -> None:
         await alice.send_text(room, "counted")
 
         async def seen() -> bool:
-            csv = await talk.files("mau --csv", f"mau-{datetime.now(UTC):%Y-%m}.csv")  # noqa: TID251
+            csv = await talk.files("mau --csv", f"mau-{datetime.now(UTC):%Y-%m}.csv")  # noqa: TID251  # the servers' own day
             return int(csv["info"]["size"]) > len("user,days,counts")
 
         await wait_for(seen, 60, "somebody to be seen")
@@ -133,7 +133,7 @@ async def test_figures_are_counted_and_drawn(world: World, talk: Talk) -> None:
     assert picture["info"]["w"] > 500
     counted = await talk.ask("users count")
     assert "People:" in counted
-    today = datetime.now(UTC).date()  # noqa: TID251
+    today = datetime.now(UTC).date()  # noqa: TID251  # the servers' own day
     # Of two days, since midnight may pass before it is answered.
     assert str(today) in await talk.ask("stats daily --days 2")
     assert "Week of" in await talk.ask("stats weekly --weeks 2")

@@ -13,7 +13,7 @@ _MEBIBYTE = 1024 * 1024
 async def test_growth_is_written_down_and_shown(world: World) -> None:
     url = f"sqlite:///{world.steward.directory / 'steward.db'}"
     async with talk_in(world) as talk, open_database(url) as database:
-        today = datetime.now(UTC).date()  # noqa: TID251
+        today = datetime.now(UTC).date()  # noqa: TID251  # the servers' own day
 
         async def written_down() -> bool:
             rows = await database.fetch("SELECT day FROM admin_storage_day")

@@ -85,7 +85,7 @@ async def test_without_the_module_the_bots_enter_within_a_second(make_world: Mak
 
     median = statistics.median(waits)
     # docs/performance.md reports this figure (pytest -s shows it).
-    print(f"\nboth bots in a new room: median {median * 1000:.0f} ms of {ROOMS}")  # noqa: T201
+    print(f"\nboth bots in a new room: median {median * 1000:.0f} ms of {ROOMS}")  # noqa: T201  # pytest -s shows it
     # A homeserver that takes long itself is on a machine that is busy with something else.
     assert median < max(1, 5 * statistics.median(made_in))
 

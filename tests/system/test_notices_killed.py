@@ -149,7 +149,7 @@ async def test_each_person_has_a_notice_once_though_steward_is_killed(
             deadline_seconds=60 + number,
         )
         seconds = time.monotonic() - begun
-        print(f"{number} notices in {seconds:.0f} s: {number / seconds:.1f} a second")  # noqa: T201
+        print(f"{number} notices in {seconds:.0f} s: {number / seconds:.1f} a second")  # noqa: T201  # make soak shows it
 
     # The server admin who asked is a person too.
     assert told(database, mark) == Counter([*people, talk.admin.user_id])

@@ -130,7 +130,7 @@ class KeyServer:
                 self.devices[user][device] = value
         return {}
 
-    def _sendToDevice(self, me: DeviceAddress, body: Json) -> Json:  # noqa: N802
+    def _sendToDevice(self, me: DeviceAddress, body: Json) -> Json:  # noqa: N802  # the endpoint's name
         for user, messages in body["messages"].items():
             for device, content in messages.items():
                 self.sent.append((me, DeviceAddress(UserId(user), DeviceId(device)), content))
