@@ -39,7 +39,6 @@ from common.errors import TransientError
 from common.inbox.consumer import Effect
 from common.inbox.port import Entry, EntryKind
 from common.inbox.signal import Signal
-from common.inbox.store import StoredInbox
 from common.matrix.media import Media
 from common.telemetry.log import Log
 
@@ -202,15 +201,13 @@ def create_bot(services: Services) -> Bot:
         added.notify()
         archive.sign_now.notify()
 
-    # Its reader looks by itself soon enough: nobody has to be told that something is in it.
-    inbox = StoredInbox(database, clock)
     completing = Completing(
         services.client,
         database,
-        inbox,
+        services.inbox,
         destinations,
         Sampling(services.client, database, clock),
-        Walking(services.client, database, inbox, clock),
+        Walking(services.client, database, services.inbox, clock),
         server_name,
         clock,
         written,

@@ -24,7 +24,7 @@ from common.appservice.transaction import event_entry
 from common.clock import Clock
 from common.database.pool import Connection, Database, Row
 from common.errors import PermanentError, TransientError
-from common.inbox.port import NewEntry, Source
+from common.inbox.port import EntryKind, NewEntry, Source
 from common.inbox.store import StoredInbox
 from common.matrix.client import MatrixClient, MatrixError, segment
 from common.telemetry.log import Log
@@ -124,15 +124,14 @@ class Completing:
 
     async def _is_behind(self) -> bool:
         """Return whether we have still to deal with what came long ago."""
-        waiting = await self.database.fetchval(
-            "SELECT count(*) FROM inbox_entry WHERE kind = 'event' AND recipient IN ('', $1)"
-            " AND received_ms <= $2 AND position >"
-            " coalesce((SELECT position FROM inbox_cursor WHERE reader = $3), 0)",
-            self.client.user_id,
-            self.clock.now_ms() - self.settle_ms,
-            READER,
+        return bool(
+            await self.inbox.waiting(
+                READER,
+                (EntryKind.EVENT,),
+                recipient=self.client.user_id,
+                until_ms=self.clock.now_ms() - self.settle_ms,
+            )
         )
-        return bool(waiting)
 
     async def _set_aside(self) -> set[str]:
         """Return the events that are gaps already because they could not be processed."""
@@ -154,7 +153,7 @@ class Completing:
     async def _record(self, asked: Sequence[_Given], due: Sequence[str]) -> int:
         entries = [await self._entry(one) for one in asked]
         given = [entry for entry in entries if entry is not None]
-        async with self.inbox.appending(given) as (_, connection):
+        async with self.database.transaction() as connection:
             writing = await open_stream(
                 connection,
                 self.destinations,
@@ -171,6 +170,10 @@ class Completing:
                 await raise_alarm(connection, _sentence(asked), now_ms=self.clock.now_ms())
         if writing is not None:
             self.written(writing)
+        # After their gaps, which their records close; and before they are forgotten here.
+        await self.inbox.append(given)
+        async with self.database.transaction() as connection:
+            await _forget(connection, [one.event_id for one in asked if one.body is not None])
         if asked:
             log.warning(
                 "events were missing in the archive",
@@ -184,30 +187,36 @@ class Completing:
     async def _leave(
         self, connection: Connection, asked: Sequence[_Given], due: Sequence[str]
     ) -> None:
-        """Forget what was dealt with, and note when the homeserver is asked again."""
+        """Forget what was dealt with, and note when the homeserver is asked again.
+
+        What it gave is asked for again if it does not come into the inbox now.
+        """
         again = {
-            one.event_id: AGAIN_MS[one.asked]
+            one.event_id: AGAIN_MS[one.asked] if one.body is None else 0
             for one in asked
-            if one.body is None and one.asked < len(AGAIN_MS)
+            if one.body is not None or one.asked < len(AGAIN_MS)
         }
         now_ms = self.clock.now_ms()
         await connection.executemany(
             "UPDATE audit_missing SET asked = asked + 1, again_ms = $2 WHERE event_id = $1",
             [(name, now_ms + wait_ms) for name, wait_ms in again.items()],
         )
-        await connection.executemany(
-            "DELETE FROM audit_missing WHERE event_id = $1",
-            [(name,) for name in due if name not in again],
-        )
+        await _forget(connection, [name for name in due if name not in again])
 
     async def _entry(self, given: _Given) -> NewEntry | None:
         """Return what goes into the inbox; for us alone if others were given it long ago."""
         if given.body is None:
             return None
         entry = event_entry(given.body, Source.MESSAGES, given.found_by)
-        if await self.database.fetchval("SELECT 1 FROM inbox_seen WHERE key = $1", entry.key):
+        if entry.key is not None and await self.inbox.knows(entry.key):
             return msgspec.structs.replace(entry, key=None, recipient=self.client.user_id)
         return entry
+
+
+async def _forget(connection: Connection, event_ids: Sequence[str]) -> None:
+    await connection.executemany(
+        "DELETE FROM audit_missing WHERE event_id = $1", [(event_id,) for event_id in event_ids]
+    )
 
 
 async def _open(connection: Connection, writing: Writing, given: _Given) -> None:

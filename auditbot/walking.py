@@ -92,8 +92,10 @@ class Walking:
 
     async def _note(self, room: RoomId, unknown: Mapping[str, RawEvent], token: str) -> None:
         entry = graph_entry(room, list(unknown.values()), Source.MESSAGES, token)
-        async with self.inbox.appending([] if entry is None else [entry]) as (_, connection):
-            # Before their parents are looked at: from none of these one has to go back again.
+        if entry is not None:
+            await self.inbox.append([entry])
+        async with self.database.transaction() as connection:
+            # From none of these one has to go back again.
             await note_missing(
                 connection,
                 [(key(name), key(room), None) for name in unknown],

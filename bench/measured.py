@@ -41,6 +41,7 @@ from common.database.pool import Database
 from common.demo.waiting import wait_for
 from common.ids import DeviceId
 from common.inbox.consumer import Consumer
+from common.inbox.file import open_inbox_file
 from common.inbox.port import EntryKind
 from common.inbox.store import StoredInbox
 from common.matrix.client import MatrixError
@@ -113,16 +114,20 @@ async def measure(spec: Spec) -> dict[str, Any]:
     await database.start()
     stored_at_ms: dict[str, int] = {}
     try:
-        async with Helpers(spec.helpers) as helpers:
+        async with (
+            open_inbox_file(spec.database_url, database, SystemClock()) as entries,
+            Helpers(spec.helpers) as helpers,
+        ):
+            inbox = StoredInbox(database, SystemClock(), entries=entries)
             await _receive_keys(database, spec.keys)
-            bot = _bot(spec, database, helpers, stored_at_ms)
+            bot = _bot(spec, database, inbox, helpers, stored_at_ms)
             await bot.exporting.settle()
             await _seed(bot, database, spec.rooms)
             spec.keys.clear()
             gc.collect()
             gc.freeze()  # as the program does with what is there before it begins
             cpu = time.process_time()
-            await _work(bot, database, StoredInbox(database, SystemClock()))
+            await _work(bot, database, inbox)
             cpu = time.process_time() - cpu
             helper_mib = max((_peak_mib(pid) for pid in helpers.processes), default=0.0)
     finally:
@@ -178,7 +183,11 @@ async def _seed(bot: Auditbot, database: Database, rooms: list[str]) -> None:
 
 
 def _bot(
-    spec: Spec, database: Database, helpers: Helpers, stored_at_ms: dict[str, int]
+    spec: Spec,
+    database: Database,
+    inbox: StoredInbox,
+    helpers: Helpers,
+    stored_at_ms: dict[str, int],
 ) -> Auditbot:
     clock = SystemClock()
     bucket = spec.bucket
@@ -213,6 +222,7 @@ def _bot(
         config=config,
         clock=clock,
         database=database,
+        inbox=inbox,
         client=cast(Any, _NoRooms()),
         crypto=crypto,
         messenger=cast(Any, None),

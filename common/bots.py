@@ -13,6 +13,7 @@ from common.database.pool import Database
 from common.homeserver.client import AdminClient
 from common.inbox.consumer import Effect, Prepare
 from common.inbox.port import Entry
+from common.inbox.store import StoredInbox
 from common.matrix.client import MatrixClient
 from common.matrix.messenger import Messenger
 from common.membership.keeper import Keeper
@@ -48,6 +49,7 @@ class Services:
     config: Config
     clock: Clock
     database: Database
+    inbox: StoredInbox
     client: MatrixClient
     crypto: CryptoMachine
     messenger: Messenger

@@ -250,6 +250,7 @@ class Process:
                 config=self.config,
                 clock=self.clock,
                 database=self.database,
+                inbox=self.inbox,
                 client=client,
                 crypto=crypto,
                 messenger=Messenger(client, crypto),

@@ -18,6 +18,7 @@ from common.database.migrations import upgrade_table
 from common.database.only_one import only_one
 from common.database.pool import Database, sqlite_file_of
 from common.errors import StartOverError, StewardError, UserError
+from common.inbox.file import open_inbox_file
 from common.inbox.space import Space
 from common.inbox.store import StoredInbox
 from common.life import Process, Readiness
@@ -81,7 +82,10 @@ async def _serve(reload: Reload) -> None:
     )
     await database.start()
     try:
-        async with open_session() as session:
+        async with (
+            open_session() as session,
+            open_inbox_file(config.database.url.reveal(), database, clock) as entries,
+        ):
             file = sqlite_file_of(config.database.url.reveal())
             space = Space(
                 None if file is None else file.parent,
@@ -89,7 +93,7 @@ async def _serve(reload: Reload) -> None:
                 database,
                 clock,
             )
-            inbox = StoredInbox(database, clock, space)
+            inbox = StoredInbox(database, clock, space, entries=entries)
             readiness, metrics = Readiness(), Metrics()
             async with (
                 _listening(config, inbox, readiness, database),

@@ -12,10 +12,19 @@ from mautrix.util.async_db import Scheme, UpgradeTable
 
 
 def upgrade_table() -> UpgradeTable:
-    """Return every migration in order, read from the SQL files."""
-    table = UpgradeTable(version_table_name="steward_version", database_name="Steward's database")
+    """Return every migration of the database in order, read from the SQL files."""
+    return _read("sql", "Steward's database")
+
+
+def inbox_upgrade_table() -> UpgradeTable:
+    """Return the same for a file that holds the inbox alone (SQLite)."""
+    return _read("inbox_sql", "Steward's inbox")
+
+
+def _read(directory: str, database_name: str) -> UpgradeTable:
+    table = UpgradeTable(version_table_name="steward_version", database_name=database_name)
     scripts = sorted(
-        (entry for entry in files("common.database").joinpath("sql").iterdir()),
+        (entry for entry in files("common.database").joinpath(directory).iterdir()),
         key=lambda entry: entry.name,
     )
     for script in scripts:

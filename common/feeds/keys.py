@@ -82,7 +82,9 @@ class KeyFeed:
     async def _poll(self, *, timeout_ms: int) -> None:
         sync = await self._fetch(timeout_ms=timeout_ms)
         entries = [*sync.entries, *self._changed_counts(sync.counts)]
-        async with self.inbox.appending(entries) as (_, connection):
+        if entries:
+            await self.inbox.append(entries)
+        async with self.database.transaction() as connection:
             await store_token(connection, self._name, sync.next_batch)
         self._last_counts = sync.counts.body
         if entries:

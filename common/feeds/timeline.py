@@ -137,7 +137,7 @@ class TimelineFeed:
             await store_token(connection, self._beginning, sync.next_batch)
 
     async def _keep(self, sync: TimelineSync, since: str) -> int:
-        """Keep timelines, gaps and the token in one transaction; return the number of new events.
+        """Keep timelines, then gaps and the token at once; return the number of new events.
 
         A timeline that is not whole is left to its gap, which brings it in order. In a room joined
         since, the gap reaches back to where the record begins: what was said while the bot was
@@ -159,7 +159,8 @@ class TimelineFeed:
                 whole += timeline_entries(room.room_id, room.events, Source.SYNC, since)
                 beside += self._graph(room.room_id, room.events, Source.SYNC, since)
         # After all events: whoever reads of parents has read of them.
-        async with self.inbox.appending([*whole, *beside]) as (found, connection):
+        found = await self.inbox.append([*whole, *beside])
+        async with self.database.transaction() as connection:
             await connection.executemany(
                 "INSERT INTO feed_gap (feed, room_id, from_token, to_token)"
                 " VALUES ($1, $2, $3, $4) ON CONFLICT (feed, room_id, to_token) DO NOTHING",
@@ -193,7 +194,7 @@ class TimelineFeed:
         return found
 
     async def _fill(self, gap: "_Gap") -> int:
-        """Page forwards through a gap; each page and the new place are committed together."""
+        """Page forwards through a gap; each page is on disk before the new place is."""
         found, position = 0, gap.from_token
         while True:
             body = await self.client.get_bytes(
@@ -212,8 +213,8 @@ class TimelineFeed:
             entries = list(timeline_entries(gap.room_id, events, Source.MESSAGES, position))
             graph = self._graph(gap.room_id, events, Source.MESSAGES, position)
             done = end is None or not events or end == position
-            async with self.inbox.appending([*entries, *graph]) as (new, connection):
-                found += new - len(graph)
+            found += await self.inbox.append([*entries, *graph]) - len(graph)
+            async with self.database.transaction() as connection:
                 if done:
                     await connection.execute(
                         "DELETE FROM feed_gap WHERE feed = $1 AND room_id = $2 AND to_token = $3",

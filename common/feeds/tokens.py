@@ -10,7 +10,7 @@ async def stored_token(database: Database, feed: str) -> str | None:
 
 
 async def store_token(connection: Connection, feed: str, token: str) -> None:
-    """Store a token, in the transaction that holds what it acknowledges."""
+    """Store a token; what it acknowledges must be on disk already."""
     await connection.execute(
         "INSERT INTO feed_token (feed, token) VALUES ($1, $2)"
         " ON CONFLICT (feed) DO UPDATE SET token = excluded.token",

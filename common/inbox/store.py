@@ -1,8 +1,11 @@
-"""The durable inbox in our database: on disk when ``append`` returns, each entry once for ever."""
+"""The durable inbox: on disk when ``append`` returns, each entry once for ever.
+
+The entries are in our database or, with SQLite, in a file of their own (``common.inbox.file``).
+What is done about them is in our database in either case, and so are the cursors.
+"""
 
 import json
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.clock import Clock
@@ -11,39 +14,47 @@ from common.inbox.port import Entry, EntryKind, NewEntry, Source
 from common.inbox.signal import Signal
 from common.inbox.space import Space
 
+_OLD = "kind = $1 AND received_ms < $2 AND position <= $3 AND recipient = $4"
 _CURSOR = "SELECT position FROM inbox_cursor WHERE reader = $1"
 
 
 class StoredInbox:
-    """The inbox. ``arrived`` is raised whenever something new has been committed."""
+    """The inbox. ``arrived`` is raised whenever something new has been committed.
 
-    def __init__(self, database: Database, clock: Clock, space: Space | None = None) -> None:
+    ``database`` holds the cursors, and the entries unless ``entries`` is given.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        space: Space | None = None,
+        *,
+        entries: Database | None = None,
+    ) -> None:
         self._database = database
+        self._entries = database if entries is None else entries
         self._clock = clock
         self._space = space
         self.arrived = Signal()
 
     async def append(self, entries: Sequence[NewEntry]) -> int:
-        """Store what is new, in order, durably; return how many were new."""
-        async with self.appending(entries) as (new, _):
-            pass
-        return new
+        """Store what is new, in order, durably; return how many were new.
 
-    @asynccontextmanager
-    async def appending(
-        self, entries: Sequence[NewEntry]
-    ) -> AsyncIterator[tuple[int, Connection]]:
-        """Like ``append``, and lets the caller write more in the same transaction.
-
-        A feed stores its token there: the homeserver forgets what a token acknowledges.
+        A feed stores its token afterwards: the homeserver forgets what a token acknowledges. If
+        it never comes to that, the same comes again, and is known by its key.
         """
         if self._space is not None and entries:
             await self._space.check()
-        async with self._database.transaction() as connection:
+        async with self._entries.transaction() as connection:
             new = await self._insert(connection, entries)
-            yield new, connection
         if new:
             self.arrived.notify()
+        return new
+
+    async def knows(self, key: str) -> bool:
+        """Return whether there ever was an entry with this key."""
+        return bool(await self._entries.fetchval("SELECT 1 FROM inbox_seen WHERE key = $1", key))
 
     async def _insert(self, connection: Connection, entries: Sequence[NewEntry]) -> int:
         # The row lock (SQLite: the write lock) is held until the commit; without it a reader
@@ -83,7 +94,7 @@ class StoredInbox:
     async def _unseen(self, connection: Connection, entries: Sequence[NewEntry]) -> list[NewEntry]:
         """Return the entries whose key is neither stored nor repeated among them, in order."""
         keys = sorted({entry.key for entry in entries if entry.key is not None})
-        if self._database.is_postgres:
+        if self._entries.is_postgres:
             rows = await connection.fetch(
                 "SELECT key FROM inbox_seen WHERE key = ANY($1::text[])", keys
             )
@@ -107,7 +118,7 @@ class StoredInbox:
     ) -> list[Entry]:
         """Return the next entries of the given kinds for ``recipient`` (or for everybody)."""
         names = ", ".join(f"'{kind.value}'" for kind in kinds)
-        rows = await self._database.fetch(
+        rows = await self._entries.fetch(
             "SELECT position, kind, recipient, source, source_pos, received_ms, body"  # noqa: S608  # placeholders and constants only
             f" FROM inbox_entry WHERE position > $1 AND kind IN ({names})"  # values of our enum
             " AND recipient IN ('', $2) ORDER BY position LIMIT $3",
@@ -137,15 +148,32 @@ class StoredInbox:
         """Return the same within a transaction."""
         return int(await connection.fetchval(_CURSOR, reader) or 0)
 
-    async def waiting(self, reader: str, kinds: Collection[EntryKind]) -> int:
-        """Return how many entries the reader has still to deal with."""
+    async def waiting(
+        self,
+        reader: str,
+        kinds: Collection[EntryKind],
+        *,
+        recipient: str | None = None,
+        until_ms: int | None = None,
+    ) -> int:
+        """Return how many entries the reader has still to deal with.
+
+        Args:
+            reader: whose cursor counts
+            kinds: which entries
+            recipient: only those for this account or for everybody
+            until_ms: only those received until then
+        """
         names = ", ".join(f"'{kind.value}'" for kind in kinds)
         return int(
-            await self._database.fetchval(
+            await self._entries.fetchval(
                 f"SELECT count(*) FROM inbox_entry WHERE kind IN ({names})"  # noqa: S608  # placeholders and constants only
-                " AND position > coalesce("
-                "(SELECT position FROM inbox_cursor WHERE reader = $1), 0)",
-                reader,
+                " AND position > $1 AND received_ms <= $2"
+                " AND ($3 = 0 OR recipient IN ('', $4))",
+                await self.cursor(reader),
+                2**62 if until_ms is None else until_ms,
+                int(recipient is not None),
+                recipient or "",
             )
         )
 
@@ -155,19 +183,23 @@ class StoredInbox:
         The keys of entries stay for ever. A reader counts only for entries that it reads: one
         that has had nothing to do for weeks does not keep everything.
         """
-        async with self._database.transaction() as connection:
-            rows = await connection.fetch("SELECT reader, position FROM inbox_cursor")
-            reached = {row["reader"]: int(row["position"]) for row in rows}
+        rows = await self._database.fetch("SELECT reader, position FROM inbox_cursor")
+        reached = {row["reader"]: int(row["position"]) for row in rows}
+        async with self._entries.transaction() as connection:
             for kind in EntryKind:
                 for recipient, slowest in _left_behind(kind, readers, reached).items():
-                    await connection.execute(
-                        "DELETE FROM inbox_entry WHERE kind = $1 AND received_ms < $2"
-                        " AND position <= $3 AND recipient = $4",
-                        kind.value,
-                        older_than_ms,
-                        slowest,
-                        recipient,
+                    old = (kind.value, older_than_ms, slowest, recipient)
+                    # Whether a database is too old a copy to go on from is told by this.
+                    last = await connection.fetchval(
+                        f"SELECT max(position) FROM inbox_entry WHERE {_OLD}",  # noqa: S608  # a constant
+                        *old,
                     )
+                    if last is None:
+                        continue
+                    await connection.execute(
+                        "UPDATE inbox_head SET pruned = $1 WHERE pruned < $1", last
+                    )
+                    await connection.execute(f"DELETE FROM inbox_entry WHERE {_OLD}", *old)  # noqa: S608  # a constant
 
 
 @dataclass(frozen=True, slots=True)

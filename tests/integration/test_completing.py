@@ -66,6 +66,7 @@ class Archivist:
             config=self.config,
             clock=self.clock,
             database=self.database,
+            inbox=self.inbox,
             client=self.client,
             crypto=cast(Any, ScriptedDecryption()),
             messenger=cast(Any, None),
@@ -208,6 +209,35 @@ async def test_what_the_graph_names_and_nobody_brought_is_fetched(archivist: Arc
         (alarm,) = await untold(archivist.database)
         assert "1, in 1 rooms" in alarm.sentence
         assert "lost" not in alarm.sentence
+
+
+async def test_a_crash_before_what_was_given_is_kept_does_not_forget_it(
+    archivist: Archivist, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await archivist.world.person() as alice:
+        room = await archivist.begin(alice)
+        lost = await alice.send_text(room, "lost")
+        await alice.send_text(room, "kept")
+        await archivist.feed()
+        await archivist.lose(lost)
+        await archivist.record()
+        archivist.clock.more_ms = SETTLE_MS + 60_000
+
+        async def crash(_: object) -> int:
+            raise TransientError("power cut")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(archivist.inbox, "append", crash)
+            with pytest.raises(TransientError):
+                await archivist.bot.completing.fetch()
+        assert await archivist.bot.completing.fetch() == 1
+        await archivist.record()
+        assert await archivist.bot.completing.fetch() == 0
+
+        events = await archivist.records("event", room)
+        assert [event["body"] for event in events if event["event_id"] == lost] == ["lost"]
+        assert len(await archivist.records("gap", room)) == 1
+        assert len(await archivist.records("gap_closed", None)) == 1
 
 
 @pytest.mark.parametrize(

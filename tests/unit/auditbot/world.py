@@ -17,6 +17,7 @@ from common.config.secret import Secret
 from common.database.pool import Database
 from common.demo.waiting import wait_for
 from common.inbox.port import Entry
+from common.inbox.store import StoredInbox
 from common.matrix.client import MatrixError
 from tests.unit.auditbot.builders import ScriptedDecryption, StoppedClock
 
@@ -76,6 +77,7 @@ class World:
             config=self.config,
             clock=self.clock,
             database=self.database,
+            inbox=StoredInbox(self.database, self.clock),
             client=cast(Any, self.rooms),
             crypto=cast(Any, self.crypto),
             messenger=cast(Any, None),
