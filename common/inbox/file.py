@@ -42,7 +42,7 @@ COMMIT;
 def inbox_file_of(url: str) -> Path | None:
     """Return the file of the inbox that belongs to a database, ``None`` for PostgreSQL."""
     file = sqlite_file_of(url)
-    return None if file is None else file.with_name(f"{file.stem}-inbox{file.suffix}")
+    return None if file is None else file.with_name(f"{file.name}.inbox")
 
 
 @asynccontextmanager
