@@ -18,7 +18,6 @@ from adminbot.engine.answer import (
     answer,
     csv_file,
     lately,
-    yes_no,
 )
 from adminbot.engine.command import command
 from adminbot.engine.paging import PAGE_SIZE, page_of, paged
@@ -314,7 +313,7 @@ def _csv_row(line: _Line) -> tuple[object, ...]:
     return (
         one.name,
         one.displayname,
-        yes_no(one.admin),
+        one.admin,
         state(more or one),
         one.user_type,
         " ".join(_emails(more)),

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -85,7 +86,19 @@ class Facts:
     rows: tuple[tuple[str, Spans], ...]
 
 
+Value = bool | int | float | str | None
 Block = Paragraph | Code | Bullets | Table | Facts
+
+
+@dataclass(frozen=True)
+class Records:
+    """Named columns of values as a program has them, not yet as a spreadsheet reads them."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Value, ...], ...]
+
+    def __repr__(self) -> str:
+        return f"Records({self.columns!r}, {len(self.rows)} rows)"  # it may hold passwords
 
 
 @dataclass(frozen=True)
@@ -95,6 +108,8 @@ class File:
     name: str
     content_type: str
     data: bytes
+    table: "Records | None" = None
+    """What it was made of, if it is comma-separated values."""
 
     def __repr__(self) -> str:
         return f"File({self.name!r}, {len(self.data)} bytes)"  # it may hold passwords
@@ -130,6 +145,14 @@ class Answer:
         """Return the answer with more files."""
         return replace(self, files=(*self.files, *files))
 
+    def for_programs(self) -> "Answer":
+        """Return the answer with its tables as JSON, not as comma-separated values."""
+        return replace(
+            self,
+            files=tuple(map(_as_json, self.files)),
+            private=None if self.private is None else self.private.for_programs(),
+        )
+
 
 def say(*spans: Span) -> Paragraph:
     """Return one paragraph."""
@@ -154,14 +177,41 @@ def facts(rows: Iterable[tuple[str, Span | Spans | None]]) -> Facts:
 
 def csv_file(name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> File:
     """Return rows as comma-separated values (RFC 4180, UTF-8), safe to open in a spreadsheet."""
+    records = Records(tuple(columns), tuple(tuple(map(_plain, row)) for row in rows))
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(columns)
-    writer.writerows([_cell(value) for value in row] for row in rows)
-    return File(name, "text/csv", out.getvalue().encode("utf-8", "replace"))
+    writer.writerows([_cell(value) for value in row] for row in records.rows)
+    return File(name, "text/csv", out.getvalue().encode("utf-8", "replace"), records)
+
+
+def _as_json(file: File) -> File:
+    """Return a table as a list of objects (RFC 8259), one a line; other files as they are.
+
+    Values are what they are: numbers, ``true``, ``null``, and texts whole and without the guard
+    against formulas, which no program runs.
+    """
+    if file.table is None:
+        return file
+    lines = (
+        json.dumps(
+            dict(zip(file.table.columns, map(_plain, row), strict=True)), ensure_ascii=False
+        )
+        for row in file.table.rows
+    )
+    text = "[\n" + ",\n".join(lines) + "\n]\n"
+    name = f"{file.name.removesuffix('.csv')}.json"
+    return File(name, "application/json", text.encode("utf-8", "replace"), file.table)
+
+
+def _plain(value: object) -> Value:
+    # By its very type: a member of an enumeration is a text here.
+    return value if value is None or type(value) in {bool, int, float, str} else str(value)  # type: ignore[return-value]  # mypy narrows no type() in a set
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     text = cut("" if value is None else str(value), LONGEST_CSV_CELL)
     # A spreadsheet would run a name that begins like a formula, spaces before it or not; user
     # IDs, which remote servers choose, begin with one of these too.

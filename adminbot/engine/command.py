@@ -17,7 +17,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from adminbot.engine.actor import Role
 from adminbot.engine.answer import Answer
 from adminbot.engine.plan import Outcome, Plan
-from adminbot.engine.values import Kind, kind_of
+from adminbot.engine.values import FOR_PROGRAMS, Csv, Kind, kind_of
 from common.homeserver.port import Permission
 from common.ids import RoomId
 
@@ -29,6 +29,7 @@ class _Missing(Enum):
 
 
 MISSING = _Missing.MISSING
+_JSON = "json"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Parameter:
     many: bool = False
     room: bool = False
     default: object = MISSING
+    given: bool = True
+    """Whether its function is given it; ``--json`` is dealt with here."""
 
     @property
     def required(self) -> bool:
@@ -123,8 +126,14 @@ class Command:
             if not one.option
             for value in _spread(one, arguments[one.name])
         ]
-        options = {one.name: arguments[one.name] for one in self.parameters if one.option}
-        return await self.function(*given.values(), *positional, **options)
+        options = {
+            one.name: arguments[one.name] for one in self.parameters if one.option and one.given
+        }
+        if not arguments.get(_JSON):
+            return await self.function(*given.values(), *positional, **options)
+        options |= {one.name: True for one in self.parameters if one.kind is kind_of(Csv)}
+        outcome = await self.function(*given.values(), *positional, **options)
+        return outcome.for_programs() if isinstance(outcome, Answer) else outcome
 
 
 def command(
@@ -169,6 +178,17 @@ def _read_signature(
             raise TypeError(f"{name}: no argument can have the type of “{one.name}”")
         else:
             supplies[one.name] = hints[one.name]
+    if returned is Answer and any(one.kind is kind_of(Csv) for one in parameters):
+        parameters.append(
+            Parameter(
+                _JSON,
+                FOR_PROGRAMS,
+                FOR_PROGRAMS.implied_help,
+                option=True,
+                default=False,
+                given=False,
+            )
+        )
     unknown = set(helps) - {parameter.name for parameter in parameters}
     if unknown:
         raise TypeError(f"{name}: help for {unknown}, which it does not have")

@@ -309,6 +309,12 @@ _KINDS: tuple[tuple[object, Kind], ...] = (
 )
 
 
+FOR_PROGRAMS = Kind(
+    "yes|no", _read_yes_no, flag=True, implied_help=t("all of it, as a file of JSON, for programs")
+)
+"""What every command that gives a list as a file also takes, as ``--json``."""
+
+
 def typed_span(span: timedelta) -> str:
     """Return a span as it is typed, e.g. “1d12h”."""
     left = int(span.total_seconds())

@@ -1,6 +1,8 @@
 import csv
 import io
+import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
@@ -142,6 +144,25 @@ def test_a_name_like_a_formula_is_no_formula_in_a_spreadsheet(name: str) -> None
     ((first,), *rest) = list(csv.reader(io.StringIO(file.data.decode(), newline="")))[1:]
     assert first == f"'{visible(name)}"
     assert rest[0] == ["plain"]
+
+
+def test_programs_get_values_as_they_are() -> None:
+    rows = [("=1", 2, True, None), ("\ud800\n", 1.5, False, "x" * 9_000)]
+    said = answer("found").with_file(csv_file("names.csv", ("a", "b", "c", "d"), rows))
+
+    (file,) = replace(said, private=said).for_programs().files
+
+    assert (file.name, file.content_type) == ("names.json", "application/json")
+    assert json.loads(file.data) == [
+        {"a": "=1", "b": 2, "c": True, "d": None},
+        {"a": "?\n", "b": 1.5, "c": False, "d": "x" * 9_000},
+    ]
+
+
+def test_nothing_found_is_an_empty_list_for_programs() -> None:
+    (file,) = answer().with_file(csv_file("names.csv", ("a",), ())).for_programs().files
+
+    assert json.loads(file.data) == []
 
 
 def test_one_long_name_does_not_widen_the_other_rows() -> None:

@@ -1,5 +1,6 @@
 """What commands about accounts say, to the letter."""
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -269,6 +270,17 @@ async def test_a_list_asks_nothing_of_accounts_that_are_known_to_be_bridged(worl
     assert PUPPET not in said
     assert PUPPET not in asked_about(world)
     assert PUPPET in await world.again("user list --bridged")
+
+
+async def test_a_list_is_given_to_programs_as_json(world: World) -> None:
+    await world.ask("user list --json")
+
+    ((_, name, data),) = world.messenger.files.values()
+    assert name == "users.json"
+    people = {one["user"]: one for one in json.loads(data)}
+    # As it is: no guard against a spreadsheet's formulas, and no words where there is a value.
+    assert people[ALICE]["admin"] is False
+    assert people[ALICE]["created_ms"] is None
 
 
 async def test_a_file_of_very_many_asks_of_none_by_itself_and_says_so(
