@@ -26,7 +26,11 @@ _Choice = tuple[object, ...]
 
 @dataclass
 class Exporting:
-    """Opens and closes streams. ``changed`` is told when one began or ended."""
+    """Opens and closes streams.
+
+    ``changed`` is told when one began or ended, and when a segment began that this process may
+    not know of: what is typed on the command line is recorded by another one.
+    """
 
     database: Database
     destinations: Destinations
@@ -37,6 +41,7 @@ class Exporting:
     active: bool = False
     """Whether anything is exported at present."""
     _seen: _Choice | None = None
+    _open_since_ms: int | None = None
     _settling: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def settle(self) -> None:
@@ -63,6 +68,16 @@ class Exporting:
                 await self._open(choice)
         if self.active and await is_anything_new(self.database):
             await self._record_observed()
+        await self._look_at_segment()
+
+    async def _look_at_segment(self) -> None:
+        """Have it closed in time, whoever began it."""
+        since_ms = await self.database.fetchval(
+            "SELECT open_since_ms FROM audit_stream JOIN audit_head ON stream = audit_stream.id"
+        )
+        if since_ms is not None and since_ms != self._open_since_ms:
+            self.changed()
+        self._open_since_ms = since_ms
 
     async def _choice(self) -> _Choice:
         row = await self.database.fetchrow(

@@ -431,3 +431,20 @@ async def test_holes_and_acts_of_others_are_recorded_once_and_holes_are_closed(
     (act,) = [one for one in checked.of_kind("control") if one["action"] == "admin_action"]
     assert act["actor"] == "@admin:x"
     assert json.loads(act["detail_json"])["command"] == "user deactivate"
+
+
+async def test_what_an_operator_records_is_stored_in_time_if_nothing_else_is_said(
+    office: Office,
+) -> None:
+    written = office.bot.archive.written
+    await office.bot.exporting.look()
+    before = written.count
+    await office.bot.exporting.look()
+    assert written.count == before, "nothing was recorded"
+
+    await holds.add(office.desk, reason="a case", rooms=[], users=[], from_ms=None, to_ms=None)
+    await office.bot.exporting.look()
+
+    assert written.count == before + 1
+    await office.bot.exporting.look()
+    assert written.count == before + 1, "once is enough"
