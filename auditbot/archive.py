@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from auditbot.content_keys import publish_content_keys
 from auditbot.day_keys import publish_day_keys
 from auditbot.manifests import Manifests
 from auditbot.outage import Outages
@@ -208,6 +209,7 @@ class Archive:
                 log.info("unfinished uploads were given up", count=left)
         # Before anything that only they open.
         await publish_day_keys(self.manifests.database, store, place.stream)
+        await publish_content_keys(self.manifests.database, store, place.stream)
         await publish_stamps(self.manifests.database, store, place.stream)
         if await upload_next(self.segments, store, place.stream, now_ms=now_ms):
             self.sign_now.notify()

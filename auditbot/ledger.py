@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
+from auditbot.content_keys import BY_PERSON, SEAL_CONTENT
 from auditbot.spool import Spool, spool_of
 from auditbot.writing import Writing, audiences_seen, seen
 from common.config.schema import Config
@@ -36,8 +37,15 @@ class Export:
     endpoint_url: str | None
     config_hash: str
     recipients: tuple[str, ...] = ()
-    erasable: bool = False
-    """Whether each day has a key of its own, which can be destroyed."""
+    erasable: int = 0
+    """Whether what is encrypted has keys that can be destroyed: 0, by day 1, by person 2."""
+    seal: str = "segments"
+    """What is encrypted: whole segments, or each record's ``content``."""
+
+    @property
+    def erasable_by(self) -> bool | str:
+        """Return the same in words; ``True`` is by day."""
+        return "person" if self.erasable == BY_PERSON else bool(self.erasable)
 
 
 @dataclass(frozen=True)
@@ -82,10 +90,14 @@ class Destinations:
             "server_name": self.config.homeserver.server_name,
         }
         if settings.erasable:
-            meaningful["erasable"] = True
+            # The word that a file of before has means the same.
+            meaningful["erasable"] = "person" if settings.erasable == "person" else True
+        if settings.seal == SEAL_CONTENT:
+            meaningful["seal"] = SEAL_CONTENT
         digest = hashlib.sha256(json.dumps(meaningful, sort_keys=True).encode()).hexdigest()
         recipients = tuple(sorted(settings.age_recipients))
-        return Export(destination, endpoint, digest, recipients, settings.erasable)
+        erasable = BY_PERSON if settings.erasable == "person" else int(bool(settings.erasable))
+        return Export(destination, endpoint, digest, recipients, erasable, settings.seal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +195,13 @@ async def _resolved(
 
 
 def _same_place(row: Row, wanted: Export) -> bool:
-    return (row["destination"], row["endpoint_url"], row["recipients"], row["erasable"]) == (
+    columns = ("destination", "endpoint_url", "recipients", "erasable", "seal")
+    return tuple(row[column] for column in columns) == (
         wanted.destination,
         wanted.endpoint_url,
         "\n".join(wanted.recipients),
-        int(wanted.erasable),
+        wanted.erasable,
+        wanted.seal,
     )
 
 
@@ -284,8 +298,8 @@ async def _start(
         await connection.execute("DELETE FROM audit_missing")
     await connection.execute(
         "INSERT INTO audit_stream (id, destination, endpoint_url, config_hash, started_ms,"
-        " next_seq, cut_seq, open_bytes, previous_stream, recipients, erasable)"
-        " VALUES ($1, $2, $3, $4, $5, 0, 0, 0, $6, $7, $8)",
+        " next_seq, cut_seq, open_bytes, previous_stream, recipients, erasable, seal)"
+        " VALUES ($1, $2, $3, $4, $5, 0, 0, 0, $6, $7, $8, $9)",
         stream,
         export.destination,
         export.endpoint_url,
@@ -293,7 +307,8 @@ async def _start(
         now_ms,
         previous["id"] if previous is not None else None,
         "\n".join(export.recipients),
-        int(export.erasable),
+        export.erasable,
+        export.seal,
     )
     await connection.execute("UPDATE audit_head SET stream = $1 WHERE id = 1", stream)
     writing = Writing(stream, server_name, now_ms, next_seq=0, open_bytes=0, open_since_ms=None)
@@ -305,7 +320,8 @@ async def _start(
             "config_sha256": export.config_hash,
             "destination": export.destination,
             "encrypted_to": list(export.recipients),
-            "erasable": export.erasable,
+            "erasable": export.erasable_by,
+            "seal": export.seal,
             "previous_stream": previous["id"] if previous is not None else None,
             "previous_stopped_ms": previous["stopped_ms"] if previous is not None else None,
         },

@@ -89,6 +89,12 @@ async def mark_listed(connection: Connection, stream: str, number: int, size: in
         number,
     )
     await connection.execute(
+        "UPDATE audit_content_key SET manifest = $2"
+        " WHERE stream = $1 AND manifest IS NULL AND state <> 'made'",
+        stream,
+        number,
+    )
+    await connection.execute(
         f"UPDATE audit_statement SET stream = $1, manifest = $2 WHERE {_STATEMENTS}",  # noqa: S608  # the condition is ours
         stream,
         number,
@@ -110,6 +116,16 @@ async def day_keys(connection: Connection, stream: str) -> list[Json]:
     rows = await connection.fetch(
         "SELECT object_key, version_id, size, sha256 FROM audit_day_key"
         " WHERE stream = $1 AND manifest IS NULL AND state <> 'made' ORDER BY day",
+        stream,
+    )
+    return [_entry(row, row["size"]) for row in rows]
+
+
+async def content_keys(connection: Connection, stream: str) -> list[Json]:
+    """Return the stored keys of content that no manifest lists."""
+    rows = await connection.fetch(
+        "SELECT object_key, version_id, size, sha256 FROM audit_content_key"
+        " WHERE stream = $1 AND manifest IS NULL AND state <> 'made' ORDER BY object_key",
         stream,
     )
     return [_entry(row, row["size"]) for row in rows]

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from auditbot import manifest_facts as facts
+from auditbot.content_keys import BY_PERSON, SEAL_CONTENT
 from auditbot.description import description
 from auditbot.pipeline import note
 from auditbot.pipeline.manifest import Before, Json, Occasion, next_manifest, note_key
@@ -261,27 +262,34 @@ class Manifests:
             "closed": closed,
             "media": await facts.media(connection, stream),
             "day_keys": await facts.day_keys(connection, stream),
+            "content_keys": await facts.content_keys(connection, stream),
             "stamps": await facts.stamps(connection, stream),
             "statements": await facts.statements(connection, stream),
             "description": self._description(recipients) if before.number < 0 else [],
             **await facts.open_counts(connection),
             "rooms": await facts.rooms(connection),
             "receipts": self.receipts,
-            "encryption": (
-                {
-                    "scheme": "age",
-                    "recipients": recipients_object(self.server_name, recipients)[0],
-                    "day_keys": bool(row["erasable"]),
-                }
-                if recipients
-                else None
-            ),
+            "encryption": self._encryption(row, recipients),
             "storage": probed.entry(),
             "clock_offset_ms": probed.clock_offset_ms,
             "config_sha256": row["config_hash"],
             "software": {"name": "steward", "version": version("matrix-steward")},
             "waiting": await facts.waiting(connection, stream),
         }
+
+    def _encryption(self, row: Row, recipients: Sequence[str]) -> Json | None:
+        """Return what is encrypted, and for whom."""
+        if not recipients:
+            return None
+        of_content = row["seal"] == SEAL_CONTENT
+        said: Json = {
+            "scheme": "age",
+            "recipients": recipients_object(self.server_name, recipients)[0],
+            "day_keys": bool(row["erasable"]) and not of_content,
+        }
+        if of_content:
+            said["content_keys"] = "person" if row["erasable"] == BY_PERSON else "day"
+        return said
 
     def _description(self, recipients: Sequence[str]) -> list[Json]:
         """Return what is put beside the records for people, so that nobody can replace it."""

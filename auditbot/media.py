@@ -14,6 +14,7 @@ from typing import Protocol
 import puremagic
 
 from auditbot.clear_folder import clear_folder, sweep
+from auditbot.content_keys import LAST_SEQ, SEAL_CONTENT, ContentKey, Officers, keys_for
 from auditbot.day_keys import readers_of_day
 from auditbot.encryption import encrypt_file
 from auditbot.ledger import Destinations, Writing, open_stream
@@ -28,6 +29,7 @@ from auditbot.media_queue import (
 )
 from auditbot.pipeline.other_records import MediaFound, media_record
 from auditbot.pipeline.seal import root_of
+from auditbot.pipeline.sealing import scope_at
 from auditbot.segments import StreamPlace
 from auditbot.storage.errors import ObjectExistsError
 from auditbot.storage.port import ArchiveStore, Found
@@ -169,6 +171,8 @@ class MediaKeeper:
         )
 
     async def _fetch(self, target: Target, wanted: Wanted, source: str) -> None:
+        if target.seal == SEAL_CONTENT:
+            target = replace(target, content_key=await self._content_key(target, wanted))
         known = await self.queue.known(target, source)
         if known is not None:
             await self._finish(target, wanted, _found("duplicate", known))
@@ -246,11 +250,26 @@ class MediaKeeper:
 
     async def _readers(self, target: Target) -> Sequence[str]:
         """Return the public keys that an attachment is encrypted to."""
+        if target.content_key is not None:
+            return [target.content_key.public_key]
         if target.day is None:
             return target.recipients
         day = (target.stream, target.day)
         database = self.queue.database
         return await readers_of_day(database, self.server_name, *day, target.recipients)
+
+    async def _content_key(self, target: Target, wanted: Wanted) -> ContentKey:
+        """Return the key that what an attachment says is sealed to: that of who sent it."""
+        scope = scope_at(
+            wanted.carrier.get("sender") if target.per_person else None,
+            self.clock.now_ms(),
+            wanted.carrier.get("retention_class"),
+        )
+        # What was sent before its key was destroyed is destroyed with it.
+        seq = wanted.seq if wanted.stream == target.stream else LAST_SEQ
+        officers = Officers(self.server_name, target.stream, target.recipients)
+        keys = await keys_for(self.queue.database, officers, {scope: seq})
+        return next(one for one in keys[scope] if one.serves(seq))
 
     async def _trouble(self, target: Target, wanted: Wanted, trouble: _GoneWrongError) -> None:
         if not trouble.final and wanted.attempts < len(self.again_after_ms):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from auditbot.content_keys import BY_PERSON, SEAL_CONTENT, ContentKey
 from auditbot.encryption import SUFFIX
 from auditbot.pipeline.line import Record
 from auditbot.pipeline.other_records import CARRIED
@@ -52,18 +53,26 @@ class Target:
     recipients: tuple[str, ...]
     day: int | None = None
     """The UTC day whose key it is encrypted to, in an erasable archive."""
+    seal: str = "segments"
+    per_person: bool = False
+    content_key: ContentKey | None = None
+    """The key that it is sealed to, where only content is."""
 
     @property
     def place(self) -> str:
         """Return what is the same wherever an attachment is stored once."""
         how = "age" if self.recipients else "clear"
         place = f"{how} {self.endpoint_url or ''} {self.destination}"
+        if self.content_key is not None:
+            return f"{place} {self.content_key.object_key}"
         # One that another day speaks of too must not go with this one's key.
         return place if self.day is None else f"{place} {self.stream} {self.day}"
 
     @property
     def suffix(self) -> str:
         """Return how the keys of attachments end."""
+        if self.content_key is not None:
+            return self.content_key.ending
         day = "" if self.day is None else f"-{self.stream}-{day_of(self.day)}"
         return f"{day}{SUFFIX}" if self.recipients else ""
 
@@ -98,8 +107,8 @@ class MediaQueue:
         """Remember attachments, in the transaction that records the events that carry them."""
         if items:
             await connection.executemany(
-                "INSERT INTO audit_media (stream, seq, event_id, sealed, since_ms, due_ms)"
-                " VALUES ($1, $2, $3, $4, $5, $5)",
+                "INSERT INTO audit_media (stream, seq, event_id, sealed, since_ms, due_ms, label)"
+                " VALUES ($1, $2, $3, $4, $5, $5, $6)",
                 [
                     (
                         record.stream,
@@ -107,6 +116,7 @@ class MediaQueue:
                         name,
                         self._sealed(record, file),
                         now_ms,
+                        record.retention_class,
                     )
                     for record, name, file in items
                 ],
@@ -166,13 +176,16 @@ class MediaQueue:
         """Return where attachments go now, ``None`` if nothing is exported."""
         row = await self.database.fetchrow(
             "SELECT audit_stream.id, audit_stream.destination, audit_stream.endpoint_url,"
-            " recipients, erasable FROM audit_head JOIN audit_stream ON audit_stream.id = stream"
+            " recipients, erasable, seal FROM audit_head JOIN audit_stream ON audit_stream.id = stream"
         )
         if row is None:
             return None
         recipients = tuple(filter(None, str(row["recipients"]).split("\n")))
-        day = now_ms // DAY_MS if row["erasable"] else None
-        return Target(row["id"], row["destination"], row["endpoint_url"], recipients, day)
+        place = (row["id"], row["destination"], row["endpoint_url"], recipients)
+        if row["seal"] == SEAL_CONTENT:
+            per_person = row["erasable"] == BY_PERSON
+            return Target(*place, seal=SEAL_CONTENT, per_person=per_person)
+        return Target(*place, now_ms // DAY_MS if row["erasable"] else None)
 
     async def known(self, target: Target, source: str) -> KeptObject | None:
         """Return the attachment that a file of the homeserver was found to be, if it is stored."""
@@ -276,7 +289,7 @@ class MediaQueue:
         return hmac.new(self._id_key, bytes.fromhex(sha256), hashlib.sha256).hexdigest()
 
     def _sealed(self, record: Record, file: Json) -> bytes:
-        carrier = {name: getattr(record, name) for name in CARRIED}
+        carrier = {name: getattr(record, name) for name in (*CARRIED, "retention_class")}
         day = record.ts_received // DAY_MS
         secret = json.dumps({"carrier": carrier, "day": day, "file": file}).encode()
         return self._sealer.seal(secret, name=_name(record.stream, record.seq))

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
+from auditbot.content_keys import BY_PERSON, SEAL_CONTENT, Officers
+from auditbot.content_sealing import ContentSealing
 from auditbot.day_keys import readers_of_day
 from auditbot.encryption import SUFFIX, encrypt
 from auditbot.ledger import lock
@@ -71,6 +73,7 @@ class _Body:
     first_ms: int = 0
     last_ms: int = 0
     count: int = 0
+    raw_bytes: int = 0
 
     def add(self, first_seq: int, records: Sequence[tuple[int, bytes]]) -> None:
         """Add a frame with these records, each with the moment in which it was received."""
@@ -84,6 +87,7 @@ class _Body:
         self.first_ms = min(moments) if not self.count else min(self.first_ms, *moments)
         self.last_ms = max(self.last_ms, *moments)
         self.count += len(lines)
+        self.raw_bytes += sum(map(len, lines))
 
 
 class Segments:
@@ -123,7 +127,7 @@ class Segments:
         if row is None:
             return False
         stream, first, last = row["stream"], row["first_seq"], row["last_seq"]
-        built = await self._body(stream, first, last)
+        built = await self._body(stream, first, last, self._sealing(row))
         if built.count != last - first + 1 or built.tree is None:
             # The lines are all there is of these events: without them being in the body whole,
             # they stay, and so does all that comes after them in the stream.
@@ -152,7 +156,7 @@ class Segments:
             await connection.execute(
                 "UPDATE audit_segment SET state = 'sealed', sha256 = $3,"
                 " stored_bytes = $4, sealed_ms = $5, tree_hashes = $6, counts = $7,"
-                " first_ms = $8, last_ms = $9, outcomes = $10"
+                " first_ms = $8, last_ms = $9, outcomes = $10, raw_bytes = $11"
                 " WHERE stream = $1 AND first_seq = $2 AND state = 'cut'",
                 stream,
                 first,
@@ -164,6 +168,7 @@ class Segments:
                 built.first_ms,
                 built.last_ms,
                 json.dumps(dict(built.outcomes), sort_keys=True),
+                built.raw_bytes,
             )
             await connection.execute(
                 "INSERT INTO audit_body (stream, first_seq, body) VALUES ($1, $2, $3)",
@@ -255,12 +260,17 @@ class Segments:
             segment.last_seq,
             segment.day,
             segment.size,
-            object_key(self._server_name, row["id"], segment, encrypted=bool(row["recipients"])),
+            object_key(
+                self._server_name,
+                row["id"],
+                segment,
+                encrypted=bool(row["recipients"]) and row["seal"] != SEAL_CONTENT,
+            ),
         )
 
     async def _next_cut(self) -> Row | None:
         rows = await self._database.fetch(
-            "SELECT stream, first_seq, last_seq, day, object_key, recipients, erasable"
+            "SELECT stream, first_seq, last_seq, day, object_key, recipients, erasable, seal"
             " FROM audit_segment"
             " JOIN audit_stream ON audit_stream.id = stream WHERE state = 'cut'"
             " ORDER BY stream, first_seq"
@@ -275,7 +285,9 @@ class Segments:
         day = (row["stream"], row["day"])
         return await readers_of_day(self._database, self._server_name, *day, officers)
 
-    async def _body(self, stream: str, first: int, last: int) -> _Body:
+    async def _body(
+        self, stream: str, first: int, last: int, sealing: ContentSealing | None = None
+    ) -> _Body:
         body = _Body()
         frame: list[tuple[int, bytes]] = []
         size = 0
@@ -283,12 +295,30 @@ class Segments:
             frame.append(record)
             size += len(record[1])
             if size >= FRAME_BYTES:
-                # In a thread: it takes milliseconds, and the receiver is to answer meanwhile.
-                await asyncio.to_thread(body.add, first + body.count, frame)
+                await self._add(body, first, frame, sealing)
                 frame, size = [], 0
         if frame:
-            await asyncio.to_thread(body.add, first + body.count, frame)
+            await self._add(body, first, frame, sealing)
         return body
+
+    async def _add(
+        self,
+        body: _Body,
+        first: int,
+        frame: list[tuple[int, bytes]],
+        sealing: ContentSealing | None,
+    ) -> None:
+        if sealing is not None:
+            frame = await sealing.sealed(frame)
+        # In a thread: it takes milliseconds, and the receiver is to answer meanwhile.
+        await asyncio.to_thread(body.add, first + body.count, frame)
+
+    def _sealing(self, row: Row) -> ContentSealing | None:
+        """Return what seals the content of a stream's records, if only that is encrypted."""
+        if row["seal"] != SEAL_CONTENT or not row["recipients"]:
+            return None
+        officers = Officers(self._server_name, row["stream"], tuple(row["recipients"].split("\n")))
+        return ContentSealing(self._database, officers, row["erasable"] == BY_PERSON)
 
     async def _records(
         self, stream: str, first: int, last: int

@@ -9,17 +9,19 @@ from pathlib import Path
 
 from auditbot.operations import destination, erasure, holds, keys, legal_holds, retention
 from auditbot.operations.desk import Desk, desk
+from auditbot.operations.erasable import Found
 from common.config.environment import environment
 from common.config.load import has_settings, load
 from common.config.schema import Config
 from common.errors import ConfigError, PermanentError, UserError
+from common.ids import parse_user_id
 
 CONFIG_FILE = Path("config.yaml")
 
 MEANINGS = {
     "destination": "show, set or clear where the archive goes, while Steward runs",
     "retention": "delete what is older than the policy; a dry run unless --apply",
-    "erase": "destroy the keys of days, which nobody can read then; a dry run unless --apply",
+    "erase": "destroy the keys of days, or of what a person wrote; a dry run unless --apply",
     "hold": "legal holds: what must not be deleted",
     "key": "show the fingerprint of the signing key, or make a new key",
 }
@@ -84,8 +86,21 @@ def _add_retention(commands: "_Commands[argparse.ArgumentParser]") -> None:
 
 def _add_erase(commands: "_Commands[argparse.ArgumentParser]") -> None:
     one = _command(commands, "erase", MEANINGS["erase"], _erase)
-    one.add_argument("--from", dest="start", type=_day, required=True, metavar="DAY")
+    what = one.add_mutually_exclusive_group(required=True)
+    what.add_argument("--from", dest="start", type=_day, metavar="DAY", help="the first day (UTC)")
+    what.add_argument(
+        "--person",
+        type=_person,
+        metavar="@USER:SERVER",
+        help="what this person wrote up to now, in all rooms",
+    )
     one.add_argument("--to", dest="end", type=_day, metavar="DAY", help="the last one (UTC)")
+    one.add_argument(
+        "--class",
+        dest="label",
+        metavar="LABEL",
+        help="of the days only this retention class, where content is sealed by day",
+    )
     one.add_argument("--reason", required=True, help="why; stays in the archive")
     one.add_argument("--apply", action="store_true", help="destroy what the dry run lists")
 
@@ -151,15 +166,25 @@ async def _retain(at: Desk, arguments: argparse.Namespace) -> str:
 
 
 async def _erase(at: Desk, arguments: argparse.Namespace) -> str:
+    if arguments.person is not None and (arguments.end, arguments.label) != (None, None):
+        raise UserError("A person's key is of all days and classes: leave --to and --class out.")
     left = await erasure.carry_out(at) if arguments.apply else ""
-    last = arguments.start if arguments.end is None else arguments.end
-    if last < arguments.start:
-        raise UserError("The last day is before the first one.")
-    found = await erasure.survey(at, first_day=arguments.start, last_day=last)
+    found = await _to_erase(at, arguments)
     if not arguments.apply:
         return f"{found.text()}\nNothing was destroyed: this was a dry run. --apply destroys them."
     told = await erasure.apply(at, found, reason=arguments.reason)
-    return f"{found.text()}\n{told}" if found.days else left
+    return f"{found.text()}\n{told}" if found.keys else left
+
+
+async def _to_erase(at: Desk, arguments: argparse.Namespace) -> Found:
+    if arguments.person is not None:
+        return await erasure.survey_person(at, arguments.person)
+    last = arguments.start if arguments.end is None else arguments.end
+    if last < arguments.start:
+        raise UserError("The last day is before the first one.")
+    return await erasure.survey(
+        at, first_day=arguments.start, last_day=last, label=arguments.label
+    )
 
 
 async def _hold(at: Desk, arguments: argparse.Namespace) -> str:
@@ -194,6 +219,13 @@ def _days(text: str) -> int:
     if not text.isdigit() or not int(text):
         raise argparse.ArgumentTypeError("write a whole number of days, 1 or more")
     return int(text)
+
+
+def _person(text: str) -> str:
+    try:
+        return parse_user_id(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _day(text: str) -> int:

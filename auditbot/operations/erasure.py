@@ -1,106 +1,64 @@
-"""``steward audit erase``: destroy days of an erasable archive, and keep the proof of what was there.
+"""``steward audit erase``: destroy what days hold, or what a person wrote, and keep the proof.
 
-What is destroyed is the key of a day, never an object: sizes, hashes, counts, order and tree stay
-as they were signed. It is announced first by a signed document, and refused where a hold meets the
-day; the refusal is recorded too.
+What is destroyed is a key, of a day or of content, never an object: sizes, hashes, counts, order
+and tree stay as they were signed. It is announced first by a signed document, and refused where a
+hold meets what would go; the refusal is recorded too.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Sequence
 from typing import Any
 
+from auditbot.content_keys import end_keys, forget_content
 from auditbot.day_keys import forget_day
 from auditbot.operations.desk import Desk, Place, as_listed, day_text
-from auditbot.operations.holds import Hold, active
+from auditbot.operations.erasable import Found, KeyToErase, of_days, of_person, still_held
+from auditbot.operations.holds import active
 from auditbot.pipeline.segment import DAY_MS
-from common.database.pool import Row
 from common.errors import PermanentError, TransientError, UserError
 
 
-@dataclass(frozen=True, slots=True)
-class DayToErase:
-    """The key of one stream's day."""
-
-    stream: str
-    day: int
-    place: Place
-    key: str
-    version_id: str | None
-    sha256: str
-    size: int
-    records: int
-
-    def entry(self) -> dict[str, Any]:
-        """Return its entry in the document."""
-        return {
-            "key": self.key,
-            "version_id": self.version_id,
-            "sha256": self.sha256,
-            "size": self.size,
-            "stream": self.stream,
-            "day": day_text(self.day),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What would be destroyed, and what stands against it."""
-
-    days: Sequence[DayToErase]
-    held_by: Sequence[Hold]
-
-    def text(self) -> str:
-        """Return it for people."""
-        lines = [
-            f"{day_text(day.day)}  {day.stream}  {day.records:9,} records" for day in self.days
-        ]
-        lines += [f"HELD by {hold.text}" for hold in self.held_by]
-        return "\n".join(lines)
-
-
-async def survey(desk: Desk, *, first_day: int, last_day: int) -> Found:
+async def survey(desk: Desk, *, first_day: int, last_day: int, label: str | None = None) -> Found:
     """Find the keys of days, both ends included.
+
+    Args:
+        desk: the act's tools
+        first_day: counted since the epoch
+        last_day: the same
+        label: only this retention class, where each has keys of its own
 
     Raises:
         UserError: a day cannot be erased, and why.
     """
     if last_day >= desk.clock.now_ms() // DAY_MS:
         raise UserError("A day can be erased once it is over (UTC).")
-    rows = await desk.database.fetch(
-        "SELECT audit_day_key.*, destination, endpoint_url FROM audit_day_key"
-        " JOIN audit_stream ON audit_stream.id = stream"
-        " WHERE day BETWEEN $1 AND $2 AND state <> 'erased' ORDER BY day, stream",
-        first_day,
-        last_day,
-    )
-    if not rows:
-        raise UserError(
-            "There is no day's key to destroy then. Only what was archived with auditbot.erasable "
-            "can be erased; “steward audit retention” deletes whole objects."
-        )
-    days = [await _day(desk, row) for row in rows]
-    begin, end = first_day * DAY_MS, (last_day + 1) * DAY_MS - 1
-    # Nobody here can read what the days hold: whatever a hold may name of them is held.
-    held = [hold for hold in await active(desk) if hold.meets(begin, end)]
-    return Found(days, held)
+    return await of_days(desk, first_day, last_day, label)
+
+
+async def survey_person(desk: Desk, person: str) -> Found:
+    """Find the keys that what a person wrote is sealed to.
+
+    Raises:
+        UserError: it cannot be erased, and why.
+    """
+    return await of_person(desk, person)
 
 
 async def apply(desk: Desk, found: Found, *, reason: str) -> str:
     """Destroy the keys; return what to tell. Whatever interrupts it, it can be repeated.
 
     Raises:
-        UserError: a hold keeps the days; that it was refused is recorded.
+        UserError: a hold keeps something of it; that it was refused is recorded.
     """
     if found.held_by:
         await _refuse(desk, found, reason)
         held = ", ".join(hold.id for hold in found.held_by)
-        raise UserError(f"Nothing was erased: the days are held ({held}). That is recorded.")
-    by_place: dict[Place, list[DayToErase]] = {}
-    for day in found.days:
-        by_place.setdefault(day.place, []).append(day)
-    for place, days in by_place.items():
-        await _announce(desk, place, days, reason)
+        what = "what they wrote is" if found.person is not None else "the days are"
+        raise UserError(f"Nothing was erased: {what} held ({held}). That is recorded.")
+    by_place: dict[Place, list[KeyToErase]] = {}
+    for key in found.keys:
+        by_place.setdefault(key.place, []).append(key)
+    for place, keys in by_place.items():
+        await _announce(desk, place, keys, found, reason)
     return await carry_out(desk)
 
 
@@ -112,13 +70,13 @@ async def carry_out(desk: Desk) -> str:
     destroyed, refused, waiting = 0, [], list[str]()
     holding = await active(desk)
     for place, statement in await desk.unpublished("erasures/"):
-        held = list(_held(statement.content, holding))
+        held = await still_held(desk, statement.content, holding)
         waiting += held
         if held:
             continue
         async with desk.store(place) as store:
             await desk.publish(store, statement)
-            for item in statement.content["day_keys"]:
+            for item in _items(statement.content):
                 try:
                     await store.delete(item["key"], item["version_id"])
                 except (PermanentError, TransientError) as error:
@@ -135,77 +93,33 @@ async def carry_out(desk: Desk) -> str:
     return "\n".join([told, *waiting])
 
 
-def _held(document: dict[str, Any], holding: Sequence[Hold]) -> Iterator[str]:
-    """Yield a sentence for each day of a document that is held."""
-    for text in sorted({str(item["day"]) for item in document["day_keys"]}):
-        begin = (date.fromisoformat(text) - date(1970, 1, 1)).days * DAY_MS
-        names = [hold.id for hold in holding if hold.meets(begin, begin + DAY_MS - 1)]
-        if names:
-            yield f"{text} is held since ({', '.join(names)}): it was to be erased, and waits."
+def _items(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*document["day_keys"], *document.get("content_keys", ())]
 
 
-async def _day(desk: Desk, row: Row) -> DayToErase:
-    stream, day = str(row["stream"]), int(row["day"])
-    if row["state"] != "stored" or row["manifest"] is None or await _is_waiting(desk, row):
-        raise UserError(
-            f"Not all of {day_text(day)} is stored and listed yet: try again in half an hour."
-        )
-    records = await desk.database.fetchval(
-        "SELECT coalesce(sum(last_seq - first_seq + 1), 0) FROM audit_segment"
-        " WHERE stream = $1 AND day = $2",
-        stream,
-        day,
-    )
-    return DayToErase(
-        stream,
-        day,
-        Place(row["destination"], row["endpoint_url"], None),
-        row["object_key"],
-        row["version_id"],
-        row["sha256"],
-        row["size"],
-        int(records),
-    )
-
-
-async def _is_waiting(desk: Desk, row: Row) -> bool:
-    """Return whether something of a day is still to be encrypted to its key, or to be listed."""
-    stream, day = str(row["stream"]), int(row["day"])
-    for question, arguments in (
-        (
-            "SELECT 1 FROM audit_segment WHERE stream = $1 AND day = $2 AND manifest IS NULL",
-            (stream, day),
-        ),
-        (
-            "SELECT 1 FROM audit_lines WHERE stream = $1 AND last_ms >= $2 AND first_ms < $3",
-            (stream, day * DAY_MS, (day + 1) * DAY_MS),
-        ),
-        (
-            "SELECT 1 FROM audit_object WHERE manifest IS NULL AND object_key LIKE $1",
-            (f"%-{stream}-{day_text(day)}.age",),
-        ),
-    ):
-        if await desk.database.fetchrow(f"{question} LIMIT 1", *arguments) is not None:
-            return True
-    return False
-
-
-async def _announce(desk: Desk, place: Place, days: Sequence[DayToErase], reason: str) -> None:
+async def _announce(
+    desk: Desk, place: Place, keys: Sequence[KeyToErase], found: Found, reason: str
+) -> None:
+    content = [key for key in keys if key.is_content]
     document: dict[str, Any] = {
         "type": "steward.erasure",
         "id": desk.new_id(),
         "created_ms": desk.clock.now_ms(),
         "actor": desk.actor,
         "reason": reason,
-        "day_keys": [day.entry() for day in days],
+        "day_keys": [key.entry() for key in keys if not key.is_content],
     }
+    if content:
+        document["content_keys"] = [key.entry() for key in content]
     async with desk.database.transaction() as connection:
         writing = await desk.writing(connection)
+        await end_keys(connection, [key.key for key in content])
         there = place
         if writing is not None:
             there = await as_listed(connection, place, writing.stream)
-        key = f"erasures/{document['id']}.json"
-        statement = await desk.state(connection, there, key, document)
+        statement = await desk.state(
+            connection, there, f"erasures/{document['id']}.json", document
+        )
         if writing is not None:
             writing.control(
                 actor=desk.actor,
@@ -214,8 +128,8 @@ async def _announce(desk: Desk, place: Place, days: Sequence[DayToErase], reason
                     "document": statement.key,
                     "destination": place.destination,
                     "reason": reason,
-                    "days": [day_text(day.day) for day in days],
-                    "records": sum(day.records for day in days),
+                    **_what(keys, found),
+                    "records": sum(key.records for key in keys),
                 },
             )
             await writing.write(connection)
@@ -230,11 +144,19 @@ async def _refuse(desk: Desk, found: Found, reason: str) -> None:
                 action="erasure_refused",
                 detail={
                     "reason": reason,
-                    "days": sorted({day_text(day.day) for day in found.days}),
+                    **_what(found.keys, found),
                     "holds": [hold.id for hold in found.held_by],
                 },
             )
             await writing.write(connection)
+
+
+def _what(keys: Sequence[KeyToErase], found: Found) -> dict[str, Any]:
+    """Return what is erased, as a record says it."""
+    if found.person is not None:
+        return {"person": found.person}
+    said: dict[str, Any] = {"days": sorted({day_text(key.day or 0) for key in keys})}
+    return said if found.label is None else {**said, "class": found.label}
 
 
 async def _forget(desk: Desk, item: dict[str, Any]) -> None:
@@ -244,3 +166,5 @@ async def _forget(desk: Desk, item: dict[str, Any]) -> None:
         )
         if row is not None:
             await forget_day(connection, str(row["stream"]), int(row["day"]))
+        else:
+            await forget_content(connection, item["key"])

@@ -13,6 +13,7 @@ from typing import Any
 
 from auditbot.reader.index.build import event_key
 from auditbot.reader.index.library import Library, Stored
+from auditbot.reader.sealed import unopened
 
 Json = dict[str, Any]
 
@@ -44,6 +45,11 @@ class Edit:
     def said(self) -> Json:
         """Return the record that holds the text, which may have been read later."""
         return (self.late or self.stored).record
+
+    @property
+    def is_readable(self) -> bool:
+        """Return whether it could be read, at once or later, and can be read here."""
+        return is_readable(self.stored.record, self.late) and unopened(self.said) is None
 
     @property
     def is_valid(self) -> bool:
@@ -81,8 +87,8 @@ class Message:
 
     @property
     def is_readable(self) -> bool:
-        """Return whether the event could be read, at once or later."""
-        return self.late is not None or self.record.get("enc_status") != "undecryptable"
+        """Return whether the event could be read, at once or later, and can be read here."""
+        return is_readable(self.record, self.late) and unopened(self.said) is None
 
     @property
     def is_deleted(self) -> bool:
@@ -124,6 +130,11 @@ class Message:
             found += [reaction.stored, reaction.taken_back]
         there = {stored.id: stored for stored in found if stored is not None}
         return [there[id_] for id_ in sorted(there)]
+
+
+def is_readable(first: Json, late: Stored | None) -> bool:
+    """Return whether an event could be read by the archive, at once or later."""
+    return late is not None or first.get("enc_status") != "undecryptable"
 
 
 def edit_text(record: Json) -> str:

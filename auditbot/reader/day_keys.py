@@ -1,9 +1,9 @@
-"""The keys of days: small objects that the officers' keys open, and that open all of a day."""
+"""The wrapped keys: small objects that the officers' keys open, and that open all else."""
 
 from collections import OrderedDict
 from typing import Protocol
 
-from auditbot.reader.layout import day_key_of
+from auditbot.reader.layout import wrapped_key_of
 from common.errors import PermanentError
 
 LARGEST_BYTES = 2**16
@@ -35,9 +35,15 @@ class DayKeys:
         Raises:
             TransientError: the place is away.
         """
-        name = day_key_of(key)
-        if name is None:
-            return None
+        name = wrapped_key_of(key)
+        return None if name is None else await self.wrapped(name)
+
+    async def wrapped(self, name: str) -> bytes | None:
+        """Return a wrapped key by its own name, ``None`` if there is none.
+
+        Raises:
+            TransientError: the place is away.
+        """
         if name not in self._known:
             try:
                 wrapped = await self._place.get(name)

@@ -126,6 +126,7 @@ class Manifest(msgspec.Struct, frozen=True):
     media: tuple[ListedFile, ...] = ()
     statements: tuple[ListedFile, ...] = ()
     day_keys: tuple[ListedFile, ...] = ()
+    content_keys: tuple[ListedFile, ...] = ()
     stamps: tuple[ListedFile, ...] = ()
     description: tuple[ListedFile, ...] | None = None
     """What explains the archive, in number 0; ``None`` where an older version wrote it."""
@@ -181,7 +182,7 @@ class HoldStated(msgspec.Struct, frozen=True):
 
 
 class Erasure(msgspec.Struct, frozen=True):
-    """Which keys of days were destroyed on purpose."""
+    """Which keys, of days or of content, were destroyed on purpose."""
 
     v: int
     type: str
@@ -192,6 +193,7 @@ class Erasure(msgspec.Struct, frozen=True):
     reason: str
     key_id: str
     day_keys: tuple[ListedFile, ...] = ()
+    content_keys: tuple[ListedFile, ...] = ()
 
 
 class Sampled(msgspec.Struct, frozen=True):

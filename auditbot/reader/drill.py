@@ -5,7 +5,7 @@ what was signed, opened with every key alone, unpacked, and compared record by r
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,11 +13,12 @@ import pyrage
 
 from auditbot.reader.day_keys import DayKeys
 from auditbot.reader.documents import ListedFile, ListedSegment, Manifest
-from auditbot.reader.layout import day_key_of
+from auditbot.reader.layout import wrapped_key_of
 from auditbot.reader.media import MOST_BYTES
 from auditbot.reader.open_sealed import read_identities, unseal
 from auditbot.reader.unpack import DamagedArchiveError
 from auditbot.reader.verify.contents import check_segment
+from auditbot.reader.verify.sealed import check_sealed
 from auditbot.storage.reading import MissingObjectError, Place, TooLargeError
 
 _SPARE = 20
@@ -54,6 +55,11 @@ class Drilled:
     found_size: int
     found_sha256: str
     attempts: tuple[Attempt, ...]
+
+    @property
+    def is_sealed(self) -> bool:
+        """Return whether a key is needed to read all of it."""
+        return any(attempt.key is not None for attempt in self.attempts)
 
     @property
     def faults(self) -> list[str]:
@@ -142,7 +148,7 @@ async def drill(
         for item, server_name in some:
             if tried == picker.count:
                 break
-            if day_key_of(item.key) in erased:
+            if wrapped_key_of(item.key) in erased:
                 continue
             try:
                 body = await place.get(item.key, item.version_id, most_bytes=MOST_BYTES)
@@ -152,8 +158,8 @@ async def drill(
                 done.append(Drilled(item, server_name, 0, "", (Attempt(None, str(error)),)))
                 continue
             tried += 1
-            wrapped = await day_keys.get(item.key)
-            done.append(_opened(item, body, server_name, keys, wrapped))
+            found = _Fetched(item, body, server_name, await day_keys.get(item.key))
+            done.append(_opened(found, keys, await _content_keys(found, day_keys)))
     return done
 
 
@@ -172,34 +178,55 @@ async def recipients(place: Place, key: str) -> list[str]:
     return body.decode("utf-8", "replace").split()
 
 
-def _opened(
-    item: Item, body: bytes, server_name: str, keys: Sequence[Key], wrapped: bytes | None
-) -> Drilled:
-    is_sealed = item.key.endswith(".age")
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """An object, and the wrapped key that it is encrypted to whole."""
+
+    item: Item
+    body: bytes
+    server_name: str
+    wrapped: bytes | None
+
+
+async def _content_keys(found: _Fetched, day_keys: DayKeys) -> dict[str, bytes]:
+    """Return the wrapped keys to which content in a segment is sealed, as far as they are there.
+
+    One that is not there was destroyed on purpose: any other loss was told when it was verified.
+    """
+    item = found.item
+    if not isinstance(item, ListedSegment) or item.key.endswith(".age"):
+        return {}
+    names = check_segment(item, found.body, found.server_name).sealed_to
+    fetched = {name: await day_keys.wrapped(name) for name in names}
+    return {name: wrapped for name, wrapped in fetched.items() if wrapped is not None}
+
+
+def _opened(found: _Fetched, keys: Sequence[Key], content_keys: Mapping[str, bytes]) -> Drilled:
+    is_sealed = found.item.key.endswith(".age") or bool(content_keys)
     tried: Sequence[Key | None] = keys if is_sealed else [None]
     return Drilled(
-        item,
-        server_name,
-        len(body),
-        hashlib.sha256(body).hexdigest(),
-        tuple(_attempt(item, body, server_name, key, wrapped) for key in tried),
+        found.item,
+        found.server_name,
+        len(found.body),
+        hashlib.sha256(found.body).hexdigest(),
+        tuple(_attempt(found, key, content_keys) for key in tried),
     )
 
 
-def _attempt(
-    item: Item, body: bytes, server_name: str, key: Key | None, wrapped: bytes | None
-) -> Attempt:
-    clear = body
-    if key is not None:
+def _attempt(found: _Fetched, key: Key | None, content_keys: Mapping[str, bytes]) -> Attempt:
+    item, clear = found.item, found.body
+    if key is not None and item.key.endswith(".age"):
         try:
-            clear = unseal(item.key, body, [key.secret], wrapped)
+            clear = unseal(item.key, found.body, [key.secret], found.wrapped)
         except DamagedArchiveError as error:
             return Attempt(key, str(error))
-    if isinstance(item, ListedSegment):
-        result = check_segment(item, body, server_name, clear=clear)
-        fault = result.findings[0].sentence if result.findings else None
-        return Attempt(key, fault, result.records)
-    return Attempt(key, _fault_of_file(item, body))
+    if not isinstance(item, ListedSegment):
+        return Attempt(key, _fault_of_file(item, found.body))
+    result = check_segment(item, found.body, found.server_name, clear=clear)
+    findings = result.findings
+    if key is not None and content_keys and not findings:
+        findings = check_sealed(item, found.body, [key.secret], content_keys).findings
+    return Attempt(key, findings[0].sentence if findings else None, result.records)
 
 
 def _fault_of_file(item: ListedFile, body: bytes) -> str | None:

@@ -11,6 +11,9 @@ _SERVER = r"v1/(?P<server>[A-Za-z0-9_][A-Za-z0-9._-]*)/"
 _STREAM = r"(?P<stream>[A-Za-z0-9]{1,64})"
 _DAY = r"dt=(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})/"
 
+_SCOPE = r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}-[a-z0-9_]{1,40}|[0-9a-f]{32})-[0-9]{1,9}"
+"""What a key of content is for: a day and retention class, or a person; and its number."""
+
 _SEGMENT = re.compile(
     _SERVER + "events/" + _DAY + _STREAM + r"-(?P<seq>[0-9]{12,18})\.jsonl\.zst(?P<age>\.age)?"
 )
@@ -19,8 +22,10 @@ _CHECKPOINT = re.compile(_SERVER + "checkpoints/" + _STREAM + r"-(?P<size>[0-9]{
 _STAMP = re.compile(_SERVER + r"checkpoints/" + _STREAM + r"-[0-9]{12,18}\.tsr")
 _MEDIA = re.compile(
     _SERVER + r"media/(?P<folder>[0-9a-f]{2})/(?P<id>[0-9a-f]{64})"
-    r"(?:(?:-" + _STREAM + "-(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2}))?" + r"\.age)?"
+    r"(?:(?:-" + _STREAM + "-(?:(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})|(?P<scope>" + _SCOPE + ")))?"
+    r"\.age)?"
 )
+_CONTENT_KEY = re.compile(_SERVER + "keys/content-" + _STREAM + "-" + _SCOPE + r"\.age")
 _DAY_KEY = re.compile(_SERVER + "keys/day-" + _STREAM + r"-[0-9]{4}-[0-9]{2}-[0-9]{2}\.age")
 _STATEMENT = re.compile(
     _SERVER
@@ -108,11 +113,18 @@ def is_day_key(key: str) -> bool:
     return _DAY_KEY.fullmatch(key) is not None
 
 
-def day_key_of(key: str) -> str | None:
-    """Return where the key of the day is that an object is encrypted to, if it has one."""
+def is_content_key(key: str) -> bool:
+    """Return whether a key is of the wrapped key that records' content is sealed to."""
+    return _CONTENT_KEY.fullmatch(key) is not None
+
+
+def wrapped_key_of(key: str) -> str | None:
+    """Return where the wrapped key is that an object is encrypted to, if it has one."""
     found = _SEGMENT.fullmatch(key)
     if found is None or not found["age"]:
         found = _MEDIA.fullmatch(key)
+        if found is not None and found["scope"]:
+            return f"v1/{found['server']}/keys/content-{found['stream']}-{found['scope']}.age"
         if found is None or not found["day"]:
             return None
     return f"v1/{found['server']}/keys/day-{found['stream']}-{found['day']}.age"
@@ -164,6 +176,7 @@ def is_written_once(key: str) -> bool:
         or is_stamp(key)
         or is_media(key)
         or is_day_key(key)
+        or is_content_key(key)
         or is_statement(document)
         or signing_key_id(key)
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from auditbot.reader.day_keys import DayKeys
 from auditbot.reader.index.library import Library
-from auditbot.reader.layout import is_media
+from auditbot.reader.layout import is_media, wrapped_key_of
 from auditbot.reader.memory import private_directory, write_private
 from auditbot.reader.open_sealed import unseal
 from auditbot.reader.unpack import DamagedArchiveError
@@ -90,6 +90,8 @@ async def fetch_file(place: Place | None, library: Library, key: str) -> Path:
     clear = body
     if key.endswith(".age"):
         wrapped = library.day_key(key) or await DayKeys(place).get(key)
+        if wrapped is None and library.is_erased(wrapped_key_of(key) or ""):
+            raise DamagedArchiveError(f"The attachment “{key}” was erased on purpose.")
         clear = unseal(key, body, library.identities, wrapped)
     private_directory(path.parent)
     write_private(path, clear)

@@ -15,6 +15,7 @@ import msgspec
 
 from auditbot.reader.day_keys import DayKeys
 from auditbot.reader.open_sealed import unseal
+from auditbot.reader.sealed import Contents, Wrapped, key_name
 from auditbot.reader.unpack import DamagedArchiveError, lines
 from auditbot.storage.reading import Item
 
@@ -73,10 +74,12 @@ class Readable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A record, and its exact line without the newline."""
+    """A record as far as it can be read, and its exact line without the newline."""
 
     record: dict[str, Any]
     line: bytes
+    content: bytes | None = None
+    """The exact bytes of what was sealed of it, if that was opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,7 @@ async def read(
         DamagedArchiveError: an object cannot be read; the sentence names it and the place.
     """
     day_keys = DayKeys(store)
+    opening = _Opening(day_keys, identities)
     objects = await _objects(store)
     gaps: list[str] = [] if missing is None else missing
     before, after = _neighbours(objects)
@@ -145,9 +149,29 @@ async def read(
                 )
             expected = seq + 1 if isinstance(seq, int) else expected + 1
             if wanted and period.holds(record.get("ts_received")):
-                yield Found(record, line)
+                yield await opening.found(record, line)
         if following is not None and following.first_seq != expected:
             gaps.append(_hole(item.stream, expected, following.first_seq))
+
+
+class _Opening:
+    """Opens the content of records, with keys that are fetched as they are needed."""
+
+    def __init__(self, day_keys: DayKeys, identities: Sequence[str]) -> None:
+        self._day_keys = day_keys
+        self._wrapped: dict[str, Wrapped] = {}
+        self._contents = Contents(identities, self._wrapped.__getitem__)
+
+    async def found(self, record: dict[str, Any], line: bytes) -> Found:
+        """Return a record as far as it can be read."""
+        if isinstance(record.get("sealed"), str):
+            name = key_name(record)
+            if name not in self._wrapped:
+                has_identity = bool(self._contents.identities)
+                wrapped = await self._day_keys.wrapped(name) if has_identity else None
+                self._wrapped[name] = Wrapped(wrapped)
+        opened = self._contents.open(record)
+        return Found(opened.record, line, opened.content)
 
 
 async def _clear(store: Readable, day_keys: DayKeys, key: str, identities: Sequence[str]) -> bytes:

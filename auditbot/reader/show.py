@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from auditbot.reader.sealed import unopened
+
 Record = Mapping[str, Any]
 
 _KEPT = frozenset("\u200c\u200d")
@@ -141,7 +143,9 @@ def _is_shown(record: Record) -> bool:
 def _act(record: Record) -> str:
     event_type = record.get("event_type")
     if event_type == "m.reaction":
-        return f"reacted {quoted(record.get('reaction_key'))} to {_id(record.get('rel_event_id'))}"
+        key = record.get("reaction_key")
+        given = "" if key is None and unopened(record) else f" {quoted(key)}"
+        return f"reacted{given} to {_id(record.get('rel_event_id'))}"
     if event_type == "m.room.redaction":
         reason = record.get("redaction_reason")
         because = f", because: {quoted(reason)}" if reason else ""
@@ -195,10 +199,19 @@ def _marks(record: Record) -> list[str]:
         marks.append(f"edit of {_id(record.get('edit_of'))}{by}")
     if record.get("body_truncated"):
         marks.append("cut here; whole in event_json")
-    if record.get("media_mxc"):
-        marks.append("attachment " + quoted(record.get("media_name") or record.get("media_mxc")))
+    marks.extend(_attachment(record))
     marks.extend(_doubts(record))
     return marks
+
+
+def _attachment(record: Record) -> list[str]:
+    """Return the marks of what is there besides the text, or instead of it."""
+    if record.get("media_mxc"):
+        return ["attachment " + quoted(record.get("media_name") or record.get("media_mxc"))]
+    words = unopened(record)
+    if words is None:
+        return []
+    return ["attachment", words] if record.get("media_status") else [words]
 
 
 def _doubts(record: Record) -> list[str]:

@@ -308,12 +308,7 @@ def _store(config: Config) -> Iterator[Fault]:
 def _archive(config: Config) -> Iterator[Fault]:
     yield from _store(config)
     yield from _recipients(config.auditbot.age_recipients)
-    if config.auditbot.erasable and not config.auditbot.age_recipients:
-        yield Fault(
-            "auditbot.erasable",
-            "is set, but auditbot.age_recipients is not: only what is encrypted can be erased by "
-            "destroying a key; write both.",
-        )
+    yield from _sealing(config)
     destination = config.auditbot.destination
     if destination is None:
         return
@@ -335,6 +330,27 @@ def _archive(config: Config) -> Iterator[Fault]:
         yield Fault(
             "auditbot.destination",
             "names no directory; write file:archive or file:///absolute/directory.",
+        )
+
+
+def _sealing(config: Config) -> Iterator[Fault]:
+    if config.auditbot.erasable and not config.auditbot.age_recipients:
+        yield Fault(
+            "auditbot.erasable",
+            "is set, but auditbot.age_recipients is not: only what is encrypted can be erased by "
+            "destroying a key; write both.",
+        )
+    if config.auditbot.seal == "content" and not config.auditbot.age_recipients:
+        yield Fault(
+            "auditbot.seal",
+            "is content, but auditbot.age_recipients is not set: there is nobody to whom content "
+            "could be sealed; write both.",
+        )
+    if config.auditbot.erasable == "person" and config.auditbot.seal != "content":
+        yield Fault(
+            "auditbot.erasable",
+            "is person, but auditbot.seal is not content: a segment holds what many people wrote, "
+            "and has one key; write “seal: content” too.",
         )
 
 

@@ -1,7 +1,9 @@
 """A day of a bucket whose objects nobody can delete is erased all the same: its key is not locked."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import pyrage
 import pytest
@@ -32,6 +34,7 @@ from tests.unit.auditbot.test_operations import Office
 BUCKET = "locked"
 PREFIX = "erasable"
 DAY = NOON // DAY_MS
+BOB = "@bob:example.org"
 IDENTITIES = [pyrage.x25519.Identity.generate() for _ in range(2)]
 
 
@@ -58,11 +61,25 @@ async def database(
 
 @pytest.fixture
 async def office(database: Database, server: SeaweedFS, tmp_path: Path) -> AsyncIterator[Office]:
-    office = Office(database, tmp_path)
+    """By day, whole segments."""
+    async with _filled(Office(database, tmp_path), server, erasable=True) as office:
+        yield office
+
+
+@asynccontextmanager
+async def _filled(
+    office: Office,
+    server: SeaweedFS,
+    *,
+    erasable: bool | Literal["day", "person"],
+    seal: str = "segments",
+) -> AsyncIterator[Office]:
+    """Give two days of an archive in a bucket that locks what is put there."""
     office.world.destination = f"s3://{BUCKET}/{PREFIX}"
     office.world.s3 = _settings(server)
     office.world.recipients = tuple(str(one.to_public()) for one in IDENTITIES)
-    office.world.erasable = True
+    office.world.erasable = erasable
+    office.world.seal = seal
     office.files.held["mxc://example.org/a"] = PNG
     office.start()
     await office.say(
@@ -73,7 +90,7 @@ async def office(database: Database, server: SeaweedFS, tmp_path: Path) -> Async
     )
     await office.store()
     office.at(NOON + DAY_MS)
-    await office.say(message("$2", "said next"))
+    await office.say(message("$2", "said next", sender=BOB))
     await office.store()
     yield office
     for destination in office.bot.archive._destinations.values():
@@ -137,3 +154,45 @@ async def test_a_locked_day_is_erased_by_its_key(
     assert (len(after.erased), count) == (1, 1)
     assert after.listed_records > before.listed_records
     assert await office.world.database.fetch("SELECT * FROM audit_pending") == []
+
+
+async def test_what_a_person_wrote_is_erased_though_every_object_is_locked(
+    database: Database, server: SeaweedFS, tmp_path: Path
+) -> None:
+    made = Office(database, tmp_path)
+    async with _filled(made, server, erasable="person", seal="content") as office:
+        now_ms = office.world.clock.now_ms()
+        before, count = await _looked_at(server, tmp_path / "before", now_ms)
+        assert (before.findings.of(Severity.WRONG), count) == ([], 2)
+
+        found = await erasure.survey_person(office.desk, BOB)
+        told = await erasure.apply(office.desk, found, reason="he asked for it")
+        await office.store()
+
+    assert told == "1 keys were destroyed."
+    async with s3_client(server) as client:
+        assert not [key for key, _ in await _versions(client, found.keys[0].key)]
+        assert len(await _versions(client, "keys/content-")) == 1
+        segments = await _versions(client, "/events/")
+        for key, version in segments:
+            with pytest.raises(ClientError):
+                await client.delete_object(Bucket=BUCKET, Key=key, VersionId=version)
+    after, count = await _looked_at(server, tmp_path / "after", now_ms)
+    assert after.findings.of(Severity.WRONG) == []
+    assert (len(after.erased), after.erased_records, count) == (1, 1, 1)
+
+
+async def test_where_nothing_is_to_be_erased_the_keys_of_content_are_locked(
+    database: Database, server: SeaweedFS, tmp_path: Path
+) -> None:
+    made = Office(database, tmp_path)
+    async with _filled(made, server, erasable=False, seal="content") as office:
+        now_ms = office.world.clock.now_ms()
+    async with s3_client(server) as client:
+        keys = await _versions(client, "keys/content-")
+        assert len(keys) == 2
+        for key, version in keys:
+            with pytest.raises(ClientError):
+                await client.delete_object(Bucket=BUCKET, Key=key, VersionId=version)
+    result, count = await _looked_at(server, tmp_path / "cache", now_ms)
+    assert (result.findings.of(Severity.WRONG), count) == ([], 2)

@@ -73,7 +73,10 @@ CREATE EXTERNAL TABLE IF NOT EXISTS records (
     `retention_class` string,
     `actor` string,
     `action` string,
-    `detail_json` string
+    `detail_json` string,
+    `sealed_to` string,
+    `sealed_sha256` string,
+    `sealed` string
 )
 PARTITIONED BY (dt date)
 ROW FORMAT SERDE 'org.openx.data.jsonserde.JsonSerDe'

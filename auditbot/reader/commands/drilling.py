@@ -249,7 +249,7 @@ def _of_keys(outcome: _Outcome) -> Iterator[str]:
             for attempt in one.attempts
             if attempt.key == key
         )
-        sealed = sum(one.item.key.endswith(".age") for one in outcome.drilled)
+        sealed = sum(one.is_sealed for one in outcome.drilled)
         known = "" if key.public in outcome.recipients else ", NOT one it is encrypted to now"
         yield f"   {one_line(key.public)}{known}"
         yield f"       from {one_line(key.file)}: opened {opened:,} of {sealed:,} objects alone"

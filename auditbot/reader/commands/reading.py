@@ -138,12 +138,15 @@ async def _records(library: Library, period: Period) -> AsyncIterator[Found]:
         period.bounds,
     )
     for stored in library.stored(row[0] for row in ids):
-        yield Found(stored.record, stored.line)
+        yield Found(stored.record, stored.line, stored.content)
 
 
 def _line(found: Found) -> str:
-    # Programs get the exact line; a terminal would obey what somebody hid in it.
+    # Programs get the exact line, or the record with what was sealed of it; a terminal would obey
+    # what somebody hid in it.
     text = found.line.decode()
+    if found.content is not None:
+        text = json.dumps(found.record, ensure_ascii=False, separators=(",", ":"))
     return visible_json(text) if sys.stdout.isatty() else text
 
 

@@ -83,6 +83,9 @@ async def hand_over(
         body = await checkpoint(place, proof.head, vouched.keyring)
         contents.add(f"checkpoints/{proof.head.stream}.note", body)
     contents.add("records.jsonl", b"".join(item.line + b"\n" for item in stored))
+    opened = [item.content for item in stored if item.content is not None]
+    if opened:
+        contents.add("opened.jsonl", b"".join(content + b"\n" for content in opened))
     contents.add_json("proofs.json", _proofs(proofs))
     contents.add_json("keys.json", vouched.document)
     contents.add_json("case.json", _summary(case, request, transcript.facts, len(stored)))

@@ -5,7 +5,8 @@
 
 Needs Python 3.8 or newer and nothing else: no network, no package. It reads the files beside it
 and proves of each record that it is in the Merkle tree (RFC 6962, section 2.1) whose root was
-signed (Ed25519, RFC 8032) by the archive's key, and of each attachment that a record names it.
+signed (Ed25519, RFC 8032) by the archive's key, of each content that was sealed and is disclosed
+here that its record names its hash, and of each attachment that a record names it.
 What was made of them for reading (transcript.html, messages.*) no signature covers: that it is what
 was handed over shows the hash of files.json, which whoever made the hand-over was shown.
 Exit status: 0 all is right, 1 something is wrong.
@@ -252,11 +253,61 @@ def check_records(handover, keys):
     return records
 
 
+SEALED_FIELDS = (
+    "body",
+    "detail_json",
+    "event_json",
+    "media_cipher_sha256",
+    "media_mxc",
+    "media_name",
+    "media_sha256",
+    "payload_sha256",
+    "raw_b64",
+    "reaction_key",
+    "redaction_reason",
+    "wire_json",
+)
+
+
+def check_opened(handover, records):
+    """Check the contents that were sealed in the archive and are disclosed here.
+
+    Each record says the SHA-256 of what is sealed of it, salt included: so a disclosed content is
+    the archived one, and no key is needed. Returns the records with their contents, how many have
+    been given theirs, and how many stay sealed.
+    """
+    sealed = {
+        (record["stream"], record["seq"]): record for record in records if record.get("sealed")
+    }
+    opened = {}
+    lines = []
+    if "opened.jsonl" in handover.json("files.json"):
+        lines = handover.read("opened.jsonl").split(b"\n")
+        if lines.pop() != b"":
+            raise Wrong("opened.jsonl ends in the middle of a line")
+    for line in lines:
+        said = json.loads(line.decode("utf-8"))
+        place = (said.pop("stream"), said.pop("seq"))
+        record = sealed.get(place)
+        if record is None or hashlib.sha256(line).hexdigest() != record["sealed_sha256"]:
+            raise Wrong("a content in opened.jsonl is not what its record says was sealed")
+        said.pop("seal_salt")
+        for name in said:
+            open_before = record.get(name) is not None and name != "detail_json"
+            if name not in SEALED_FIELDS or open_before:
+                raise Wrong("the content of record %s says what is no content" % plain(place[1]))
+        opened[place] = dict(record, **said)
+        del opened[place]["sealed"]
+    whole = [opened.get((record["stream"], record["seq"]), record) for record in records]
+    return whole, len(opened), len(sealed) - len(opened)
+
+
 def check_reading(handover, records):
     """Check that what is for programs to read is made of the records that are proved."""
     proved = {(record["stream"], record["seq"]): record for record in records}
     for number, line in enumerate(handover.read("messages.jsonl").splitlines(), start=1):
         for record in json.loads(line.decode("utf-8"))["records"]:
+            record.pop("sealed_state", None)
             if proved.get((record["stream"], record["seq"])) != record:
                 raise Wrong(
                     "line %d of messages.jsonl holds another record than is proved" % number
@@ -294,6 +345,7 @@ def main(words=None):
         files = check_files(handover)
         found, keys = trusted_keys(handover, fingerprint)
         records = check_records(handover, keys)
+        records, opened, shut = check_opened(handover, records)
         check_reading(handover, records)
         media = check_media(handover, records)
         listed = hashlib.sha256(handover.read("files.json")).hexdigest()
@@ -310,7 +362,12 @@ def main(words=None):
         "RIGHT: %d records, each as it was archived; %d attachments; %d files."
         % (len(records), media, files)
     )
-    print("Proved are records.jsonl and media/.")
+    if opened or shut:
+        print(
+            "Contents: %d disclosed in opened.jsonl, each what its record says was sealed; %d stay"
+            " sealed." % (opened, shut)
+        )
+    print("Proved are records.jsonl%s and media/." % (", opened.jsonl" if opened else ""))
     if told:
         print("Every other file, the transcript too, is the one that was handed over.")
     else:

@@ -13,6 +13,7 @@ from auditbot.reader.documents import ListedSegment
 from auditbot.reader.index.schema import KINDS, STATUSES
 from auditbot.reader.index.words import indexed
 from auditbot.reader.said import formatted_text, other_text
+from auditbot.reader.sealed import SEALED, STATE, Contents
 from auditbot.reader.tree import GrowingRange, leaf_hash
 from auditbot.reader.unpack import DamagedArchiveError, Line, placed_lines
 
@@ -53,6 +54,7 @@ class _Record(msgspec.Struct):
     enc_device_id: str | None = None
     event_json: str | None = None
     detail_json: str | None = None
+    sealed: str | None = None
 
 
 def event_key(event_id: str) -> int:
@@ -84,6 +86,7 @@ class Builder:
     """Adds segments to an index. Nothing of one is kept if it is not what its manifest says."""
 
     connection: sqlite3.Connection
+    contents: Contents
     _names: dict[str, int] = field(default_factory=dict)
     _rooms: dict[int, _About] = field(default_factory=dict)
     _people: dict[int, _About] = field(default_factory=dict)
@@ -92,6 +95,8 @@ class Builder:
     _first_seq: int = 0
     _roots: list[int | None] = field(default_factory=list)
     """The roots of the records of this segment so far."""
+    _content: int = 0
+    _unopened: int = 0
     _decoder: msgspec.json.Decoder[_Record] = field(
         default_factory=lambda: msgspec.json.Decoder(_Record)
     )
@@ -115,6 +120,7 @@ class Builder:
     def _add(self, listed: ListedSegment, stream: str, manifest: str, clear: bytes) -> int:
         object_id, first_id = self._object(listed, stream, manifest)
         self._first_seq, self._roots = listed.first_seq, []
+        self._content = self._unopened = 0
         growing = GrowingRange(listed.first_seq)
         self._rows.clear()
         self._words.clear()
@@ -131,6 +137,10 @@ class Builder:
             raise DamagedArchiveError(
                 f"“{listed.key}” does not hold what its manifest says: run verify."
             )
+        self.connection.execute(
+            "UPDATE object SET content = ?, unopened = ? WHERE id = ?",
+            (self._content, self._unopened, object_id),
+        )
         self._tell_about()
         return record_id - first_id
 
@@ -189,7 +199,22 @@ class Builder:
                 self._first(record) if record.kind == "decryption" else None,
             )
         )
-        text = searched(
+        text = self._text(record, line)
+        if text:
+            self._words.append((record_id, indexed(text)))
+        if record.kind == "audience" and record.audience_id:
+            self.connection.execute(
+                "INSERT OR IGNORE INTO audience VALUES (?, ?)", (record.audience_id, record_id)
+            )
+        self._learn(record, room, sender)
+
+    def _text(self, record: _Record, line: Line) -> str:
+        if record.sealed is not None:
+            opened = self.contents.open(msgspec.json.decode(line.data)).record
+            self._content += 1
+            self._unopened += opened[STATE] == SEALED
+            return searched(opened)
+        return searched(
             {
                 "body": record.body,
                 "media_name": record.media_name,
@@ -198,13 +223,6 @@ class Builder:
                 "state_key": record.state_key,
             }
         )
-        if text:
-            self._words.append((record_id, indexed(text)))
-        if record.kind == "audience" and record.audience_id:
-            self.connection.execute(
-                "INSERT OR IGNORE INTO audience VALUES (?, ?)", (record.audience_id, record_id)
-            )
-        self._learn(record, room, sender)
 
     def _root(self, record: _Record, event: int | None) -> int | None:
         """Return to which message a record belongs."""

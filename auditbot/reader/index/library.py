@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,11 @@ from auditbot.reader.index.build import event_key, searched
 from auditbot.reader.index.database import open_index
 from auditbot.reader.index.frames import Frames
 from auditbot.reader.index.words import indexed
-from auditbot.reader.layout import day_key_of
+from auditbot.reader.layout import wrapped_key_of
 from auditbot.reader.memory import private_directory, write_private
 from auditbot.reader.open_sealed import opens, unseal
-from auditbot.reader.unpack import DamagedArchiveError
+from auditbot.reader.sealed import SEALED, STATE, Contents, Wrapped
+from auditbot.reader.unpack import DamagedArchiveError, lines
 
 _CHUNK = 500
 _LONGEST_CHAIN = 10_000
@@ -28,7 +29,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A record as it is stored: its exact line without the newline, and where that is."""
+    """A record as far as it can be read, its exact line without the newline, and where that is."""
 
     id: int
     record: Json
@@ -36,6 +37,8 @@ class Stored:
     key: str
     seq: int
     stream: str
+    content: bytes | None = None
+    """The exact bytes of what was sealed of it, if that was opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Library:
         self.identities = identities
         self.connection = open_index(folder)
         self._frames = Frames(self._clear)
+        self.contents = Contents(identities, self._wrapped)
 
     def close(self) -> None:
         """Close the index."""
@@ -83,7 +87,8 @@ class Library:
             ).fetchone()
             if row is not None:
                 line = self._frames.line(row[0], row[1], row[2])
-                yield Stored(id_, _decoded(row[0], line), line, row[0], row[4], row[3])
+                record, content = self.contents.open(_decoded(row[0], line))
+                yield Stored(id_, record, line, row[0], row[4], row[3], content)
 
     def by_roots(self, roots: Sequence[int]) -> list[tuple[int, int]]:
         """Return root and number of all records that belong to these messages, in order."""
@@ -241,12 +246,13 @@ class Library:
     def forget(self, key: str) -> None:
         """Take an object that was deleted on purpose out of the index and the cache."""
         row = self.connection.execute(
-            "SELECT id, sha256, first_id, last_seq - first_seq + 1 FROM object WHERE key = ?",
+            "SELECT id, sha256, first_id, last_seq - first_seq + 1, content FROM object"
+            " WHERE key = ?",
             (key,),
         ).fetchone()
         if row is None:
             return
-        object_id, sha256, first_id, count = row
+        object_id, sha256, first_id, count, content = row
         with self.connection:
             for found in self.stored(range(first_id, first_id + count)):
                 text = searched(found.record)
@@ -263,6 +269,9 @@ class Library:
             self.connection.execute(
                 "UPDATE object SET state = 'removed' WHERE id = ?", (object_id,)
             )
+            if content and not self.identities:
+                # Its words, of a time with an identity, cannot be told without one.
+                self._word_all()
         with suppress(FileNotFoundError):
             self._path(sha256).unlink()
 
@@ -286,7 +295,7 @@ class Library:
 
     def day_key(self, key: str) -> bytes | None:
         """Return the wrapped key of the day that an object is encrypted to, if it is here."""
-        name = day_key_of(key)
+        name = wrapped_key_of(key)
         try:
             return None if name is None else self._day_key_path(name).read_bytes()
         except FileNotFoundError:
@@ -298,6 +307,86 @@ class Library:
         private_directory(path.parent)
         write_private(path, wrapped)
 
+    def _wrapped(self, name: str) -> Wrapped:
+        if self.is_erased(name):
+            return Wrapped(None, is_erased=True)
+        try:
+            return Wrapped(self._day_key_path(name).read_bytes())
+        except FileNotFoundError:
+            return Wrapped(None)
+
+    def has_key(self, name: str) -> bool:
+        """Return whether a wrapped key is on this machine."""
+        return self._day_key_path(name).exists()
+
+    def is_erased(self, name: str) -> bool:
+        """Return whether a key of content is known to be destroyed."""
+        row = self.connection.execute("SELECT 1 FROM erased WHERE key = ?", (name,)).fetchone()
+        return row is not None
+
+    def open_unopened(self) -> None:
+        """Index the words of what was indexed when nobody had named an identity."""
+        if not self.identities:
+            return
+        rows = self.connection.execute(
+            "SELECT id, key, first_id FROM object WHERE unopened > 0 AND state = 'indexed'"
+            " ORDER BY id"
+        ).fetchall()
+        for object_id, key, first_id in rows:
+            with self.connection:
+                # Without its content a record has no words.
+                self._word(key, first_id, only_sealed=True)
+                self.connection.execute(
+                    "UPDATE object SET unopened = 0 WHERE id = ?", (object_id,)
+                )
+
+    def forget_contents(self, names: Collection[str]) -> None:
+        """Take what was sealed to destroyed keys off this machine."""
+        names = [name for name in names if not self.is_erased(name)]
+        if not names:
+            return
+        with self.connection:
+            self.connection.executemany("INSERT INTO erased VALUES (?)", [(n,) for n in names])
+            # Which words a record had nobody can tell any more, so all are written anew.
+            self._word_all()
+        self.connection.execute("VACUUM")
+        self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        for name in names:
+            self.contents.forget(name)
+            ending = f"-{name.rpartition('/content-')[2]}"
+            files = self.connection.execute(
+                "SELECT key, sha256 FROM file WHERE substr(key, -length(?)) = ?", (ending, ending)
+            ).fetchall()
+            for key, sha256 in files:
+                if wrapped_key_of(str(key)) == name:
+                    (self.folder / "media" / sha256[:2] / sha256).unlink(missing_ok=True)
+            self._day_key_path(name).unlink(missing_ok=True)
+
+    def _word_all(self) -> None:
+        self.connection.execute("INSERT INTO words (words) VALUES ('delete-all')")
+        rows = self.connection.execute(
+            "SELECT id, key, first_id FROM object WHERE state = 'indexed' ORDER BY id"
+        ).fetchall()
+        for object_id, key, first_id in rows:
+            unopened = self._word(key, first_id)
+            self.connection.execute(
+                "UPDATE object SET unopened = ? WHERE id = ?", (unopened, object_id)
+            )
+
+    def _word(self, key: str, first_id: int, *, only_sealed: bool = False) -> int:
+        """Index the words of an object's records; return how many were not opened."""
+        unopened = 0
+        for number, line in enumerate(lines(key, self._clear(key))):
+            record = self.contents.open(_decoded(key, line)).record
+            unopened += record.get(STATE) == SEALED
+            text = searched(record) if STATE in record or not only_sealed else ""
+            if text:
+                self.connection.execute(
+                    "INSERT INTO words (rowid, text) VALUES (?, ?)",
+                    (first_id + number, indexed(text)),
+                )
+        return unopened
+
     def forget_day(self, name: str) -> int:
         """Take all of a day whose key was destroyed off this machine; return how many segments."""
         stream, day = name.removesuffix(".age").rpartition("/day-")[2].split("-", 1)
@@ -305,7 +394,7 @@ class Library:
             "SELECT key FROM object WHERE state = 'indexed' AND key LIKE ?",
             (f"%/events/dt={day}/{stream}-%",),
         ).fetchall()
-        keys = [str(key) for (key,) in rows if day_key_of(str(key)) == name]
+        keys = [str(key) for (key,) in rows if wrapped_key_of(str(key)) == name]
         keys = [key for key in keys if not self._opens(key)]
         for key in keys:
             self.forget(key)
@@ -313,7 +402,7 @@ class Library:
             "SELECT key, sha256 FROM file WHERE key LIKE ?", (f"%-{stream}-{day}.age",)
         ).fetchall()
         for key, sha256 in files:
-            if day_key_of(str(key)) == name:
+            if wrapped_key_of(str(key)) == name:
                 (self.folder / "media" / sha256[:2] / sha256).unlink(missing_ok=True)
         self._day_key_path(name).unlink(missing_ok=True)
         return len(keys)

@@ -5,10 +5,11 @@ its frame and line. ``record.id`` counts through an object without a gap, so a r
 by its number too. Events are known by 63 bits of the hash of their IDs: millions of names would
 be most of the file. What belongs to one message (its edits, deletion, reactions, later
 decryption, attachment) has the same ``root``; ``first`` is the record that a later decryption
-speaks of.
+speaks of. Of an object's records ``content`` have a part that is sealed, ``unopened`` of them were
+indexed without it because nobody named an identity; ``erased`` are the keys that were destroyed.
 """
 
-VERSION = 1
+VERSION = 2
 
 TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -25,9 +26,11 @@ CREATE TABLE object (
     first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, first_id INTEGER NOT NULL,
     size INTEGER NOT NULL, sha256 TEXT NOT NULL, version_id TEXT, manifest TEXT NOT NULL,
     first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, hashes BLOB NOT NULL,
-    state TEXT NOT NULL
+    state TEXT NOT NULL, content INTEGER NOT NULL DEFAULT 0, unopened INTEGER NOT NULL DEFAULT 0
 );
+CREATE INDEX object_unopened ON object (id) WHERE unopened > 0;
 CREATE INDEX object_place ON object (stream, first_seq);
+CREATE TABLE erased (key TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE file (
     key TEXT PRIMARY KEY, size INTEGER NOT NULL, sha256 TEXT NOT NULL, version_id TEXT,
     manifest TEXT NOT NULL

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
+import zstandard
 
 from auditbot.reader.index.library import Library
 from auditbot.reader.memory import write_private
+from auditbot.reader.unpack import lines
 from common.errors import UserError
 
 _NUMBERS = (
@@ -29,6 +32,7 @@ _TEXTS = (
     "media_name", "media_mime", "media_mime_sniffed", "media_sha256", "media_cipher_sha256",
     "media_mxc", "media_key", "media_status", "event_json", "wire_json", "raw_b64",
     "payload_sha256", "retention_class", "actor", "action", "detail_json",
+    "sealed_to", "sealed_sha256", "sealed_state",
 )  # fmt: skip
 _LONGEST_LINE = 64 * 2**20
 _MEMORY = "2GB"
@@ -93,15 +97,26 @@ def _asked(
 def _files(library: Library, folder: Path) -> Iterator[str]:
     """Yield where each object can be read in clear."""
     rows = library.connection.execute(
-        "SELECT key, sha256 FROM object WHERE state = 'indexed' ORDER BY key"
+        "SELECT key, sha256, content FROM object WHERE state = 'indexed' ORDER BY key"
     ).fetchall()
-    for key, sha256 in rows:
-        if not str(key).endswith(".age"):
+    for key, sha256, content in rows:
+        if not str(key).endswith(".age") and not content:
             yield str(library.cached(sha256))
             continue
         path = folder / str(sha256)
-        write_private(path, library.object_body(str(key)))
+        body = library.object_body(str(key))
+        write_private(path, _with_content(library, str(key), body) if content else body)
         yield str(path)
+
+
+def _with_content(library: Library, key: str, body: bytes) -> bytes:
+    """Return an object with the content of its records, as far as it can be opened."""
+    records = (
+        library.contents.open(msgspec.json.decode(line)).record for line in lines(key, body)
+    )
+    return zstandard.ZstdCompressor(level=1).compress(
+        b"".join(msgspec.json.encode(record) + b"\n" for record in records)
+    )
 
 
 def _fetched(database: duckdb.DuckDBPyConnection, held: ExitStack) -> Iterator[Sequence[Any]]:

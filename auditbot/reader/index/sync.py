@@ -11,10 +11,16 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from auditbot.reader.documents import ListedSegment, Manifest
+from auditbot.reader.documents import ListedFile, ListedSegment, Manifest
 from auditbot.reader.index.build import Builder
 from auditbot.reader.index.library import Library
-from auditbot.reader.layout import day_key_of, manifest_key, segment_key
+from auditbot.reader.layout import (
+    is_content_key,
+    is_day_key,
+    manifest_key,
+    segment_key,
+    wrapped_key_of,
+)
 from auditbot.reader.memory import Remembered
 from auditbot.reader.open_sealed import opens, unseal
 from auditbot.reader.unpack import DamagedArchiveError
@@ -171,6 +177,7 @@ class _Sync:
     async def _take(
         self, key: str, body: bytes, manifest: Manifest, group: asyncio.TaskGroup
     ) -> None:
+        await self._keep_keys(manifest, group)
         known = self.library.indexed_keys([item.key for item in manifest.objects])
         new = [item for item in manifest.objects if item.key not in known]
         async for item, got in ahead(group, new, self._fetch, width=4):
@@ -193,11 +200,33 @@ class _Sync:
         self.library.add_manifest(key, body, manifest)
         self.done.until_ms = max(self.done.until_ms, manifest.created_ms)
 
+    async def _keep_keys(self, manifest: Manifest, group: asyncio.TaskGroup) -> None:
+        """Keep the wrapped keys of content beside what they open."""
+        wanted = [
+            file
+            for file in manifest.content_keys
+            if is_content_key(file.key)
+            and self.inventory.there(file.key)
+            and not self.library.has_key(file.key)
+        ]
+
+        async def fetch(file: ListedFile) -> bytes:
+            return await self.place.get(file.key, file.version_id, most_bytes=_LARGEST_KEY)
+
+        async for file, got in ahead(group, wanted, fetch):
+            if isinstance(got, MissingObjectError):
+                continue  # destroyed meanwhile, or lost: whatever needs it says so
+            if isinstance(got, PermanentError):
+                raise DamagedArchiveError(f"“{file.key}”: {got}")
+            if hashlib.sha256(got).hexdigest() != file.sha256:
+                raise DamagedArchiveError(f"“{file.key}” was changed: run verify.")
+            self.library.keep_day_key(file.key, got)
+
     async def _fetch(self, item: ListedSegment) -> bytes:
         if segment_key(item.key) is None:
             raise DamagedArchiveError(f"“{item.key}” is not the key of a segment.")
         body = await self.place.get(item.key, item.version_id, most_bytes=item.size + _SLACK)
-        name = day_key_of(item.key)
+        name = wrapped_key_of(item.key)
         if name is not None and self.inventory.there(name) and not self.library.day_key(item.key):
             self.library.keep_day_key(name, await self.place.get(name, most_bytes=_LARGEST_KEY))
         if len(body) != item.size or hashlib.sha256(body).hexdigest() != item.sha256:
@@ -210,7 +239,9 @@ class _Sync:
             wrapped = self.library.day_key(item.key)
             clear = unseal(item.key, body, self.library.identities, wrapped)
         self.library.cache(item.sha256, body)
-        return Builder(self.library.connection).add(item, stream, manifest, clear)
+        return Builder(self.library.connection, self.library.contents).add(
+            item, stream, manifest, clear
+        )
 
     def forget_removed(self) -> None:
         """Take out of the index and the cache what was deleted from the archive on purpose."""
@@ -218,11 +249,13 @@ class _Sync:
             if not self.inventory.there(key):
                 self.library.forget(key)
                 self.done.removed += 1
-        for name in self.statements.erased:
-            if not self.inventory.there(name):
-                self.done.removed += self.library.forget_day(name)
+        gone = [name for name in self.statements.erased if not self.inventory.there(name)]
+        for name in filter(is_day_key, gone):
+            self.done.removed += self.library.forget_day(name)
+        self.library.forget_contents([name for name in gone if is_content_key(name)])
+        self.library.open_unopened()
 
     def is_erased(self, key: str) -> bool:
         """Return whether the key of the day that an object is encrypted to was destroyed."""
-        name = day_key_of(key)
+        name = wrapped_key_of(key)
         return name in self.statements.erased and not self.inventory.there(str(name))

@@ -6,8 +6,9 @@ from datetime import UTC, tzinfo
 from typing import Any
 
 from auditbot.reader.conversation import Message, edit_text
-from auditbot.reader.render.words import act, doubts, media_state, spelled, why
+from auditbot.reader.render.words import act, doubts, media_state, spelled, why_not
 from auditbot.reader.said import formatted_text, other_text
+from auditbot.reader.sealed import unopened
 from auditbot.reader.times import local
 
 
@@ -93,7 +94,7 @@ def row_of(message: Message, zone: tzinfo = UTC) -> Row:
         attachment_sha256=_text(media.get("sha256")),
         attachment_state=_text(media.get("status")),
         readable=_readable(message),
-        not_readable_because=None if message.is_readable else why(record.get("enc_error")),
+        not_readable_because=None if message.is_readable else why_not(record, said),
         device=_text(said.get("enc_device_id")),
         trust=_text(said.get("enc_trust")),
         audience_count=_number(record.get("audience_count")),
@@ -152,6 +153,8 @@ def table(messages: Iterable[Message], zone: tzinfo = UTC) -> Iterator[str]:
 
 
 def _first_line(message: Message, row: Row) -> str:
+    if unopened(message.said) is not None:
+        return f"({_line(row.kind)}: {row.not_readable_because})"
     if not message.is_readable:
         return f"(not readable: {row.not_readable_because})"
     if row.text is None:

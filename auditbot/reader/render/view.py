@@ -12,7 +12,15 @@ from typing import Any
 
 from auditbot.reader.conversation import Message, Reaction, edit_text
 from auditbot.reader.index.library import Library
-from auditbot.reader.render.words import TRUST, act, doubts, media_state, one_line, spelled, why
+from auditbot.reader.render.words import (
+    TRUST,
+    act,
+    doubts,
+    media_state,
+    one_line,
+    spelled,
+    why_not,
+)
 from auditbot.reader.said import formatted_text, other_text
 from auditbot.reader.times import local
 
@@ -111,7 +119,7 @@ class Tally:
         self.deleted += message.is_deleted
         self.late += message.late is not None
         if not message.is_readable:
-            self.unreadable[why(record.get("enc_error"))] += 1
+            self.unreadable[why_not(record, message.said)] += 1
         media = media_state(message)
         if media is not None:
             self.attachments += 1
@@ -151,7 +159,7 @@ class Viewer:
             "versions": [self._version(edit) for edit in message.edits],
             "deleted": self._deleted(message),
             "readable": message.is_readable,
-            "why": None if message.is_readable else why(record.get("enc_error")),
+            "why": None if message.is_readable else why_not(record, said),
             "kind": one_line(said.get("msgtype") or said.get("event_type") or "event"),
             "is_emote": said.get("msgtype") == "m.emote",
             "is_notice": said.get("msgtype") == "m.notice",
@@ -180,12 +188,12 @@ class Viewer:
 
     def _version(self, edit: Any) -> Json:
         record = edit.stored.record
-        is_readable = edit.late is not None or record.get("enc_status") != "undecryptable"
+        is_readable = edit.is_readable
         return {
             "when": self._full(record.get("ts_origin")),
             "text": spelled(edit_text(edit.said)) if is_readable else None,
             "shown_as": _maybe(formatted_text(edit.said)) if is_readable else None,
-            "why": None if is_readable else why(record.get("enc_error")),
+            "why": None if is_readable else why_not(record, edit.said),
             "sender": one_line(record.get("sender") or ""),
             "valid": edit.is_valid,
             "deleted": edit.deleted is not None,

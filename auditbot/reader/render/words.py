@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from auditbot.reader.conversation import Message
+from auditbot.reader.sealed import unopened
 from auditbot.reader.show import acted
 
 _KEPT = frozenset("\n\t\u200c\u200d\ufe0f")
@@ -69,6 +70,16 @@ def one_line(text: object) -> str:
 def why(reason: object) -> str:
     """Return why something could not be read."""
     return WHY.get(str(reason), spelled(reason or "the reason is not known"))
+
+
+def why_not(first: Mapping[str, Any], said: Mapping[str, Any]) -> str:
+    """Return why what an event says is not shown: nobody could read it, or its content is shut.
+
+    Args:
+        first: the event's record
+        said: the one that holds its text, which may be another
+    """
+    return unopened(said) or why(first.get("enc_error"))
 
 
 def act(record: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ Everything of a segment is checked in one pass over its lines, and what comes ba
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from auditbot.reader.documents import ListedSegment
-from auditbot.reader.layout import DAY_MS, begin_ms, day_of, segment_key
+from auditbot.reader.layout import DAY_MS, begin_ms, day_of, is_content_key, segment_key
 from auditbot.reader.tree import GrowingRange
 from auditbot.reader.unpack import DamagedArchiveError, lines
 from auditbot.reader.verify.findings import Finding
@@ -30,6 +31,7 @@ KINDS = frozenset(
         "graph",
     }
 )
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _STORED = frozenset({"stored", "duplicate"})
 _MOST_FINDINGS = 20
 """In one segment; the rest would say the same."""
@@ -66,6 +68,9 @@ class _Record(msgspec.Struct):
     media_sha256: str | None = None
     action: str | None = None
     detail_json: str | None = None
+    sealed: str | None = None
+    sealed_to: str | None = None
+    sealed_sha256: str | None = None
 
 
 @dataclass
@@ -83,6 +88,8 @@ class SegmentResult:
     graph: bytes = b""
     media: list[tuple[int, str, str | None]] = field(default_factory=list)
     undecryptable: dict[str, int] = field(default_factory=dict)
+    sealed_to: dict[str, int] = field(default_factory=dict)
+    """How many records' content is sealed to each key."""
 
     def wrong(self, code: str, sentence: str, line: int | None = None) -> None:
         """Add a finding, up to a number of them."""
@@ -201,8 +208,18 @@ class _Check:
             self._result.wrong("server", "This record is of another server.", number)
         if record.v == 1 and record.kind not in KINDS:
             self._result.wrong("kind", f"No record is of the kind “{record.kind}”.", number)
+        if record.sealed is not None or record.sealed_to is not None:
+            self._sealed(number, record)
         if not record.salt:
             self._result.wrong("salt", "This record has no salt.", number)
+
+    def _sealed(self, number: int, record: _Record) -> None:
+        """Take note of which key opens a record; what is sealed is looked into apart."""
+        name, digest = record.sealed_to or "", record.sealed_sha256 or ""
+        if record.sealed is None or not is_content_key(name) or not _DIGEST.fullmatch(digest):
+            self._result.wrong("sealed", "It does not say what is sealed of it for whom.", number)
+        else:
+            self._result.sealed_to[name] = self._result.sealed_to.get(name, 0) + 1
 
     def _time(self, number: int, record: _Record) -> None:
         moment = record.ts_received

@@ -58,7 +58,9 @@ class Context:
     lost: list[ListedSegment | ListedFile] = field(default_factory=list)
     """What is missing though a manifest lists it; attachments and segments."""
     lost_keys: list[ListedFile] = field(default_factory=list)
-    """The same, keys of days."""
+    """The same, keys of days and of content."""
+    sealed_to: dict[str, str] = field(default_factory=dict)
+    """The keys that records' content is sealed to, each with a segment that says so."""
     recipients: set[str] = field(default_factory=set)
     """The lists of recipients that manifests name."""
 

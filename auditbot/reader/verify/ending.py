@@ -98,6 +98,15 @@ def check_media(context: Context) -> None:
             )
 
 
+def check_sealed_to(context: Context) -> None:
+    """Check that the keys that records' content is sealed to are listed."""
+    for name, segment in context.sealed_to.items():
+        if name not in context.expected:
+            context.findings.wrong(
+                "sealed_key", segment, f"It is sealed to “{name}”, which no manifest lists."
+            )
+
+
 def _is_young(context: Context, key: str) -> bool:
     newest_ms = context.newest.created_ms if context.newest else 0
     item = context.inventory.items.get(key)

@@ -4,15 +4,16 @@ import asyncio
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, TypeVarTuple, Unpack
 
 from auditbot.reader.documents import ListedSegment
 from auditbot.reader.open_sealed import unseal
 from auditbot.reader.unpack import DamagedArchiveError
 from auditbot.reader.verify.contents import SegmentResult, check_segment, check_stored
+from auditbot.reader.verify.sealed import SealedResult, check_sealed
 from common.errors import PermanentError
 
 WIDTH = 16
@@ -22,6 +23,8 @@ _WORTH_PROCESSES = 4 * 2**20
 
 Wanted = TypeVar("Wanted")
 Got = TypeVar("Got")
+Checked = TypeVar("Checked")
+Arguments = TypeVarTuple("Arguments")
 
 
 async def ahead(
@@ -85,11 +88,21 @@ class Checkers:
                 self.cores, mp_context=multiprocessing.get_context("spawn")
             )
         identities = () if erased else self._identities
-        arguments = (listed, body, self._server_name, identities, wrapped)
+        return await self._run(check, listed, body, self._server_name, identities, wrapped)
+
+    async def check_sealed(
+        self, listed: ListedSegment, body: bytes, wrapped: Mapping[str, bytes]
+    ) -> SealedResult:
+        """Return what is wrong with what is sealed of a segment's records."""
+        return await self._run(check_sealed, listed, body, self._identities, wrapped)
+
+    async def _run(
+        self, work: Callable[[Unpack[Arguments]], Checked], *arguments: *Arguments
+    ) -> Checked:
         if self._pool is None:
-            return await asyncio.to_thread(check, *arguments)
+            return await asyncio.to_thread(work, *arguments)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, check, *arguments)
+        return await loop.run_in_executor(self._pool, work, *arguments)
 
 
 def check(

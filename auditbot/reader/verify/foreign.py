@@ -9,6 +9,7 @@ from auditbot.reader.layout import (
     PROBE,
     checkpoint_key,
     day_of,
+    is_content_key,
     is_day_key,
     is_description,
     is_media,
@@ -107,7 +108,7 @@ def _comes_early(context: Context, key: str) -> bool:
     """Return whether an object is stored before the document that names it."""
     if is_media(key) or is_day_key(key) or is_stamp(key) or checkpoint_key(key):
         return True
-    if is_recipients(key):
+    if is_recipients(key) or is_content_key(key):
         return True
     if is_page(key):
         # Only of a day of which there is anything to say.
@@ -149,7 +150,7 @@ def _waits(key: str, newest: Manifest) -> bool:
 
     What was stored while the answer of the store was lost is there long before it is listed.
     """
-    if segment_key(key) or is_day_key(key):
+    if segment_key(key) or is_day_key(key) or is_content_key(key):
         return newest.waiting.segments > 0
     return is_media(key) and newest.media_open > 0
 

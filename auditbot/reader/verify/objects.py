@@ -6,7 +6,14 @@ import secrets
 
 from auditbot.reader.day_keys import DayKeys
 from auditbot.reader.documents import ListedFile, ListedSegment, Manifest
-from auditbot.reader.layout import day_key_of, is_day_key, is_media, is_stamp, segment_key
+from auditbot.reader.layout import (
+    is_content_key,
+    is_day_key,
+    is_media,
+    is_stamp,
+    segment_key,
+    wrapped_key_of,
+)
 from auditbot.reader.times import moment
 from auditbot.reader.verify.contents import SegmentResult
 from auditbot.reader.verify.context import CitedFile, Context
@@ -33,12 +40,24 @@ class Objects:
         self._chosen = _sample(context)
         self._day_keys = DayKeys(context.place)
 
+    async def content_key(self, file: ListedFile, key: str, group: asyncio.TaskGroup) -> None:
+        """Check a key that content is sealed to, which the manifest under ``key`` lists."""
+        if not is_content_key(file.key):
+            sentence = f"It lists “{file.key}” as a key of content."
+            self._context.findings.wrong("listing", key, sentence)
+            return
+        await self._wrapped(file, group)
+
     async def day_key(self, file: ListedFile, key: str, group: asyncio.TaskGroup) -> None:
         """Check the key of a day that the manifest under ``key`` lists: all of a day needs it."""
-        context = self._context
         if not is_day_key(file.key):
-            context.findings.wrong("listing", key, f"It lists “{file.key}” as the key of a day.")
+            sentence = f"It lists “{file.key}” as the key of a day."
+            self._context.findings.wrong("listing", key, sentence)
             return
+        await self._wrapped(file, group)
+
+    async def _wrapped(self, file: ListedFile, group: asyncio.TaskGroup) -> None:
+        context = self._context
         context.expected.add(file.key)
         # What was not listed may have come since: trying tells.
         if not context.inventory.there(file.key) and self._is_erased(file):
@@ -133,7 +152,7 @@ class Objects:
 
     async def _day_key(self, key: str) -> tuple[bytes | None, bool]:
         """Return the wrapped key that opens a segment, and whether it was destroyed on purpose."""
-        if day_key_of(key) in self._context.result.erased:
+        if wrapped_key_of(key) in self._context.result.erased:
             return None, True
         if not key.endswith(".age") or not self._context.options.identities:
             return None, False
@@ -246,6 +265,7 @@ class Objects:
             )
             wrapped, is_erased = await self._day_key(item.key)
             result = await self._checkers.check(item, body, wrapped, erased=is_erased)
+            await self._look_into_sealed(item, body, result)
         except MissingObjectError:
             self._lost(item)
             return
@@ -261,11 +281,32 @@ class Objects:
             self._slots.release()
         self._take(item, manifest, result)
 
+    async def _look_into_sealed(
+        self, item: ListedSegment, body: bytes, result: SegmentResult
+    ) -> None:
+        """Open what is sealed of a segment's records, if somebody named an identity."""
+        context = self._context
+        for name in result.sealed_to:
+            context.sealed_to.setdefault(name, item.key)
+        seen = context.result
+        seen.sealed_records += sum(result.sealed_to.values())
+        seen.sealed_counts.update(result.sealed_to)
+        if not context.options.identities or not result.sealed_to:
+            return
+        wrapped = {}
+        for name in result.sealed_to:
+            found = await self._day_keys.wrapped(name)
+            if found is not None:
+                wrapped[name] = found
+        sealed = await self._checkers.check_sealed(item, body, wrapped)
+        seen.opened_records += sealed.opened
+        context.findings.add(*sealed.findings)
+
     def _take(self, item: ListedSegment, manifest: Manifest, result: SegmentResult) -> None:
         context, seen = self._context, self._context.result
         context.findings.add(*result.findings)
         seen.objects += 1
-        if day_key_of(item.key) in seen.erased:
+        if wrapped_key_of(item.key) in seen.erased:
             seen.erased_segments += 1
         else:
             seen.outside_only += item.key.endswith(".age") and not context.options.identities
@@ -331,7 +372,7 @@ async def settle_lost(context: Context) -> None:
             context.findings.wrong(
                 "missing",
                 file.key,
-                "Without this key nobody can read its day, and no erasure names it.",
+                "Without this key nobody can read what was encrypted to it, and no erasure names it.",
             )
 
 

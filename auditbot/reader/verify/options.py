@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from auditbot.reader.documents import Completeness, Manifest
+from auditbot.reader.layout import is_day_key
 from auditbot.reader.memory import Seen
 from auditbot.reader.read import ALWAYS, Period
 from auditbot.reader.signatures import Note
@@ -85,9 +86,15 @@ class Verified:
     stamped_ms: int | None = None
     """When the newest of them was made."""
     erased: frozenset[str] = frozenset()
-    """The keys of days that were destroyed on purpose."""
+    """The keys of days and of content that were destroyed on purpose."""
     erased_segments: int = 0
     """Of the segments, those that nobody can read any more for that reason."""
+    sealed_records: int = 0
+    """Records of which the content is sealed, of those that were looked into."""
+    opened_records: int = 0
+    """Of these, those whose content was opened and found to be what the line says."""
+    sealed_counts: Counter[str] = field(default_factory=Counter)
+    """How many are sealed to each key."""
     encrypted: bool = False
     from_ms: int | None = None
     until_ms: int | None = None
@@ -104,6 +111,17 @@ class Verified:
     """Whether the contents of everything were checked."""
     looked_ms: int | None = None
     """When the older contents, which were not looked into now, were last found right."""
+
+    @property
+    def erased_days(self) -> frozenset[str]:
+        """Return the keys of whole days that were destroyed on purpose."""
+        return frozenset(filter(is_day_key, self.erased))
+
+    @property
+    def erased_records(self) -> int:
+        """Return how many records' content was destroyed on purpose."""
+        return sum(self.sealed_counts[key] for key in self.erased)
+
     storage: Mapping[str, object] = field(default_factory=dict)
     unlisted: dict[str, int] = field(default_factory=dict)
     """Objects that no manifest lists yet, with when the newest one was made at first sight."""

@@ -73,11 +73,7 @@ def _lines(result: Verified, destination: str) -> Iterator[str]:
         )
     if result.tombstones:
         yield f"    removed       {result.tombstones:,} on purpose, as signed removals say"
-    if result.erased:
-        yield (
-            f"    erased        {len(result.erased):,} days on purpose: what they hold is proved, "
-            "and nobody can read it"
-        )
+    yield from _shut(result)
     if result.parents:
         yield f"    room graph    {result.parents:,} links between events followed"
     words = storage_words(result.storage)
@@ -90,6 +86,26 @@ def _lines(result: Verified, destination: str) -> Iterator[str]:
     yield verdict(result)
     yield from _findings(result, Severity.WRONG, "The first of them:")
     yield from _findings(result, Severity.NOTICE, "To know:")
+
+
+def _shut(result: Verified) -> Iterator[str]:
+    """Yield what of the archive nobody can read, or was not read now."""
+    if result.sealed_records:
+        left = result.sealed_records - result.opened_records - result.erased_records
+        opened = f"{result.opened_records:,} opened and right"
+        shut = f"; content sealed of {left:,} (--identity)" if left > 0 else ""
+        yield f"    sealed        {result.sealed_records:,} records' content: {opened}{shut}"
+    if result.erased_days:
+        yield (
+            f"    erased        {len(result.erased_days):,} days on purpose: what they hold is "
+            "proved, and nobody can read it"
+        )
+    keys = len(result.erased - result.erased_days)
+    if keys:
+        yield (
+            f"    erased        {keys:,} keys of content on purpose: that of "
+            f"{result.erased_records:,} records, which are proved, nobody can read"
+        )
 
 
 def storage_words(storage: Mapping[str, object]) -> str:
@@ -177,6 +193,9 @@ def as_json(result: Verified) -> dict[str, object]:
         "time_stamps_checked": result.stamps_known,
         "stamped_ms": result.stamped_ms,
         "erased": sorted(result.erased),
+        "records_sealed": result.sealed_records,
+        "records_opened": result.opened_records,
+        "records_erased": result.erased_records,
         "graph_links": result.parents,
         "storage": dict(result.storage),
         "open": {

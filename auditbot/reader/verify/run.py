@@ -108,6 +108,7 @@ async def _finish(context: Context, strange: list[Item]) -> None:
     check_succession(context)
     ending.check_statements(context)
     ending.check_media(context)
+    ending.check_sealed_to(context)
     ending.check_memory(context)
     ending.check_notes(context)
     check_foreign(context)
@@ -122,7 +123,7 @@ def _extent(context: Context) -> Extent:
     result, newest = context.result, context.newest
     is_complete = not (
         result.tombstones
-        or result.erased
+        or result.erased_days
         or result.outside_only
         or result.findings.counted[Severity.WRONG]
         # What the writer recorded at another place is not missing to it.

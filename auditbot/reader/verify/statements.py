@@ -15,7 +15,7 @@ from auditbot.reader.documents import (
     Removal,
     Statement,
 )
-from auditbot.reader.layout import is_day_key, page_key, server_folder
+from auditbot.reader.layout import is_content_key, is_day_key, page_key, server_folder
 from auditbot.reader.times import moment
 from auditbot.reader.trust import Trust
 from auditbot.reader.verify.findings import Findings
@@ -51,7 +51,7 @@ class Statements:
 
     tombstones: dict[str, Tombstone] = field(default_factory=dict)
     erased: dict[str, ListedFile] = field(default_factory=dict)
-    """The keys of days that were destroyed on purpose."""
+    """The keys of days and of content that were destroyed on purpose."""
     holds: dict[str, HoldStated] = field(default_factory=dict)
     """The holds, by their ids."""
     released: dict[str, int] = field(default_factory=dict)
@@ -173,6 +173,8 @@ def _take(
         found.days[key] = day
     if erasure is not None:
         found.erased.update({item.key: item for item in erasure.day_keys if is_day_key(item.key)})
+        content = (item for item in erasure.content_keys if is_content_key(item.key))
+        found.erased.update({item.key: item for item in content})
     if folder == "holds":
         _take_hold(found, body)
     if removal is not None:

@@ -75,6 +75,8 @@ async def _hand_on(
 ) -> None:
     for file in manifest.day_keys:
         await objects.day_key(file, key, group)
+    for file in manifest.content_keys:
+        await objects.content_key(file, key, group)
     for file in manifest.stamps:
         await objects.stamp(file, key, group)
     for file in manifest.media:

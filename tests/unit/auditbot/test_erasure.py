@@ -11,7 +11,7 @@ import pytest
 
 from auditbot.operations import erasure, holds
 from auditbot.operations.cli import _parser
-from auditbot.operations.erasure import Found
+from auditbot.operations.erasable import Found
 from auditbot.pipeline.segment import DAY_MS
 from auditbot.reader.cli import main
 from auditbot.reader.conversation import load

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -51,7 +51,8 @@ class World:
     destination: str | None = ""
     max_age: float = 300
     recipients: tuple[str, ...] = ()
-    erasable: bool = False
+    erasable: bool | Literal["day", "person"] = False
+    seal: str = "segments"
     s3: S3 = field(default_factory=S3)
 
     @property
@@ -68,6 +69,7 @@ class World:
                 segment_max_age_seconds=self.max_age,
                 age_recipients=self.recipients,
                 erasable=self.erasable,
+                seal=self.seal,
                 s3=self.s3,
             ),
         )
