@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, tzinfo
 from typing import Any
 
-from auditbot.reader.conversation import Message, edit_text
+from auditbot.reader.conversation import Edit, Message, edit_text
 from auditbot.reader.render.words import act, doubts, media_state, spelled, why_not
 from auditbot.reader.said import formatted_text, other_text
 from auditbot.reader.sealed import unopened
@@ -138,7 +138,7 @@ def table(messages: Iterable[Message], zone: tzinfo = UTC) -> Iterator[str]:
         for edit in message.edits:
             by = "" if edit.is_valid else f" BY {_line(edit.stored.record.get('sender'))}"
             at = (_time(edit.stored.record.get("ts_origin"), zone) or "")[:19].replace("T", " ")
-            yield f"    edited{by} {at}: {_line(edit_text(edit.said))}"
+            yield f"    edited{by} {at}: {_version(edit)}"
         if row.deleted_by:
             at = (_time(message.deletions[0].record.get("ts_origin"), zone) or "")[:19]
             because = f", because “{_line(row.deletion_reason)}”" if row.deletion_reason else ""
@@ -160,6 +160,12 @@ def _first_line(message: Message, row: Row) -> str:
     if row.text is None:
         return "(deleted before it was archived)" if message.is_deleted else f"({row.kind})"
     return _line(row.text)
+
+
+def _version(edit: Edit) -> str:
+    if edit.is_readable:
+        return _line(edit_text(edit.said))
+    return f"(not readable: {why_not(edit.stored.record, edit.said)})"
 
 
 def _told(message: Message) -> str | None:

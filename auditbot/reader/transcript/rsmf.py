@@ -20,9 +20,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from auditbot.reader.conversation import Message, edit_text
+from auditbot.reader.conversation import Edit, Message, edit_text
 from auditbot.reader.memory import private_directory, write_private
-from auditbot.reader.render.words import one_line, spelled, why
+from auditbot.reader.render.words import one_line, spelled, why_not
 from auditbot.reader.times import local
 from auditbot.reader.transcript.build import Attachment, Transcript
 from auditbot.reader.transcript.eml import (
@@ -254,8 +254,7 @@ class _Contents:
             if not edit.is_valid or edit.deleted is not None:
                 continue
             record = edit.stored.record
-            is_read = edit.late is not None or record.get("enc_status") != "undecryptable"
-            after = spelled(edit_text(edit.said)) if is_read else _unread(record)
+            after = spelled(edit_text(edit.said)) if edit.is_readable else _unread(edit)
             found: Json = {
                 "participant": self._person(str(record.get("sender"))),
                 "previous": before,
@@ -370,8 +369,8 @@ def _body(view: Json) -> str:
     return str(text) if text is not None else f"({view['kind']})"
 
 
-def _unread(record: Json) -> str:
-    return f"(not readable: {why(record.get('enc_error'))})"
+def _unread(edit: Edit) -> str:
+    return f"(not readable: {why_not(edit.stored.record, edit.said)})"
 
 
 def _iso(moment_ms: object) -> str:

@@ -232,6 +232,19 @@ async def test_without_a_key_everything_but_the_content_is_found(
     assert "bob says" not in "".join(told)
 
 
+async def test_what_an_edit_says_is_sealed_too(office: Office, tmp_path: Path) -> None:
+    relation = {"rel_type": "m.replace", "event_id": "$a1"}
+    new = {"msgtype": "m.text", "body": "alice corrects it"}
+    edit = {**new, "body": "* alice corrects it", "m.new_content": new, "m.relates_to": relation}
+    await office.say(event("$edit", edit))
+    await office.store()
+
+    assert b"corrects" not in clear_bytes(office)
+    shut = await lines(office, tmp_path / "cache", identity=None)
+    assert "edited 2025-11-24 16:00:00: (not readable: content sealed)" in shut
+    assert "alice corrects it" in await lines(office, tmp_path / "cache")
+
+
 async def test_an_index_made_without_a_key_is_completed_with_one(
     office: Office, tmp_path: Path
 ) -> None:
