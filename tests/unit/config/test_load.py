@@ -1,5 +1,6 @@
 """Every wrong configuration is one sentence that names the place and says what to write."""
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -59,6 +60,8 @@ feeds: ~
 
 WITHOUT_SERVER_NAME = VALID.replace("  server_name: example.org\n", "")
 WITHOUT_APPSERVICE = VALID.replace(VALID[VALID.index("appservice") : VALID.index("encr")], "")
+
+AGE_KEYS = json.dumps([f"age1{letter * 58}" for letter in "qp"])
 
 SENTENCES: list[tuple[str, int, list[str]]] = [
     # Unknown keys.
@@ -150,7 +153,11 @@ SENTENCES: list[tuple[str, int, list[str]]] = [
     (VALID + "auditbot:\n  erasable: true\n", 10, ["age_recipients is not"]),
     (VALID + "auditbot:\n  seal: content\n", 10, ["nobody to whom content"]),
     (VALID + "auditbot:\n  seal: half\n", 10, ["segments or content"]),
-    (VALID + "auditbot:\n  erasable: person\n", 10, ["write “seal: content” too"]),
+    (
+        VALID + f"auditbot:\n  erasable: person\n  age_recipients: {AGE_KEYS}\n",
+        10,
+        ["write “seal: content” too"],
+    ),
     (VALID + "auditbot:\n  erasable: week\n", 10, ["true, false, day or person"]),
     (VALID + "auditbot:\n  destination: ftp://x\n", 10, ["s3://BUCKET/PREFIX", "“ftp://x”"]),
     (VALID + "auditbot:\n  destination: s3:x\n", 10, ["names no bucket"]),
