@@ -55,7 +55,9 @@ async def upload_next(
     segment = await ledger.oldest_sealed(stream)  # decided and stored earlier
     if segment is None:
         return False
-    stored = await store.put(segment.key, segment.body, segment.sha256)
+    stored = await store.put(
+        segment.key, segment.body, segment.sha256, lock_days=segment.lock_days
+    )
     await ledger.mark_uploaded(segment, stored, now_ms=now_ms)
     return True
 

@@ -11,7 +11,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from auditbot.pipeline.line import Arrival
-from auditbot.pipeline.record import AudienceBase, audience
+from auditbot.pipeline.record import AudienceBase, audience, class_of
+from auditbot.pipeline.retention import DEFAULT
 from auditbot.pipeline.room_state import RoomContext
 from auditbot.pipeline.segment import DAY_MS
 from auditbot.writing import Writing, audiences_seen, place_of
@@ -60,16 +61,30 @@ class Listed:
 
     async def look_up(self, days: Collection[str], rooms: Collection[RoomContext]) -> None:
         """Ask at once for what most of the events will cite."""
-        ids = {room.audience_id for room in rooms if room.complete and room.joined}
-        for day in days:
-            found = await audiences_seen(self.connection, day, ids)
-            self._known.update((day, id_) for id_ in found)
+        by_class: dict[str, set[str]] = {}
+        for room in rooms:
+            if room.complete and room.joined:
+                name = class_of(room, self.writing.policy)
+                by_class.setdefault(name, set()).add(room.audience_id)
+        for name, ids in by_class.items():
+            for day in (_with_class(day, name) for day in days):
+                found = await audiences_seen(self.connection, day, ids)
+                self._known.update((day, id_) for id_ in found)
 
-    async def add(self, day: str, arrival: Arrival, room: RoomContext) -> None:
-        """Add the list of a room's people if it was not said that day."""
+    async def add(self, day: str, arrival: Arrival, room: RoomContext, name: str) -> None:
+        """Add the list of a room's people if it was not said that day.
+
+        Args:
+            day: the stream's day
+            arrival: that of the event that cites the list
+            room: the room
+            name: the retention class of what cites it
+        """
         if not room.complete or not room.joined:
             return
         id_ = room.audience_id
+        # A list must not go before what cites it: another class has a list of its own.
+        day = _with_class(day, name)
         if (day, id_) in self._known:
             return
         self._known.add((day, id_))
@@ -77,7 +92,7 @@ class Listed:
             return
         base = await self._base(day, room)
         place = self.writing.place()
-        record, whole = audience(room, place, arrival, base, self.kinds)
+        record, whole = audience(room, place, arrival, base, self.kinds, retention_class=name)
         self.writing.add(record, name=id_, sub_key=day)
         self._new[f"{day} {id_}"] = place.seq
         if whole:
@@ -92,6 +107,10 @@ class Listed:
         if seq is None:
             seq = await place_of(self.connection, "audience", day, base.id)
         return base if seq == base.seq else None
+
+
+def _with_class(day: str, name: str) -> str:
+    return day if name == DEFAULT else f"{day}:{name}"
 
 
 def day_name(writing: Writing, received_ms: int) -> str:

@@ -146,7 +146,13 @@ def create_bot(services: Services) -> Bot:
         max_age_ms=int(config.auditbot.segment_max_age_seconds * 1000),
     )
     destinations, rooms = Destinations(config), Rooms()
-    segments = Segments(database, server_name, limits, destinations.spool)
+    segments = Segments(
+        database,
+        server_name,
+        limits,
+        destinations.spool,
+        lock_days=config.auditbot.s3.retention_days,
+    )
     added = Signal()
 
     wanted = Signal()

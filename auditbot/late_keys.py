@@ -193,6 +193,7 @@ class LateKeys:
                 ts_received=writing.now_ms,
                 edited_sender=senders.get(target),
                 media=self.media is not None,
+                policy=writing.policy,
             )
             writing.add(record, name=name)
             if record.media_status is not None:
@@ -202,7 +203,7 @@ class LateKeys:
         if read:
             await connection.executemany("DELETE FROM audit_pending WHERE event_id = $1", read)
         if self.media is not None:
-            await self.media.add(connection, files, now_ms=writing.now_ms)
+            await self.media.add(connection, files, writing.policy, now_ms=writing.now_ms)
             writing.attachments += len(files)
         return len(read)
 

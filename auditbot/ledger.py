@@ -9,8 +9,10 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from typing import Any
 
 from auditbot.content_keys import BY_PERSON, SEAL_CONTENT
+from auditbot.pipeline.retention import NO_CLASSES, Policy, Rule
 from auditbot.spool import Spool, spool_of
 from auditbot.writing import Writing, audiences_seen, seen
 from common.config.schema import Config
@@ -41,6 +43,8 @@ class Export:
     """Whether what is encrypted has keys that can be destroyed: 0, by day 1, by person 2."""
     seal: str = "segments"
     """What is encrypted: whole segments, or each record's ``content``."""
+    policy: Policy = NO_CLASSES
+    """How long what is recorded is kept."""
 
     @property
     def erasable_by(self) -> bool | str:
@@ -59,6 +63,16 @@ class Destinations:
         """Return what seals the lines of an encrypted archive."""
         return spool_of(self.config.encryption.pickle_key)
 
+    @cached_property
+    def policy(self) -> Policy:
+        """Return which retention class records belong to."""
+        settings = self.config.auditbot
+        rules = (
+            Rule(one.name, one.keep_days, one.rooms, one.room_types, one.direct, one.encrypted)
+            for one in settings.retention_classes
+        )
+        return Policy(settings.keep_days, tuple(rules))
+
     @property
     def configured(self) -> str:
         """Return the configured destination, ``""`` for none."""
@@ -73,7 +87,7 @@ class Destinations:
         endpoint = (
             endpoint_url or settings.s3.endpoint_url if destination.startswith("s3:") else None
         )
-        meaningful = {
+        meaningful: dict[str, Any] = {
             "destination": destination,
             "endpoint_url": endpoint,
             "region": settings.s3.region,
@@ -94,10 +108,14 @@ class Destinations:
             meaningful["erasable"] = "person" if settings.erasable == "person" else True
         if settings.seal == SEAL_CONTENT:
             meaningful["seal"] = SEAL_CONTENT
+        if self.policy != NO_CLASSES:
+            meaningful["retention"] = self.policy.entry()
         digest = hashlib.sha256(json.dumps(meaningful, sort_keys=True).encode()).hexdigest()
         recipients = tuple(sorted(settings.age_recipients))
         erasable = BY_PERSON if settings.erasable == "person" else int(bool(settings.erasable))
-        return Export(destination, endpoint, digest, recipients, erasable, settings.seal)
+        return Export(
+            destination, endpoint, digest, recipients, erasable, settings.seal, self.policy
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +240,7 @@ def _writing(row: Row, want: _Wanted, server_name: str, now_ms: int) -> Writing:
         open_bytes=row["open_bytes"],
         open_since_ms=row["open_since_ms"],
         spool=want.spool if row["recipients"] else None,
+        policy=want.export.policy if want.export is not None else NO_CLASSES,
     )
 
 
@@ -234,7 +253,11 @@ async def _on(
         writing.control(
             actor="config",
             action="settings_changed",
-            detail={"config_sha256": export.config_hash, "before": row["config_hash"]},
+            detail={
+                "config_sha256": export.config_hash,
+                "before": row["config_hash"],
+                "retention": export.policy.entry(),
+            },
         )
         await writing.write(connection)
         await connection.execute(
@@ -313,6 +336,7 @@ async def _start(
     await connection.execute("UPDATE audit_head SET stream = $1 WHERE id = 1", stream)
     writing = Writing(stream, server_name, now_ms, next_seq=0, open_bytes=0, open_since_ms=None)
     writing.spool = wanted.spool if export.recipients else None
+    writing.policy = export.policy
     writing.control(
         actor=wanted.actor,
         action="export_started",
@@ -322,6 +346,7 @@ async def _start(
             "encrypted_to": list(export.recipients),
             "erasable": export.erasable_by,
             "seal": export.seal,
+            "retention": export.policy.entry(),
             "previous_stream": previous["id"] if previous is not None else None,
             "previous_stopped_ms": previous["stopped_ms"] if previous is not None else None,
         },
@@ -340,6 +365,7 @@ def _writing_on(writing: Writing) -> Writing:
         writing.open_bytes,
         writing.open_since_ms,
         spool=writing.spool,
+        policy=writing.policy,
     )
 
 

@@ -40,7 +40,7 @@ async def unlisted(connection: Connection, stream: str) -> list[Listed]:
     """Return the stored segments that no manifest lists, in order."""
     rows = await connection.fetch(
         "SELECT first_seq, last_seq, object_key, version_id, stored_bytes, sha256, raw_bytes,"
-        " tree_hashes, first_ms, last_ms, counts FROM audit_segment"
+        " tree_hashes, first_ms, last_ms, counts, classes FROM audit_segment"
         " WHERE stream = $1 AND manifest IS NULL AND state = 'uploaded' ORDER BY first_seq",
         stream,
     )
@@ -57,6 +57,7 @@ async def unlisted(connection: Connection, stream: str) -> list[Listed]:
             first_ms=row["first_ms"],
             last_ms=row["last_ms"],
             counts=json.loads(row["counts"]),
+            classes=None if row["classes"] is None else json.loads(row["classes"]),
         )
         for row in rows
     ]

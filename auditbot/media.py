@@ -198,7 +198,7 @@ class MediaKeeper:
         if await self.queue.stored(target, object_id):
             await self._finish(target, wanted, _found("duplicate", kept), named=(source, kept))
             return
-        found = await self._upload(target, kept.key, fetched)
+        found = await self._upload(target, kept.key, fetched, wanted.retention)
         await self._finish(
             target, wanted, _found("stored", kept), named=(source, kept), stored=found
         )
@@ -226,7 +226,13 @@ class MediaKeeper:
             raise _GoneWrongError("gave_up", str(error), final=False) from error
         return _Fetched(path, digest.hexdigest(), size, _sniffed(head))
 
-    async def _upload(self, target: Target, key: str, fetched: _Fetched) -> Found:
+    async def _upload(
+        self,
+        target: Target,
+        key: str,
+        fetched: _Fetched,
+        retention: tuple[str, int | None],
+    ) -> Found:
         store = self._store_of(target)
         path, digest = fetched.path, fetched.sha256
         if target.recipients:
@@ -237,7 +243,7 @@ class MediaKeeper:
             digest = await asyncio.to_thread(_digest, path)
         size = path.stat().st_size
         try:
-            stored = await store.put_file(key, path, digest)
+            stored = await store.put_file(key, path, digest, lock_days=retention[1])
         except ObjectExistsError:
             if not target.recipients:
                 raise PermanentError(
@@ -306,9 +312,19 @@ class MediaKeeper:
                 elif stored is not None:
                     await self.queue.keep(connection, target, kept, stored, now_ms=now_ms)
                 await self.queue.name(connection, target, source, kept)
+            room_class = await writing.class_of_room(connection, wanted.carrier["room_id"])
             if found.key is not None:
-                await self.queue.mention(connection, target, found.key, wanted, now_ms=now_ms)
-            record = media_record(wanted.carrier, found, writing.place(), now_ms=now_ms)
+                kept_for = (room_class, writing.policy.keeps.get(room_class))
+                await self.queue.mention(
+                    connection, target, found.key, wanted, kept_for, now_ms=now_ms
+                )
+            record = media_record(
+                wanted.carrier,
+                found,
+                writing.place(),
+                now_ms=now_ms,
+                retention_class=room_class,
+            )
             writing.add(record, name=wanted.name, sub_key=f"{wanted.stream}:{wanted.seq}")
             await writing.write(connection)
         self.written(writing)

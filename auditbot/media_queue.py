@@ -11,6 +11,7 @@ from auditbot.content_keys import BY_PERSON, SEAL_CONTENT, ContentKey
 from auditbot.encryption import SUFFIX
 from auditbot.pipeline.line import Record
 from auditbot.pipeline.other_records import CARRIED
+from auditbot.pipeline.retention import DEFAULT, Policy
 from auditbot.pipeline.seal import day_of
 from auditbot.pipeline.segment import DAY_MS
 from auditbot.storage.port import Found
@@ -41,6 +42,8 @@ class Wanted:
     """The UTC day on which that record was received, counted since the epoch."""
     carrier: Json
     file: Json
+    retention: tuple[str, int | None] = (DEFAULT, None)
+    """The class of that record, and for how many days it was kept then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ class MediaQueue:
         self,
         connection: Connection,
         items: Sequence[tuple[Record, str, Json]],
+        policy: Policy,
         *,
         now_ms: int,
     ) -> None:
@@ -114,7 +118,7 @@ class MediaQueue:
                         record.stream,
                         record.seq,
                         name,
-                        self._sealed(record, file),
+                        self._sealed(record, file, policy),
                         now_ms,
                         record.retention_class,
                     )
@@ -255,9 +259,19 @@ class MediaQueue:
         )
 
     async def mention(
-        self, connection: Connection, target: Target, key: str, wanted: Wanted, *, now_ms: int
+        self,
+        connection: Connection,
+        target: Target,
+        key: str,
+        wanted: Wanted,
+        retention: tuple[str, int | None],
+        *,
+        now_ms: int,
     ) -> None:
-        """Remember on which days records speak of an attachment: that of who carries it, and now."""
+        """Remember which records speak of an attachment: the one that carries it, and one now.
+
+        Their days and classes are remembered; ``retention`` is the class of the one now.
+        """
         object_id = await connection.fetchval(
             "SELECT id FROM audit_object WHERE place = $1 AND object_key = $2", target.place, key
         )
@@ -267,6 +281,18 @@ class MediaQueue:
                 "INSERT INTO audit_object_day (place, id, stream, day) VALUES ($1, $2, $3, $4)"
                 " ON CONFLICT (place, id, stream, day) DO NOTHING",
                 [(target.place, object_id, stream, day) for stream, day in sorted(days)],
+            )
+            spoken = (
+                (wanted.stream, wanted.day, *wanted.retention),
+                (target.stream, now_ms // DAY_MS, *retention),
+            )
+            await connection.executemany(
+                "INSERT INTO audit_object_class (place, id, stream, day, class, keep_days)"
+                " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (place, id, stream, day, class)"
+                " DO UPDATE SET keep_days = CASE WHEN audit_object_class.keep_days IS NULL"
+                " OR excluded.keep_days < audit_object_class.keep_days"
+                " THEN audit_object_class.keep_days ELSE excluded.keep_days END",
+                [(target.place, object_id, *one) for one in spoken],
             )
 
     async def done(self, connection: Connection, wanted: Wanted) -> bool:
@@ -288,10 +314,14 @@ class MediaQueue:
             return sha256
         return hmac.new(self._id_key, bytes.fromhex(sha256), hashlib.sha256).hexdigest()
 
-    def _sealed(self, record: Record, file: Json) -> bytes:
-        carrier = {name: getattr(record, name) for name in (*CARRIED, "retention_class")}
-        day = record.ts_received // DAY_MS
-        secret = json.dumps({"carrier": carrier, "day": day, "file": file}).encode()
+    def _sealed(self, record: Record, file: Json, policy: Policy) -> bytes:
+        known = {
+            "carrier": {name: getattr(record, name) for name in (*CARRIED, "retention_class")},
+            "day": record.ts_received // DAY_MS,
+            "file": file,
+            "retention": _kept_for(record.retention_class or DEFAULT, policy),
+        }
+        secret = json.dumps(known).encode()
         return self._sealer.seal(secret, name=_name(record.stream, record.seq))
 
     def _wanted(self, row: Row) -> Wanted:
@@ -306,7 +336,12 @@ class MediaQueue:
             secret["day"],
             carrier,
             secret["file"],
+            tuple(secret.get("retention", (DEFAULT, None))),
         )
+
+
+def _kept_for(name: str, policy: Policy) -> tuple[str, int | None]:
+    return name, policy.keeps.get(name)
 
 
 def source_of(file: Json) -> str:

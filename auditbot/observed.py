@@ -146,7 +146,7 @@ async def _record_actions(writing: Writing, connection: Connection, rows: Sequen
 
 async def open_gap(connection: Connection, writing: Writing, name: str, gap: Gap) -> None:
     """Add the record of a gap, and remember it under its name until it is closed."""
-    seq = writing.gap(gap)
+    seq = await writing.gap(connection, gap)
     await connection.execute(
         "INSERT INTO audit_gap (name, stream, seq, opened_ms) VALUES ($1, $2, $3, $4)"
         " ON CONFLICT (name) DO UPDATE SET stream = excluded.stream, seq = excluded.seq,"
@@ -163,7 +163,7 @@ async def _close_gap(connection: Connection, writing: Writing, row: Row) -> None
     action = gap_action(row["name"])
     if action == "event_missing":
         detail["event_id"] = str(row["name"]).partition(":")[2]
-    writing.gap(Gap(action, detail, of_seq=row["seq"]))
+    await writing.gap(connection, Gap(action, detail, of_seq=row["seq"]))
     await connection.execute(
         "UPDATE audit_gap SET closed_ms = $2 WHERE name = $1", row["name"], writing.now_ms
     )

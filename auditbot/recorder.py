@@ -18,7 +18,8 @@ from auditbot.parents import note_parents
 from auditbot.pipeline.content import relations
 from auditbot.pipeline.hostile import Envelope, key, mapping, read_envelope
 from auditbot.pipeline.reading import MALFORMED, attachment_of
-from auditbot.pipeline.record import Arrival, Record, Setting, event_record
+from auditbot.pipeline.record import Arrival, Record, Setting, class_of, event_record
+from auditbot.pipeline.retention import Policy
 from auditbot.pipeline.room_state import RoomContext, completed, fold
 from auditbot.rooms import Rooms
 from auditbot.senders import SenderKinds
@@ -153,7 +154,7 @@ class Recorder:
             if fresh:
                 await self._record(connection, writing, fresh)
         for entry in others:
-            writing.aside(entry.kind, entry.body, _arrival(entry))
+            await writing.aside(connection, entry.kind, entry.body, _arrival(entry))
             if writing.held_bytes >= HELD_BYTES:
                 await writing.write(connection)
         await writing.write(connection)
@@ -184,10 +185,11 @@ class Recorder:
         # One after the other, and nothing of one is kept: a room of thousands may change with
         # every event.
         for item, reading in zip(items, readings, strict=True):
-            setting = self._setting(item, contexts, authors, kinds)
+            setting = self._setting(item, contexts, authors, kinds, writing.policy)
             if not _is_membership(item.envelope):
                 day = day_name(writing, item.entry.received_ms)
-                await listed.add(day, item.arrival, setting.before)
+                name = class_of(setting.after, setting.policy)
+                await listed.add(day, item.arrival, setting.before, name)
             record = event_record(item.envelope, reading, writing.place(), item.arrival, setting)
             name = item.name
             line = writing.add(record, name=name, sender=_sender(item.envelope))
@@ -203,7 +205,7 @@ class Recorder:
         await writing.write(connection)
         await keep_pending(connection, waiting, writing.now_ms)
         if self.media is not None:
-            await self.media.add(connection, files, now_ms=writing.now_ms)
+            await self.media.add(connection, files, writing.policy, now_ms=writing.now_ms)
             writing.attachments += len(files)
         await self.rooms.save(
             connection, loaded, (room for room in contexts.values() if room.room_id)
@@ -215,6 +217,7 @@ class Recorder:
         contexts: dict[str, RoomContext],
         authors: Mapping[str, str | None],
         kinds: Mapping[str, str],
+        policy: Policy,
     ) -> Setting:
         """Fold an event into its room and return what surrounded it."""
         event = item.envelope
@@ -237,6 +240,7 @@ class Recorder:
             sender_kind=kinds.get(event.sender or ""),
             edited_sender=authors.get(_edited(event)),
             media=self.media is not None,
+            policy=policy,
         )
 
     async def _readings(

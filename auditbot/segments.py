@@ -4,8 +4,10 @@ import asyncio
 import hashlib
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+
+import msgspec
 
 from auditbot.content_keys import BY_PERSON, SEAL_CONTENT, Officers
 from auditbot.content_sealing import ContentSealing
@@ -14,8 +16,10 @@ from auditbot.encryption import SUFFIX, encrypt
 from auditbot.ledger import lock
 from auditbot.lines import opened, waiting
 from auditbot.pipeline.merkle import CompactRange, join, pack, range_of
+from auditbot.pipeline.retention import DEFAULT, Tally, lock_days
 from auditbot.pipeline.seal import (
     FRAME_BYTES,
+    class_in,
     compress,
     kind_of,
     leaves_of,
@@ -48,6 +52,8 @@ class SealedSegment:
     key: str
     sha256: str
     body: bytes
+    lock_days: int | None = None
+    """For how long it is locked, where that is not as configured for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,14 @@ class StreamPlace:
     stream: str
     destination: str
     endpoint_url: str | None
+
+
+class _Waiting(msgspec.Struct, frozen=True, gc=False):
+    """A record's line, when it was received, and what retention classes meant then."""
+
+    received_ms: int
+    line: bytes
+    keeps: Mapping[str, int | None] | None
 
 
 @dataclass
@@ -69,21 +83,25 @@ class _Body:
     frames: list[bytes] = field(default_factory=list)
     tree: CompactRange | None = None
     kinds: Counter[str] = field(default_factory=Counter)
+    classes: Tally = field(default_factory=Tally)
     outcomes: Counter[str] = field(default_factory=Counter)
     first_ms: int = 0
     last_ms: int = 0
     count: int = 0
     raw_bytes: int = 0
 
-    def add(self, first_seq: int, records: Sequence[tuple[int, bytes]]) -> None:
-        """Add a frame with these records, each with the moment in which it was received."""
-        lines = [line for _, line in records]
+    def add(self, first_seq: int, records: Sequence[_Waiting]) -> None:
+        """Add a frame with these records."""
+        lines = [record.line for record in records]
         self.frames.append(compress(lines))
         part = range_of(first_seq, leaves_of(lines))
         self.tree = part if self.tree is None else join(self.tree, part)
         self.kinds.update(map(kind_of, lines))
         self.outcomes.update(filter(None, map(outcome_of, lines)))
-        moments = [received_ms for received_ms, _ in records]
+        for record in records:
+            name = DEFAULT if record.keeps is None else class_in(record.line)
+            self.classes.add(name, record.keeps or {})
+        moments = [record.received_ms for record in records]
         self.first_ms = min(moments) if not self.count else min(self.first_ms, *moments)
         self.last_ms = max(self.last_ms, *moments)
         self.count += len(lines)
@@ -94,9 +112,17 @@ class Segments:
     """The segments of all streams."""
 
     def __init__(
-        self, database: Database, server_name: str, limits: Limits, spool: Spool | None = None
+        self,
+        database: Database,
+        server_name: str,
+        limits: Limits,
+        spool: Spool | None = None,
+        *,
+        lock_days: int = 0,
     ) -> None:
+        """Begin with nothing; ``lock_days`` is how long objects are locked without classes."""
         self._spool = spool
+        self._lock_days = lock_days
         self._database = database
         self._server_name = server_name
         self._limits = limits
@@ -148,7 +174,7 @@ class Segments:
             async with self._database.transaction() as connection:
                 await raise_alarm(connection, sentence, now_ms=now_ms)
             return True
-        body = b"".join(built.frames)
+        body, classes = b"".join(built.frames), built.classes.entry()
         if row["object_key"].endswith(SUFFIX):
             # Each time this gives other bytes: what is kept below is what is uploaded.
             body = await asyncio.to_thread(encrypt, body, await self._readers(row))
@@ -156,7 +182,7 @@ class Segments:
             await connection.execute(
                 "UPDATE audit_segment SET state = 'sealed', sha256 = $3,"
                 " stored_bytes = $4, sealed_ms = $5, tree_hashes = $6, counts = $7,"
-                " first_ms = $8, last_ms = $9, outcomes = $10, raw_bytes = $11"
+                " first_ms = $8, last_ms = $9, outcomes = $10, raw_bytes = $11, classes = $12"
                 " WHERE stream = $1 AND first_seq = $2 AND state = 'cut'",
                 stream,
                 first,
@@ -169,6 +195,7 @@ class Segments:
                 built.last_ms,
                 json.dumps(dict(built.outcomes), sort_keys=True),
                 built.raw_bytes,
+                None if classes is None else json.dumps(classes),
             )
             await connection.execute(
                 "INSERT INTO audit_body (stream, first_seq, body) VALUES ($1, $2, $3)",
@@ -185,7 +212,7 @@ class Segments:
     async def oldest_sealed(self, stream: str) -> SealedSegment | None:
         """Return the segment of a stream that is to be uploaded next."""
         row = await self._database.fetchrow(
-            "SELECT audit_segment.first_seq, object_key, sha256, body FROM audit_segment"
+            "SELECT audit_segment.first_seq, object_key, sha256, body, classes FROM audit_segment"
             " JOIN audit_body ON audit_body.stream = audit_segment.stream"
             " AND audit_body.first_seq = audit_segment.first_seq"
             " WHERE state = 'sealed' AND audit_segment.stream = $1"
@@ -194,8 +221,14 @@ class Segments:
         )
         if row is None:
             return None
+        classes = None if row["classes"] is None else json.loads(row["classes"])
         return SealedSegment(
-            stream, row["first_seq"], row["object_key"], row["sha256"], bytes(row["body"])
+            stream,
+            row["first_seq"],
+            row["object_key"],
+            row["sha256"],
+            bytes(row["body"]),
+            None if classes is None else lock_days(classes, self._lock_days),
         )
 
     async def mark_uploaded(
@@ -289,11 +322,11 @@ class Segments:
         self, stream: str, first: int, last: int, sealing: ContentSealing | None = None
     ) -> _Body:
         body = _Body()
-        frame: list[tuple[int, bytes]] = []
+        frame: list[_Waiting] = []
         size = 0
         async for record in self._records(stream, first, last):
             frame.append(record)
-            size += len(record[1])
+            size += len(record.line)
             if size >= FRAME_BYTES:
                 await self._add(body, first, frame, sealing)
                 frame, size = [], 0
@@ -305,11 +338,15 @@ class Segments:
         self,
         body: _Body,
         first: int,
-        frame: list[tuple[int, bytes]],
+        frame: list[_Waiting],
         sealing: ContentSealing | None,
     ) -> None:
         if sealing is not None:
-            frame = await sealing.sealed(frame)
+            lines = await sealing.sealed([(one.received_ms, one.line) for one in frame])
+            frame = [
+                _Waiting(received_ms, line, one.keeps)
+                for one, (received_ms, line) in zip(frame, lines, strict=True)
+            ]
         # In a thread: it takes milliseconds, and the receiver is to answer meanwhile.
         await asyncio.to_thread(body.add, first + body.count, frame)
 
@@ -320,15 +357,13 @@ class Segments:
         officers = Officers(self._server_name, row["stream"], tuple(row["recipients"].split("\n")))
         return ContentSealing(self._database, officers, row["erasable"] == BY_PERSON)
 
-    async def _records(
-        self, stream: str, first: int, last: int
-    ) -> AsyncIterator[tuple[int, bytes]]:
-        """Yield the lines of a segment up to the first one that is missing, with their moments."""
+    async def _records(self, stream: str, first: int, last: int) -> AsyncIterator[_Waiting]:
+        """Yield the records of a segment up to the first one that is missing."""
         due = first
         while due <= last:
             rows = await self._database.fetch(
-                "SELECT stream, first_seq, first_ms, written_ms, sizes, lines FROM audit_lines"
-                " WHERE stream = $1 AND last_seq >= $2 AND first_seq <= $3"
+                "SELECT stream, first_seq, first_ms, written_ms, sizes, lines, keeps"
+                " FROM audit_lines WHERE stream = $1 AND last_seq >= $2 AND first_seq <= $3"
                 " ORDER BY last_seq LIMIT $4",
                 stream,
                 due,
@@ -338,9 +373,10 @@ class Segments:
             before = due
             for row in rows:
                 lines = await asyncio.to_thread(opened, row, self._spool)
+                keeps = None if row["keeps"] is None else json.loads(row["keeps"])
                 for fact, line in zip(waiting(row), lines, strict=False):
                     if fact.seq == due <= last:
-                        yield fact.received_ms, line
+                        yield _Waiting(fact.received_ms, line, keeps)
                         due += 1
             if due == before:
                 return

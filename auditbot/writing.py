@@ -5,6 +5,7 @@ gives a second record of the same kind, whatever is repeated, rolled back or kil
 """
 
 import asyncio
+import json
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,9 @@ from auditbot.pipeline.other_records import (
     graph_record,
     receipt_record,
     receipts_in,
+    told_room,
 )
+from auditbot.pipeline.retention import DEFAULT, NO_CLASSES, Facts, Policy
 from auditbot.spool import Spool
 from common.database.pool import Connection
 from common.inbox.port import EntryKind
@@ -47,6 +50,10 @@ class Writing:
     """Seals the lines of an encrypted archive."""
     attachments: int = 0
     """How many of the events carry files that are to be fetched."""
+    policy: Policy = NO_CLASSES
+    """Which retention class records belong to."""
+    _classes: dict[str, str] = field(default_factory=dict)
+    """The class of rooms that were looked up."""
     _lines: list[tuple[int, bytes]] = field(default_factory=list)
     """Each with the moment in which it was received; the last one has the last number."""
     _seen: list[tuple[str, str, str, str, int, str | None]] = field(default_factory=list)
@@ -99,21 +106,35 @@ class Writing:
         else:
             self.add(record, name=name, sub_key=sub_key, sender=actor)
 
-    def aside(self, kind: EntryKind, body: bytes, arrival: Arrival) -> None:
+    async def aside(
+        self, connection: Connection, kind: EntryKind, body: bytes, arrival: Arrival
+    ) -> None:
         """Add the records of what an entry tells of events: their parents, who read them."""
+        room_class = DEFAULT
+        if self.policy.rules:
+            room_class = await self.class_of_room(connection, told_room(body))
         if kind is EntryKind.GRAPH:
-            record = graph_record(body, self.place(), arrival)
+            record = graph_record(body, self.place(), arrival, room_class)
             self._line(record, to_line(record))
         elif kind is EntryKind.RECEIPT:
             for receipt in receipts_in(body):
-                record = receipt_record(receipt, self.place(), arrival)
+                record = receipt_record(receipt, self.place(), arrival, room_class)
                 self._line(record, to_line(record))
 
-    def gap(self, gap: Gap) -> int:
+    async def gap(self, connection: Connection, gap: Gap) -> int:
         """Add a record of something missing, or of its end; return its number."""
-        record = gap_record(gap, self.place(), now_ms=self.now_ms)
+        room_class = await self.class_of_room(connection, gap.room_id)
+        record = gap_record(gap, self.place(), now_ms=self.now_ms, retention_class=room_class)
         self._line(record, to_line(record))
         return record.seq
+
+    async def class_of_room(self, connection: Connection, room_id: str | None) -> str:
+        """Return the retention class of what is recorded of a room, as far as it is known."""
+        if not self.policy.rules or not room_id:
+            return DEFAULT
+        if room_id not in self._classes:
+            self._classes[room_id] = self.policy.class_of(await _facts(connection, room_id))
+        return self._classes[room_id]
 
     def _line(self, record: Record, line: bytes) -> None:
         if self.open_since_ms is None:
@@ -135,8 +156,8 @@ class Writing:
             kept = await asyncio.to_thread(keep, *what)
         await connection.execute(
             "INSERT INTO audit_lines"
-            " (stream, first_seq, last_seq, first_ms, last_ms, written_ms, sizes, lines)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            " (stream, first_seq, last_seq, first_ms, last_ms, written_ms, sizes, lines, keeps)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             self.stream,
             kept.first_seq,
             kept.last_seq,
@@ -145,6 +166,7 @@ class Writing:
             self.now_ms,
             kept.sizes,
             kept.lines,
+            json.dumps(dict(self.policy.keeps)) if self.policy.rules else None,
         )
         if self._seen:
             await connection.executemany(
@@ -163,6 +185,19 @@ class Writing:
         self._lines.clear()
         self._seen.clear()
         self.held_bytes = 0
+
+
+async def _facts(connection: Connection, room_id: str) -> Facts:
+    """Return what is known of a room, without reading who is in it."""
+    row = await connection.fetchrow("SELECT context FROM audit_room WHERE room_id = $1", room_id)
+    known = json.loads(bytes(row["context"])) if row is not None else {}
+    return Facts(
+        room_id,
+        known.get("alias"),
+        known.get("type"),
+        known.get("is_direct"),
+        known.get("encrypted"),
+    )
 
 
 async def seen(connection: Connection, kind: str, names: Collection[str]) -> dict[str, str | None]:

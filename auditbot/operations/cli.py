@@ -79,7 +79,7 @@ def _add_retention(commands: "_Commands[argparse.ArgumentParser]") -> None:
         "--keep-days",
         type=_days,
         metavar="N",
-        help="keep so many whole days (default: auditbot.keep_days)",
+        help="keep so many whole days of what is in no other class (default: auditbot.keep_days)",
     )
     one.add_argument("--apply", action="store_true", help="delete what the dry run lists")
 
@@ -155,7 +155,7 @@ async def _set(at: Desk, arguments: argparse.Namespace) -> str:
 
 async def _retain(at: Desk, arguments: argparse.Namespace) -> str:
     keep_days = arguments.keep_days or at.config.auditbot.keep_days
-    if keep_days is None:
+    if keep_days is None and not await retention.is_any_class_recorded(at):
         raise UserError("How long is the archive kept? Set auditbot.keep_days or add --keep-days.")
     left = await retention.carry_out(at) if arguments.apply else ""
     found = await retention.survey(at, keep_days=keep_days)

@@ -1,11 +1,13 @@
 """``steward audit retention``: delete what is older than the policy, and say so for ever.
 
-Whole days of a stream are deleted or kept: records of one day explain each other. What goes is
-announced first by a signed removal, its manifests stay, and their tree hashes stand for what is
-gone. A hold that meets any record of a day keeps the day.
+A segment goes when the longest retention class in it is over, an attachment when the longest class
+of the records that speak of it is. What goes is announced first by a signed removal, its manifests
+stay, and their tree hashes stand for what is gone. A hold that meets any record of a day keeps the
+day: records of one day explain each other.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +15,8 @@ import msgspec
 
 from auditbot.operations.desk import Desk, Place, Statement, as_listed, day_text
 from auditbot.operations.holds import Hold, active
+from auditbot.operations.retention_text import ClassLine, survey_text
+from auditbot.pipeline.retention import DEFAULT, is_over, kept_until
 from auditbot.pipeline.seal import lines_in
 from auditbot.pipeline.segment import DAY_MS
 from auditbot.storage.port import ArchiveStore
@@ -34,6 +38,15 @@ class Gone:
     stream: str
     first_seq: int | None = None
     last_seq: int | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """How many records of each retention class a segment holds."""
+    keeps: Mapping[str, int | None] = field(default_factory=dict)
+    """For how many days each of them is kept, ``None`` for ever."""
+
+    @property
+    def records(self) -> int:
+        """Return how many records it has."""
+        return 0 if self.first_seq is None else (self.last_seq or 0) - self.first_seq + 1
 
     def entry(self) -> dict[str, Any]:
         """Return its entry in a removal."""
@@ -62,12 +75,22 @@ class StreamDay:
     first_ms: int
     last_ms: int
     segments: list[Gone] = field(default_factory=list)
+    """Those whose time is over."""
+    longer: list[Gone] = field(default_factory=list)
+    """Those in which a shorter class is over, and a longer one is not."""
+    others: list[Gone] = field(default_factory=list)
+    """Those in which nothing is over."""
     held_by: str | None = None
 
     @property
+    def all(self) -> list[Gone]:
+        """Return all its segments."""
+        return [*self.segments, *self.longer, *self.others]
+
+    @property
     def records(self) -> int:
-        """Return how many records it has."""
-        return sum((gone.last_seq or 0) - (gone.first_seq or 0) + 1 for gone in self.segments)
+        """Return how many records would go."""
+        return sum(gone.records for gone in self.segments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,45 +99,122 @@ class Survey:
 
     days: Sequence[StreamDay]
     media: Sequence[tuple[Place, Gone]]
+    today: int = 0
 
     @property
     def free(self) -> list[StreamDay]:
         """Return the days that nothing holds."""
-        return [day for day in self.days if day.held_by is None]
+        return [day for day in self.days if day.segments and day.held_by is None]
 
     def text(self) -> str:
         """Return it for people."""
         lines = []
         for day in self.days:
-            size = sum(gone.size for gone in day.segments) / 2**20
-            held = f"  KEPT by hold {day.held_by}" if day.held_by is not None else ""
-            lines.append(
-                f"{day_text(day.day)}  {day.stream}  {len(day.segments):4} segments  "
-                f"{day.records:9,} records  {size:8.1f} MiB{held}"
-            )
+            lines += _day_lines(day)
+        classes: dict[str, ClassLine] = {}
+        for day in self.days:
+            for gone in [*day.segments, *day.longer]:
+                _count(classes, day, gone, self.today)
         size = sum(gone.size for _, gone in self.media) / 2**20
         lines.append(f"{len(self.media):,} attachments, {size:.1f} MiB")
-        return "\n".join(lines)
+        return survey_text(lines, classes)
 
 
-async def survey(desk: Desk, *, keep_days: int) -> Survey:
-    """Find what is older than so many whole days."""
-    before = desk.clock.now_ms() // DAY_MS - keep_days
-    days = await _old_days(desk, before)
-    holds = await active(desk)
-    rooms = {hold.id: await rooms_of(desk, hold) for hold in holds}
+def _day_lines(day: StreamDay) -> list[str]:
+    lines = []
+    if day.segments:
+        size = sum(gone.size for gone in day.segments) / 2**20
+        held = f"  KEPT by hold {day.held_by}" if day.held_by is not None else ""
+        lines.append(
+            f"{day_text(day.day)}  {day.stream}  {len(day.segments):4} segments  "
+            f"{day.records:9,} records  {size:8.1f} MiB{held}"
+        )
+    if day.longer:
+        until = kept_until((days for gone in day.longer for days in gone.keeps.values()), day.day)
+        names = {
+            name
+            for gone in day.longer
+            for name, days in gone.keeps.items()
+            if kept_until([days], day.day) == kept_until(gone.keeps.values(), day.day)
+        }
+        lines.append(
+            f"{day_text(day.day)}  {day.stream}  {len(day.longer):4} segments  "
+            f"{sum(gone.records for gone in day.longer):9,} records  stay "
+            f"{'for ever' if until is None else f'until {day_text(until)}'}, for the class "
+            f"{', '.join(sorted(names))}"
+        )
+    return lines
+
+
+def _count(classes: dict[str, ClassLine], day: StreamDay, gone: Gone, today: int) -> None:
+    for name, count in gone.counts.items():
+        keep = gone.keeps[name]
+        line = classes.setdefault(name, ClassLine())
+        line.keeps.add(keep)
+        if not is_over(keep, day.day, today):
+            line.not_over += count
+        elif day.held_by is not None:
+            line.held += count
+        elif gone in day.longer:
+            line.longer += count
+        else:
+            line.goes += count
+
+
+async def survey(desk: Desk, *, keep_days: int | None) -> Survey:
+    """Find what is older than so many whole days, or than its class is kept.
+
+    Args:
+        desk: the tools
+        keep_days: how long the default class is kept, ``None`` for ever
+    """
+    today = desk.clock.now_ms() // DAY_MS
+    days = await _old_days(desk, today, keep_days)
+    holders = await _Holders.of(desk)
     for day in days:
-        for hold in holds:
-            if hold.meets(day.first_ms, day.last_ms) and await _is_held(
-                desk, day, hold, rooms[hold.id]
-            ):
-                day.held_by = hold.id
-                break
-    free = {(day.stream, day.day) for day in days if day.held_by is None}
-    return Survey(days, await _media(desk, free))
+        if day.segments:
+            day.held_by = await holders.holder(day)
+    return Survey(days, await _media(desk, days, holders, today, keep_days), today)
 
 
-async def apply(desk: Desk, found: Survey, *, keep_days: int) -> str:
+async def is_any_class_recorded(desk: Desk) -> bool:
+    """Return whether anything that is left belongs to another class than the default one."""
+    return bool(
+        await desk.database.fetchval(
+            "SELECT 1 FROM audit_segment WHERE classes IS NOT NULL AND removed_ms IS NULL LIMIT 1"
+        )
+    )
+
+
+@dataclass
+class _Holders:
+    """Which hold keeps which day; each day is looked through once."""
+
+    desk: Desk
+    holds: Sequence[Hold]
+    rooms: Mapping[str, frozenset[str]]
+    _known: dict[tuple[str, int], str | None] = field(default_factory=dict)
+
+    @classmethod
+    async def of(cls, desk: Desk) -> "_Holders":
+        holds = await active(desk)
+        return cls(desk, holds, {hold.id: await rooms_of(desk, hold) for hold in holds})
+
+    async def holder(self, day: StreamDay) -> str | None:
+        """Return the hold that keeps a day, if one does."""
+        name = (day.stream, day.day)
+        if name not in self._known:
+            self._known[name] = None
+            for hold in self.holds:
+                if hold.meets(day.first_ms, day.last_ms) and await _is_held(
+                    self.desk, day, hold, self.rooms[hold.id]
+                ):
+                    self._known[name] = hold.id
+                    break
+        return self._known[name]
+
+
+async def apply(desk: Desk, found: Survey, *, keep_days: int | None) -> str:
     """Delete what was found; return what to tell. Whatever interrupts it, it can be repeated."""
     by_place: dict[Place, tuple[list[Gone], list[Gone]]] = {}
     for day in found.free:
@@ -173,7 +273,11 @@ async def _is_held_since(desk: Desk, content: dict[str, Any]) -> bool:
 
 
 async def _announce(
-    desk: Desk, place: Place, segments: Sequence[Gone], media: Sequence[Gone], keep_days: int
+    desk: Desk,
+    place: Place,
+    segments: Sequence[Gone],
+    media: Sequence[Gone],
+    keep_days: int | None,
 ) -> Statement:
     document: dict[str, Any] = {
         "type": "steward.removal",
@@ -181,7 +285,7 @@ async def _announce(
         "created_ms": desk.clock.now_ms(),
         "actor": desk.actor,
         "reason": "retention",
-        "policy": {"keep_days": keep_days},
+        "policy": {"keep_days": keep_days, **_classes_of([*segments, *media])},
         "objects": [gone.entry() for gone in segments],
         "media": [gone.entry() for gone in media],
     }
@@ -201,9 +305,7 @@ async def _announce(
                     "destination": place.destination,
                     "policy": document["policy"],
                     "objects": len(segments),
-                    "records": sum(
-                        (gone.last_seq or 0) - (gone.first_seq or 0) + 1 for gone in segments
-                    ),
+                    "records": sum(gone.records for gone in segments),
                     "media": len(media),
                 },
             )
@@ -230,38 +332,82 @@ async def _mark_gone(desk: Desk, key: str) -> None:
             )
 
 
-async def _old_days(desk: Desk, before: int) -> list[StreamDay]:
+def _classes_of(gone: Sequence[Gone]) -> dict[str, Any]:
+    """Return what the classes of objects mean, the default one not among them."""
+    found: dict[str, int | None] = {}
+    for one in gone:
+        for name, days in one.keeps.items():
+            if name == DEFAULT:
+                continue
+            known = found.get(name, 0)
+            found[name] = None if days is None or known is None else max(known, days)
+    return {"classes": dict(sorted(found.items()))} if found else {}
+
+
+async def _old_days(desk: Desk, today: int, keep_days: int | None) -> list[StreamDay]:
+    """Return the days on which anything is over."""
+    if await is_any_class_recorded(desk):
+        before = today - 1
+    elif keep_days is not None:
+        before = today - keep_days
+    else:
+        return []
+    names = await desk.database.fetch(
+        "SELECT DISTINCT day, stream FROM audit_segment WHERE day < $1 AND removed_ms IS NULL"
+        " ORDER BY day, stream",
+        before,
+    )
+    found = []
+    for name in names:
+        day = await _day(desk, str(name["stream"]), int(name["day"]), today, keep_days)
+        if day is not None and (day.segments or day.longer):
+            found.append(day)
+    return found
+
+
+async def _day(
+    desk: Desk, stream: str, day: int, today: int, keep_days: int | None
+) -> StreamDay | None:
     rows = await desk.database.fetch(
-        "SELECT audit_segment.*, destination, endpoint_url FROM audit_segment"
+        "SELECT audit_segment.object_key, version_id, audit_segment.sha256, stored_bytes,"
+        " audit_segment.stream, first_seq, last_seq, first_ms, last_ms, classes, destination,"
+        " endpoint_url FROM audit_segment"
         " JOIN audit_stream ON audit_stream.id = audit_segment.stream"
         # Only what a manifest in the store lists: the others are not proved yet.
         " JOIN audit_manifest ON audit_manifest.stream = audit_segment.stream"
         " AND audit_manifest.number = manifest AND audit_manifest.state = 'stored'"
-        " WHERE day < $1 AND removed_ms IS NULL ORDER BY day, audit_segment.stream, first_seq",
-        before,
+        " WHERE audit_segment.stream = $1 AND day = $2 AND removed_ms IS NULL ORDER BY first_seq",
+        stream,
+        day,
     )
-    days: dict[tuple[str, int], StreamDay] = {}
+    if not rows:
+        return None
+    place = Place(rows[0]["destination"], rows[0]["endpoint_url"], None)
+    first_ms, last_ms = (min(row["first_ms"] for row in rows), max(row["last_ms"] for row in rows))
+    found = StreamDay(stream, day, place, first_ms, last_ms)
     for row in rows:
-        name = (str(row["stream"]), int(row["day"]))
-        if name not in days:
-            place = Place(row["destination"], row["endpoint_url"], None)
-            days[name] = StreamDay(*name, place, row["first_ms"], row["last_ms"])
-        day = days[name]
-        day.first_ms = min(day.first_ms, row["first_ms"])
-        day.last_ms = max(day.last_ms, row["last_ms"])
-        day.segments.append(_segment(row))
-    return list(days.values())
+        gone = _segment(row, keep_days)
+        over = [is_over(days, day, today) for days in gone.keeps.values()]
+        where = found.segments if all(over) else found.longer if any(over) else found.others
+        where.append(gone)
+    return found
 
 
-def _segment(row: Row) -> Gone:
+def _segment(row: Row, keep_days: int | None) -> Gone:
+    first, last = row["first_seq"], row["last_seq"]
+    said = {DEFAULT: {"records": last - first + 1}}
+    if row["classes"] is not None:
+        said = json.loads(row["classes"])
     return Gone(
         row["object_key"],
         row["version_id"],
         row["sha256"],
         row["stored_bytes"],
         row["stream"],
-        row["first_seq"],
-        row["last_seq"],
+        first,
+        last,
+        {name: one["records"] for name, one in said.items()},
+        {name: keep_days if name == DEFAULT else one["keep_days"] for name, one in said.items()},
     )
 
 
@@ -280,10 +426,10 @@ async def _is_held(desk: Desk, day: StreamDay, hold: Hold, rooms: frozenset[str]
     """Return whether a hold names any record of a day that it may name."""
     if not hold.rooms and not hold.users:
         return True
-    if any(gone.key.endswith(".age") for gone in day.segments):
+    if any(gone.key.endswith(".age") for gone in day.all):
         return True  # we cannot read it, so it may be held
     async with desk.store(day.place) as store:
-        for gone in day.segments:
+        for gone in day.all:
             if await is_named(store, gone.key, gone.version_id, hold, rooms):
                 return True
     return False
@@ -313,22 +459,34 @@ def names(hold: Hold, record: dict[str, Any], rooms: frozenset[str]) -> bool:
     return bool(hold.users & people) or record.get("room_id") in rooms
 
 
-async def _media(desk: Desk, free: set[tuple[str, int]]) -> list[tuple[Place, Gone]]:
-    """Return the attachments that no remaining day speaks of."""
+@dataclass(frozen=True, slots=True)
+class _Spoken:
+    """A day on which records of a class speak of an attachment."""
+
+    stream: str
+    day: int
+    name: str
+    keep_days: int | None
+
+
+async def _media(
+    desk: Desk,
+    days: Sequence[StreamDay],
+    holders: _Holders,
+    today: int,
+    keep_days: int | None,
+) -> list[tuple[Place, Gone]]:
+    """Return the attachments of which the longest class that speaks of them is over."""
     rows = await desk.database.fetch(
         "SELECT audit_object.*, destination, endpoint_url FROM audit_object"
         " JOIN audit_stream ON audit_stream.id = audit_object.stream"
         " WHERE removed_ms IS NULL AND manifest IS NOT NULL ORDER BY object_key"
     )
+    known = {(day.stream, day.day): day for day in days}
     found = []
     for row in rows:
-        days = await desk.database.fetch(
-            "SELECT stream, day FROM audit_object_day WHERE place = $1 AND id = $2",
-            row["place"],
-            row["id"],
-        )
-        named = {(str(one["stream"]), int(one["day"])) for one in days}
-        if named and all([await _is_gone(desk, one, free) for one in named]):
+        spoken = await _spoken(desk, row["place"], row["id"], keep_days)
+        if spoken and all([await _is_done(desk, one, known, holders, today) for one in spoken]):
             place = Place(row["destination"], row["endpoint_url"], None)
             gone = Gone(
                 row["object_key"],
@@ -336,21 +494,62 @@ async def _media(desk: Desk, free: set[tuple[str, int]]) -> list[tuple[Place, Go
                 row["sha256"],
                 row["stored_bytes"],
                 row["stream"],
+                keeps={one.name: one.keep_days for one in spoken},
             )
             found.append((place, gone))
     return found
 
 
-async def _is_gone(desk: Desk, day: tuple[str, int], free: set[tuple[str, int]]) -> bool:
-    if day in free:
-        return True
+async def _spoken(desk: Desk, place: str, object_id: str, keep_days: int | None) -> list[_Spoken]:
+    rows = await desk.database.fetch(
+        "SELECT audit_object_day.stream, audit_object_day.day, class, keep_days"
+        " FROM audit_object_day LEFT JOIN audit_object_class"
+        " ON audit_object_class.place = audit_object_day.place"
+        " AND audit_object_class.id = audit_object_day.id"
+        " AND audit_object_class.stream = audit_object_day.stream"
+        " AND audit_object_class.day = audit_object_day.day"
+        " WHERE audit_object_day.place = $1 AND audit_object_day.id = $2",
+        place,
+        object_id,
+    )
+    return [
+        _Spoken(
+            row["stream"],
+            row["day"],
+            row["class"] or DEFAULT,
+            row["keep_days"] if (row["class"] or DEFAULT) != DEFAULT else keep_days,
+        )
+        for row in rows
+    ]
+
+
+async def _is_done(
+    desk: Desk,
+    one: _Spoken,
+    known: Mapping[tuple[str, int], StreamDay],
+    holders: _Holders,
+    today: int,
+) -> bool:
+    """Return whether an attachment may go as far as a day's records of a class speak of it."""
     left = await desk.database.fetchval(
         "SELECT count(*) FROM audit_segment WHERE stream = $1 AND day = $2 AND removed_ms IS NULL",
-        *day,
+        one.stream,
+        one.day,
     )
-    uncut = await desk.database.fetchval(
+    unproved = await desk.database.fetchval(
         "SELECT count(*) FROM audit_lines WHERE stream = $1"
         " AND first_ms / 86400000 <= $2 AND last_ms / 86400000 >= $2",
-        *day,
+        one.stream,
+        one.day,
     )
-    return not left and not uncut
+    if unproved:
+        return False
+    if not left:
+        return True
+    if not is_over(one.keep_days, one.day, today):
+        return False
+    day = known.get((one.stream, one.day))
+    if day is None:
+        return False  # none of its segments is listed yet
+    # What is not listed yet is not known to the hold either.
+    return len(day.all) == left and await holders.holder(day) is None

@@ -33,6 +33,8 @@ class Listed:
     first_ms: int
     last_ms: int
     counts: Mapping[str, int]
+    classes: Mapping[str, Mapping[str, int | None]] | None = None
+    """The retention classes of its records; ``None`` if all are of the default one."""
 
     def entry(self) -> Json:
         """Return its entry."""
@@ -49,6 +51,7 @@ class Listed:
             "last_ms": self.last_ms,
             "counts": dict(self.counts),
             "hashes": [digest.hex() for digest in self.tree.hashes],
+            **({} if self.classes is None else {"classes": dict(self.classes)}),
         }
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from auditbot.pipeline.hostile import MAX_EVENT_BYTES, int64, mapping, parse
 from auditbot.pipeline.line import Arrival, Place, Record, as_json, placed, rfc3339
+from auditbot.pipeline.retention import DEFAULT
 from auditbot.pipeline.room_state import short
 
 
@@ -25,7 +26,12 @@ class MediaFound:
 
 
 def media_record(
-    carrier: Mapping[str, Any], found: MediaFound, place: Place, *, now_ms: int
+    carrier: Mapping[str, Any],
+    found: MediaFound,
+    place: Place,
+    *,
+    now_ms: int,
+    retention_class: str = DEFAULT,
 ) -> Record:
     """Return the record that says what became of the attachment of an earlier record.
 
@@ -34,6 +40,7 @@ def media_record(
         found: what became of it
         place: where the new record stands
         now_ms: the present moment
+        retention_class: that of its room
     """
     carried: dict[str, Any] = {name: carrier.get(name) for name in CARRIED}
     detail = {} if found.reason is None else {"reason": found.reason}
@@ -52,7 +59,7 @@ def media_record(
         media_cipher_sha256=found.cipher_sha256,
         media_key=found.key,
         media_status=found.status,
-        retention_class="default",
+        retention_class=retention_class,
         detail_json=as_json(detail) if detail else None,
     )
 
@@ -73,7 +80,7 @@ def control_record(
         actor=actor,
         action=action,
         detail_json=as_json(detail),
-        retention_class="default",
+        retention_class=DEFAULT,
     )
 
 
@@ -88,7 +95,7 @@ class Gap:
     of_seq: int | None = None
 
 
-def gap_record(gap: Gap, place: Place, *, now_ms: int) -> Record:
+def gap_record(gap: Gap, place: Place, *, now_ms: int, retention_class: str = DEFAULT) -> Record:
     """Return the record of a gap, or of its end."""
     return Record(
         kind="gap" if gap.of_seq is None else "gap_closed",
@@ -101,7 +108,7 @@ def gap_record(gap: Gap, place: Place, *, now_ms: int) -> Record:
         actor="steward",
         action=gap.action,
         detail_json=as_json(gap.detail),
-        retention_class="default",
+        retention_class=retention_class,
     )
 
 
@@ -134,7 +141,9 @@ def receipts_in(body: bytes) -> Iterator[Receipt]:
                 )
 
 
-def receipt_record(receipt: Receipt, place: Place, arrival: Arrival) -> Record:
+def receipt_record(
+    receipt: Receipt, place: Place, arrival: Arrival, retention_class: str = DEFAULT
+) -> Record:
     """Return the record that somebody has read up to an event."""
     return Record(
         kind="receipt",
@@ -148,11 +157,19 @@ def receipt_record(receipt: Receipt, place: Place, arrival: Arrival) -> Record:
         event_id=receipt.event_id,
         sender=receipt.user_id,
         detail_json=as_json(receipt.detail),
-        retention_class="default",
+        retention_class=retention_class,
     )
 
 
-def graph_record(body: bytes, place: Place, arrival: Arrival) -> Record:
+def told_room(body: bytes) -> str | None:
+    """Return the room that an entry of our inbox tells of."""
+    parsed = parse(body, MAX_EVENT_BYTES)
+    return short(parsed.value.get("room_id")) if parsed is not None else None
+
+
+def graph_record(
+    body: bytes, place: Place, arrival: Arrival, retention_class: str = DEFAULT
+) -> Record:
     """Return the record of the parents of events; ``body`` is that of an entry of our inbox."""
     told = msgspec.json.decode(body)
     return Record(
@@ -164,5 +181,5 @@ def graph_record(body: bytes, place: Place, arrival: Arrival) -> Record:
         source_pos=short(arrival.source_pos),
         room_id=short(told["room_id"]),
         detail_json=as_json({"events": told["events"]}),
-        retention_class="default",
+        retention_class=retention_class,
     )

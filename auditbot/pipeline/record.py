@@ -22,6 +22,7 @@ from auditbot.pipeline.line import (
 )
 from auditbot.pipeline.other_records import control_record
 from auditbot.pipeline.reading import columns_of
+from auditbot.pipeline.retention import DEFAULT, NO_CLASSES, Facts, Policy
 from auditbot.pipeline.room_state import Member, RoomContext, short
 from common.crypto.port import Decrypted, Reading
 
@@ -33,6 +34,7 @@ __all__ = [
     "Setting",
     "audience",
     "audience_record",
+    "class_of",
     "control_record",
     "decryption_record",
     "event_record",
@@ -57,6 +59,8 @@ class Setting(msgspec.Struct, frozen=True, gc=False):
     edited_sender: str | None = None
     media: bool = False
     """Whether attachments are fetched."""
+    policy: Policy = NO_CLASSES
+    """Which class the record belongs to."""
 
 
 def event_record(
@@ -97,7 +101,7 @@ def event_record(
         **_audience(setting.before),
         **columns,
         media_status=_media_status(columns, fetched=setting.media),
-        retention_class="default",
+        retention_class=class_of(setting.after, setting.policy),
         detail_json=as_json(detail) if detail else None,
     )
 
@@ -110,11 +114,12 @@ def decryption_record(
     ts_received: int,
     edited_sender: str | None,
     media: bool = False,
+    policy: Policy = NO_CLASSES,
 ) -> Record:
     """Return the record that says what an event says that could not be read at first.
 
     The room, the people and the audience are those of the first record: they are facts of the
-    moment in which the message was sent.
+    moment in which the message was sent. The class is that of the room by the present policy.
     """
     columns, detail = columns_of(read_envelope(wire_of(first)), reading, edited_sender)
     columns.update(placed(place), enc_status="late", wire_json=None)
@@ -127,8 +132,21 @@ def decryption_record(
         ts_received=ts_received,
         detail_json=as_json(detail) if detail else None,
         media_status=_media_status(columns, fetched=media),
+        retention_class=policy.class_of(
+            Facts(
+                first.room_id, first.room_alias, first.room_type, first.is_direct, first.encrypted
+            )
+        ),
         **columns,
     )
+
+
+def class_of(room: RoomContext, policy: Policy) -> str:
+    """Return the retention class of what is recorded of a room."""
+    if not policy.rules:
+        return DEFAULT
+    facts = Facts(room.room_id, room.alias, room.type, room.is_direct, room.encrypted)
+    return policy.class_of(facts)
 
 
 def _media_status(columns: Mapping[str, Any], *, fetched: bool) -> str | None:
@@ -155,6 +173,8 @@ def audience(
     arrival: Arrival,
     base: AudienceBase | None,
     kinds: Mapping[str, str],
+    *,
+    retention_class: str = DEFAULT,
 ) -> tuple[Record, bool]:
     """Return the record that says who could read what cites its ``audience_id``.
 
@@ -164,6 +184,7 @@ def audience(
         arrival: that of the event that cites it first
         base: the last whole list of the room; ``None`` gives a whole list
         kinds: what is known of certain people, e.g. that they are bots
+        retention_class: that of the records that cite it
 
     Returns:
         the record, and whether it is a whole list
@@ -180,7 +201,7 @@ def audience(
         time_utc=rfc3339(arrival.ts_received),
         **_room(Setting(context, context), context.room_id),
         **_audience(context),
-        retention_class="default",
+        retention_class=retention_class,
         detail_json=as_json(detail),
     )
     return record, whole

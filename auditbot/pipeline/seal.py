@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import zstandard
 
 from auditbot.pipeline.merkle import leaf
+from auditbot.pipeline.retention import DEFAULT
 from auditbot.pipeline.segment import Segment
 
 LEVEL = 3
@@ -21,6 +22,7 @@ _OUTCOME = {
     "event": re.compile(rb'"enc_status":"([a-z_]{1,40})"'),
     "media": re.compile(rb'"media_status":"([a-z_]{1,40})"'),
 }
+_CLASS = b'"retention_class":"'
 _ERROR = re.compile(rb'"enc_error":"([a-z_]{1,40})"')
 
 
@@ -74,6 +76,16 @@ def outcome_of(line: bytes) -> str | None:
     value = found.group(1).decode()
     error = _ERROR.search(line) if value == "undecryptable" else None
     return f"{value} {error.group(1).decode()}" if error is not None else value
+
+
+def class_in(line: bytes) -> str:
+    """Return the retention class of the record that a line of ours holds."""
+    # From the end, where it stands: a body may be long.
+    at = line.rfind(_CLASS)
+    if at < 0:
+        return DEFAULT
+    begin = at + len(_CLASS)
+    return line[begin : line.index(b'"', begin)].decode()
 
 
 def leaves_of(lines: Sequence[bytes]) -> list[bytes]:

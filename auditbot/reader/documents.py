@@ -19,6 +19,14 @@ class ListedFile(msgspec.Struct, frozen=True):
     version_id: str | None = None
 
 
+class ListedClass(msgspec.Struct, frozen=True):
+    """The records of a retention class in a segment."""
+
+    records: int
+    keep_days: int | None = None
+    """For how many whole days, ``None`` for ever; the default class says nothing here."""
+
+
 class ListedSegment(msgspec.Struct, frozen=True):
     """A segment that a manifest vouches for; ``hashes`` is its compact range, in hex."""
 
@@ -34,6 +42,8 @@ class ListedSegment(msgspec.Struct, frozen=True):
     counts: dict[str, int]
     hashes: tuple[str, ...]
     version_id: str | None = None
+    classes: dict[str, ListedClass] | None = None
+    """The retention classes of its records; ``None`` if all are of the default one."""
 
 
 class Named(msgspec.Struct, frozen=True):

@@ -41,6 +41,7 @@ class DirectoryStore:
         sha256: str,
         *,
         locked: bool = True,  # noqa: ARG002  # a file has no lock
+        lock_days: int | None = None,  # noqa: ARG002  # a file has no lock
     ) -> Stored:
         """Create a file, durably; the same bytes again are success."""
         if hashlib.sha256(body).hexdigest() != sha256:
@@ -48,7 +49,14 @@ class DirectoryStore:
         await self._do(self._write, key, lambda file: file.write(body), sha256)
         return Stored()
 
-    async def put_file(self, key: str, file: Path, sha256: str) -> Stored:
+    async def put_file(
+        self,
+        key: str,
+        file: Path,
+        sha256: str,
+        *,
+        lock_days: int | None = None,  # noqa: ARG002  # a file has no lock
+    ) -> Stored:
         """Create a file from another one."""
 
         def copy(target: BinaryIO) -> None:

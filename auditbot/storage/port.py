@@ -51,8 +51,13 @@ class ObjectStore(Protocol):
     and never hold a credential. Keys are relative to the destination's own prefix.
     """
 
-    async def put(self, key: str, body: bytes, sha256: str) -> Stored | None:
+    async def put(
+        self, key: str, body: bytes, sha256: str, *, lock_days: int | None = None
+    ) -> Stored | None:
         """Create an object, durably; ``sha256`` is the body's digest in lower-case hex.
+
+        ``lock_days`` is for how long it is locked where locks are configured, ``None`` for as long
+        as configured.
 
         Writing the same bytes again is success. If the key holds other bytes, they stay.
 
@@ -87,12 +92,23 @@ class ArchiveStore(ObjectStore, Protocol):
         ...
 
     async def put(
-        self, key: str, body: bytes, sha256: str, *, locked: bool = True
+        self,
+        key: str,
+        body: bytes,
+        sha256: str,
+        *,
+        locked: bool = True,
+        lock_days: int | None = None,
     ) -> Stored | None:
-        """Create an object, locked against deletion where that is configured."""
+        """Create an object, locked against deletion where that is configured.
+
+        ``lock_days`` is for how long, where it is not as long as configured.
+        """
         ...
 
-    async def put_file(self, key: str, file: Path, sha256: str) -> Stored | None:
+    async def put_file(
+        self, key: str, file: Path, sha256: str, *, lock_days: int | None = None
+    ) -> Stored | None:
         """Like ``put``, for a file of any size; memory does not grow with it."""
         ...
 

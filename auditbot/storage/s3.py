@@ -76,7 +76,15 @@ class S3Store:
         """How far this machine's clock is ahead of the store's; to a second or so."""
         return self._clock_offset_ms
 
-    async def put(self, key: str, body: bytes, sha256: str, *, locked: bool = True) -> Stored:
+    async def put(
+        self,
+        key: str,
+        body: bytes,
+        sha256: str,
+        *,
+        locked: bool = True,
+        lock_days: int | None = None,
+    ) -> Stored:
         """Create an object; the same bytes again are success."""
         if hashlib.sha256(body).hexdigest() != sha256:
             raise PermanentError(f"The object “{key}” was to be written with a wrong checksum.")
@@ -85,7 +93,7 @@ class S3Store:
                 client = await self._connected()
                 answer = await client.put_object(
                     **self._name(key),
-                    **self._attributes(sha256, locked=locked),
+                    **self._attributes(sha256, locked=locked, lock_days=lock_days),
                     Body=body,
                     IfNoneMatch="*",
                     ChecksumSHA256=_base64(sha256),
@@ -96,13 +104,16 @@ class S3Store:
             return await self._compare(key, sha256)
         raise AssertionError  # the block above returns or raises
 
-    async def put_file(self, key: str, file: Path, sha256: str) -> Stored:
+    async def put_file(
+        self, key: str, file: Path, sha256: str, *, lock_days: int | None = None
+    ) -> Stored:
         """Create an object from a file, in parts if it is large."""
         size = (await asyncio.to_thread(file.stat)).st_size
         if size <= PART_BYTES:
-            return await self.put(key, await asyncio.to_thread(file.read_bytes), sha256)
+            body = await asyncio.to_thread(file.read_bytes)
+            return await self.put(key, body, sha256, lock_days=lock_days)
         try:
-            return await self._put_parts(key, file, sha256)
+            return await self._put_parts(key, file, sha256, lock_days)
         except TakenError:
             return await self._compare(key, sha256)
 
@@ -267,11 +278,13 @@ class S3Store:
             return None
         raise AssertionError  # the block above returns or raises
 
-    async def _put_parts(self, key: str, file: Path, sha256: str) -> Stored:
+    async def _put_parts(self, key: str, file: Path, sha256: str, lock_days: int | None) -> Stored:
         name = self._name(key)
         with self._sentences(key):
             client = await self._connected()
-            begun = await client.create_multipart_upload(**name, **self._attributes(sha256))
+            begun = await client.create_multipart_upload(
+                **name, **self._attributes(sha256, lock_days=lock_days)
+            )
             upload = {**name, "UploadId": begun["UploadId"]}
             try:
                 parts = []
@@ -351,7 +364,9 @@ class S3Store:
         name = {"Bucket": self._bucket, "Key": self._prefix + key}
         return {**name, "VersionId": version_id} if version_id is not None else name
 
-    def _attributes(self, sha256: str, *, locked: bool = True) -> dict[str, Any]:
+    def _attributes(
+        self, sha256: str, *, locked: bool = True, lock_days: int | None = None
+    ) -> dict[str, Any]:
         """Return what is said of every object: its digest, encryption and lock."""
         settings = self._settings
         # Once more where every S3-like store keeps it.
@@ -361,7 +376,8 @@ class S3Store:
         if settings.sse_kms_key_id is not None:
             attributes["SSEKMSKeyId"] = settings.sse_kms_key_id
         if locked and settings.object_lock is not None:
-            until = self._clock.now() + timedelta(days=settings.retention_days)
+            days = settings.retention_days if lock_days is None else lock_days
+            until = self._clock.now() + timedelta(days=days)
             attributes["ObjectLockMode"] = settings.object_lock.upper()
             attributes["ObjectLockRetainUntilDate"] = until
         return attributes

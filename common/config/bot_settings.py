@@ -241,6 +241,47 @@ class S3(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 365
 
 
+class RetentionClass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A class of rooms whose records are kept for a time of their own.
+
+    A room belongs to the first class all of whose conditions hold; within a list one is enough.
+    """
+
+    name: Annotated[
+        str,
+        Meta(
+            description="The class's name, as records and manifests say it.",
+            pattern="^[a-z][a-z0-9_-]{0,31}$",
+            extra={"form": "up to 32 of a-z, 0-9, “-” and “_”, a letter first"},
+            examples=["board"],
+        ),
+    ]
+    keep_days: Annotated[
+        Days | None,
+        Meta(
+            description="How many whole days its records are kept; null means for ever.",
+            examples=[3650],
+        ),
+    ]
+    rooms: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Room IDs or aliases; “*” stands for any text, “?” for one character.",
+            examples=[["#board-*:example.org"]],
+        ),
+    ] = ()
+    room_types: Annotated[
+        tuple[str, ...],
+        Meta(description="Types of rooms.", examples=[["m.space"]]),
+    ] = ()
+    direct: Annotated[
+        bool | None, Meta(description="Only direct chats (true), or only other rooms (false).")
+    ] = None
+    encrypted: Annotated[
+        bool | None, Meta(description="Only encrypted rooms (true), or only others (false).")
+    ] = None
+
+
 class Auditbot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The bot that archives."""
 
@@ -345,11 +386,25 @@ class Auditbot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             description=(
                 "How many whole days of the archive `steward audit retention` keeps; unset means "
-                "that nothing is ever deleted. Nothing is deleted without that command."
+                "that nothing is ever deleted. Nothing is deleted without that command. With "
+                "retention_classes, this is for what belongs to none of them."
             ),
             examples=[3650],
         ),
     ] = None
+    retention_classes: Annotated[
+        tuple[RetentionClass, ...],
+        Meta(
+            description=(
+                "Classes of rooms whose records are kept for another time than keep_days, in "
+                "order: a room belongs to the first that fits. A change counts for what is "
+                "recorded from then on. What shares a segment with a longer class stays as long."
+            ),
+            examples=[
+                [{"name": "board", "keep_days": 3650, "rooms": ["#board-*:example.org"]}],
+            ],
+        ),
+    ] = ()
     manifest_interval_seconds: Annotated[
         Seconds,
         Meta(

@@ -38,8 +38,16 @@ class Group:
 
     line: int
     last_line: int
-    entries: Mapping[str, "Value | Group"] = field(default_factory=dict)
+    entries: Mapping[str, "Value | Group | Groups"] = field(default_factory=dict)
     key_lines: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """A list of groups, at least one."""
+
+    items: tuple[Group, ...]
+    line: int
 
 
 def parse(text: str, name: str) -> Group:
@@ -60,7 +68,7 @@ def parse(text: str, name: str) -> Group:
     tree = reader.read(node)
     if isinstance(tree, Group):
         return Group(tree.line, last_line, tree.entries, tree.key_lines)
-    if tree.content is None:
+    if isinstance(tree, Value) and tree.content is None:
         return Group(line=1, last_line=last_line)
     raise ConfigError(
         f"{at(name, tree.line)}: the configuration must be sections with keys below them, "
@@ -70,6 +78,17 @@ def parse(text: str, name: str) -> Group:
 
 def parse_list(text: str, name: str) -> tuple[Scalar, ...] | None:
     """Return a YAML flow list such as ``[a, "b"]``; ``None`` if the text is something else."""
+    tree = _sequence(text, name)
+    return tree.content if isinstance(tree, Value) and isinstance(tree.content, tuple) else None
+
+
+def parse_groups(text: str, name: str) -> Groups | Value | None:
+    """Return a YAML flow list such as ``[{a: 1}, {b: 2}]``; ``None`` for something else."""
+    tree = _sequence(text, name)
+    return tree if isinstance(tree, Groups) or (tree is not None and tree.content == ()) else None
+
+
+def _sequence(text: str, name: str) -> Value | Groups | None:
     try:
         node = _compose(text, name)
         if not isinstance(node, SequenceNode):
@@ -77,7 +96,7 @@ def parse_list(text: str, name: str) -> tuple[Scalar, ...] | None:
         tree = _Reader(name).read(node)
     except ConfigError:
         return None
-    return tree.content if isinstance(tree, Value) and isinstance(tree.content, tuple) else None
+    return None if isinstance(tree, Group) else tree
 
 
 def at(name: str, line: int) -> str:
@@ -152,7 +171,7 @@ class _Reader:
         self._name = name
         self._seen = 0
 
-    def read(self, node: Node, depth: int = 0) -> Value | Group:
+    def read(self, node: Node, depth: int = 0) -> Value | Group | Groups:
         self._seen += 1
         line = node.start_mark.line + 1
         # Aliases let a few lines stand for millions of nodes.
@@ -161,13 +180,15 @@ class _Reader:
         if isinstance(node, MappingNode):
             return self._group(node, depth)
         if isinstance(node, SequenceNode):
+            if node.value and all(isinstance(item, MappingNode) for item in node.value):
+                return Groups(tuple(self._group(item, depth + 1) for item in node.value), line)
             return Value(tuple(self._item(item, depth) for item in node.value), line)
         if isinstance(node, ScalarNode):
             return Value(self._scalar(node), line)
         raise ConfigError(f"{at(self._name, line)}: this is not understood.")
 
     def _group(self, node: MappingNode, depth: int) -> Group:
-        entries: dict[str, Value | Group] = {}
+        entries: dict[str, Value | Group | Groups] = {}
         lines: dict[str, int] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
@@ -188,8 +209,7 @@ class _Reader:
         item = self.read(node, depth + 1)
         if isinstance(item, Value) and not isinstance(item.content, tuple):
             return item.content
-        line = at(self._name, node.start_mark.line + 1)
-        raise ConfigError(f"{line}: a list holds single values here, no lists and no sections.")
+        raise ConfigError(single_values(self._name, node.start_mark.line + 1))
 
     def _scalar(self, node: ScalarNode) -> Scalar:
         text = str(node.value)
@@ -214,6 +234,11 @@ class _Reader:
             f"{at(self._name, node.start_mark.line + 1)}: this value is not understood; put it in "
             "double quotes."
         )
+
+
+def single_values(name: str, line: int) -> str:
+    """Return what is said of a list that holds more than single values."""
+    return f"{at(name, line)}: a list holds single values here, no lists and no sections."
 
 
 def shown_key(key: str) -> str:

@@ -142,6 +142,8 @@ def _table(section: Section, lines: list[str]) -> None:
             continue
         cells = (f"`{member.path[-1]}`", _kind(member), _default_cell(member), member.description)
         lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
+        if member.item is not None:
+            deeper.append(member.item)
     for member in deeper:
         _table(member, lines)
 

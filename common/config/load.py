@@ -14,7 +14,18 @@ from typing import Protocol, cast
 
 import msgspec
 
-from common.config.document import MAX_BYTES, Group, Scalar, Value, at, parse, shown_key
+from common.config.document import (
+    MAX_BYTES,
+    Group,
+    Groups,
+    Scalar,
+    Value,
+    at,
+    parse,
+    parse_groups,
+    shown_key,
+    single_values,
+)
 from common.config.environment import Override, content, overrides
 from common.config.options import PREFIX, Keys, Kind, Option, Section, schema
 from common.config.rules import check
@@ -148,7 +159,7 @@ class _Loader:
                 values[name] = self._from_variable(member, self._variables[member.path])
             elif name in group.entries:
                 where = self._at(group.key_lines[name])
-                values[name] = self._from_file(member, group.entries[name], where)
+                values[name] = self.value(member, group.entries[name], where)
             elif member.required:
                 raise ConfigError(self._missing(member, section, group))
         return section.type(**values)
@@ -161,15 +172,20 @@ class _Loader:
         line = parent.key_lines[name]
         if isinstance(entry, Group):
             return Group(line, line, entry.entries, entry.key_lines)
-        if entry.content is None:
+        if isinstance(entry, Value) and entry.content is None:
             return Group(line, line)
         raise ConfigError(
             f"{self._at(line)}: {section.dotted} is a section; write “{name}:” and its keys "
             "indented below it."
         )
 
-    def _from_file(self, option: Option, entry: Value | Group, where: str) -> object:
+    def value(self, option: Option, entry: Value | Group | Groups, where: str) -> object:
+        """Return what a file says of an option, as its type."""
         self._places[option.dotted] = where
+        if option.item is not None and isinstance(entry, Groups):
+            return tuple(self.section(option.item, group) for group in entry.items)
+        if isinstance(entry, Groups):
+            raise ConfigError(single_values(self._name or where, entry.line))
         if isinstance(entry, Value):
             self.has_secrets = self.has_secrets or option.kind is Kind.SECRET
             return _convert(option, entry.content, where, strict=True)
@@ -190,6 +206,13 @@ class _Loader:
         self._places[option.dotted] = override.name
         if override.is_file:
             return self._secret_file(option, Path(override.text), override.name)
+        if option.kind is Kind.GROUPS:
+            groups = parse_groups(override.text, override.name)
+            if groups is None:
+                raise ConfigError(
+                    f"{override.name} is not a list of sections; write [{{key: value, …}}, …]."
+                )
+            return _Loader(override.name, {}).value(option, groups, override.name)
         return _convert(option, content(option, override), override.name, strict=False)
 
     def _secret_file(self, option: Option, path: Path, where: str) -> object:
@@ -302,5 +325,6 @@ def _but(option: Option, found: object) -> str:
         case int() | float():
             said = ", not so large a number"
         case _:
-            return "" if option.kind is Kind.LIST else ", not a list"
+            is_list = option.kind in {Kind.LIST, Kind.GROUPS}
+            return "" if is_list else ", not a list"
     return said + ("; put it in double quotes" if option.kind is Kind.TEXT else "")

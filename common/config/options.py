@@ -3,6 +3,7 @@
 Loading, the example file, the reference page and the error sentences all read this one view.
 """
 
+import inspect
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,7 @@ class Kind(Enum):
     NUMBER = auto()
     SWITCH = auto()
     LIST = auto()
+    GROUPS = auto()
     SECRET = auto()
 
 
@@ -48,6 +50,8 @@ class Option:
     unit: str
     example: object
     is_address: bool
+    item: "Section | None" = None
+    """What each group of a list of them holds."""
 
     @property
     def dotted(self) -> str:
@@ -109,7 +113,9 @@ def _section(path: Keys, struct: type[msgspec.Struct], description: str) -> Sect
 def _option(path: Keys, field: msgspec.structs.FieldInfo, annotation: object) -> Option:
     base, facts = _parts(annotation)
     arms = _arms(base)
-    kind = _KINDS[_bare(next(arm for arm in arms if arm is not types.NoneType))]
+    bare = _bare(next(arm for arm in arms if arm is not types.NoneType))
+    struct = _struct_in(bare)
+    kind = Kind.GROUPS if struct is not None else _KINDS[bare]
     nullable = types.NoneType in arms
     return Option(
         path=path,
@@ -123,7 +129,16 @@ def _option(path: Keys, field: msgspec.structs.FieldInfo, annotation: object) ->
         unit=facts.unit,
         example=facts.examples[0] if facts.examples else None,
         is_address=facts.is_address,
+        item=None if struct is None else _section(path, struct, inspect.getdoc(struct) or ""),
     )
+
+
+def _struct_in(bare: object) -> type[msgspec.Struct] | None:
+    """Return the structure that a list holds several of."""
+    if typing.get_origin(bare) is not tuple:
+        return None
+    inner = typing.get_args(bare)[0]
+    return inner if isinstance(inner, type) and issubclass(inner, msgspec.Struct) else None
 
 
 _KINDS: Mapping[object, Kind] = {
@@ -198,9 +213,9 @@ def _expected(kind: Kind, facts: _Facts) -> str:
             return "true or false"
         case Kind.LIST:
             return 'a list of texts, for example ["one", "two"]'
-        case Kind.SECRET:
-            return "text"
-        case Kind.TEXT:
+        case Kind.GROUPS:
+            return "a list of sections"
+        case Kind.TEXT | Kind.SECRET:
             return "text that is not empty" if facts.min_length else "text"
         case _:
             assert_never(kind)

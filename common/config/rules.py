@@ -305,8 +305,50 @@ def _store(config: Config) -> Iterator[Fault]:
         )
 
 
+_MOST_CLASSES = 32
+_MOST_PATTERNS = 1000
+_LONGEST_PATTERN = 255
+
+
+def _retention(config: Config) -> Iterator[Fault]:
+    option = "auditbot.retention_classes"
+    names = [one.name for one in config.auditbot.retention_classes]
+    if len(names) > _MOST_CLASSES:
+        yield Fault(option, f"holds more than {_MOST_CLASSES} classes; join some of them.")
+    for number, one in enumerate(config.auditbot.retention_classes):
+        if one.name == "default":
+            yield Fault(
+                option,
+                "holds a class “default”: that is what all others belong to, and "
+                "auditbot.keep_days says how long it is kept; choose another name.",
+            )
+        if one.name in names[:number]:
+            yield Fault(option, f"holds two classes “{one.name}”; join them, or rename one.")
+        if not (one.rooms or one.room_types) and one.direct is None and one.encrypted is None:
+            yield Fault(
+                option,
+                f"does not say which rooms the class “{one.name}” is for; write rooms, "
+                "room_types, direct or encrypted.",
+            )
+        if len(one.rooms) > _MOST_PATTERNS or any(
+            not _is_room_pattern(pattern) for pattern in one.rooms
+        ):
+            yield Fault(
+                option,
+                f"holds in “rooms” of the class “{one.name}” what is no room ID (“!…”) and no "
+                f"alias (“#…”) of at most {_LONGEST_PATTERN} characters, or more than "
+                f"{_MOST_PATTERNS} of them; write for example “#board-*:example.org”.",
+            )
+
+
+def _is_room_pattern(pattern: str) -> bool:
+    is_name = pattern[:1] in {"!", "#"} and len(pattern) > 1
+    return is_name and pattern.isprintable() and len(pattern) <= _LONGEST_PATTERN
+
+
 def _archive(config: Config) -> Iterator[Fault]:
     yield from _store(config)
+    yield from _retention(config)
     yield from _recipients(config.auditbot.age_recipients)
     yield from _sealing(config)
     destination = config.auditbot.destination

@@ -107,6 +107,8 @@ class Maker:
     segments: list[str] = field(default_factory=list)
     heads: list[bytes] = field(default_factory=list)
     """What ``state/head.json`` has said."""
+    keeps: dict[str, int | None] = field(default_factory=dict)
+    """For how many days each retention class is kept."""
     _waiting: list[bytes] = field(default_factory=list)
     _objects: list[Json] = field(default_factory=list)
     _media: list[Json] = field(default_factory=list)
@@ -214,6 +216,7 @@ class Maker:
                     root(self.leaves[start : start + (1 << level)]).hex()
                     for start, level in cover(first, len(self.lines))
                 ],
+                **self._classes(records),
             }
         )
         self._counts.update(counts)
@@ -222,6 +225,18 @@ class Maker:
         self._object_count += 1
         self.segments.append(key)
         return key
+
+    def _classes(self, records: Sequence[Json]) -> Json:
+        counts = Counter(record.get("retention_class") or "default" for record in records)
+        if set(counts) == {"default"}:
+            return {}
+        return {
+            "classes": {
+                name: {"records": count}
+                | ({} if name == "default" else {"keep_days": self.keeps[name]})
+                for name, count in counts.items()
+            }
+        }
 
     def describe(self) -> None:
         """Store what explains the archive; the first manifest lists it."""

@@ -6,6 +6,7 @@ from datetime import UTC, tzinfo
 from typing import Any
 
 from auditbot.reader.conversation import Edit, Message, edit_text
+from auditbot.reader.layout import DEFAULT_CLASS
 from auditbot.reader.render.words import act, doubts, media_state, spelled, why_not
 from auditbot.reader.said import formatted_text, other_text
 from auditbot.reader.sealed import unopened
@@ -50,6 +51,7 @@ class Row:
     trust: str | None
     audience_count: int | None
     audience_id: str | None
+    retention_class: str | None
     notes: str | None
     event_id: str | None
     stream: str | None
@@ -99,6 +101,7 @@ def row_of(message: Message, zone: tzinfo = UTC) -> Row:
         trust=_text(said.get("enc_trust")),
         audience_count=_number(record.get("audience_count")),
         audience_id=_text(record.get("audience_id")),
+        retention_class=_text(record.get("retention_class")),
         notes="; ".join(doubts(message)) or None,
         event_id=_text(record.get("event_id")),
         stream=place.stream if place else None,
@@ -148,8 +151,14 @@ def table(messages: Iterable[Message], zone: tzinfo = UTC) -> Iterator[str]:
         if row.attachment:
             size = f", {row.attachment_size:,} bytes" if row.attachment_size is not None else ""
             yield f"    attachment: {_line(row.attachment)}{size} ({row.attachment_state})"
-        if row.notes:
-            yield f"    note: {row.notes}"
+        yield from _remarks(row)
+
+
+def _remarks(row: Row) -> Iterator[str]:
+    if row.retention_class not in {None, DEFAULT_CLASS}:
+        yield f"    retention class: {_line(row.retention_class)}"
+    if row.notes:
+        yield f"    note: {row.notes}"
 
 
 def _first_line(message: Message, row: Row) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from auditbot.reader.conversation import Message, Reaction, edit_text
 from auditbot.reader.index.library import Library
+from auditbot.reader.layout import DEFAULT_CLASS
 from auditbot.reader.render.words import (
     TRUST,
     act,
@@ -173,6 +174,7 @@ class Viewer:
             "trusted": said.get("enc_trust") == "cross_signed",
             "encrypted": record.get("enc_status") in {"decrypted", "undecryptable"},
             "device": one_line(said.get("enc_device_id") or ""),
+            "retention_class": _class(record),
             "doubts": doubts(message),
             "event_id": one_line(record.get("event_id") or ""),
             "stream": first.stream if first else "",
@@ -270,6 +272,12 @@ def _is_act(message: Message) -> bool:
     if not message.is_readable or message.record.get("content_state") == "arrived_redacted":
         return False
     return message.is_state or message.record.get("kind") in {"gap", "gap_closed", "control"}
+
+
+def _class(record: Mapping[str, Any]) -> str | None:
+    """Return the retention class if it is another than that of all rooms without one."""
+    name = one_line(record.get("retention_class") or DEFAULT_CLASS)
+    return None if name == DEFAULT_CLASS else name
 
 
 def _maybe(text: str | None) -> str | None:

@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 import msgspec
 
 from auditbot.reader.documents import ListedSegment
-from auditbot.reader.layout import DAY_MS, begin_ms, day_of, is_content_key, segment_key
+from auditbot.reader.layout import (
+    DAY_MS,
+    DEFAULT_CLASS,
+    begin_ms,
+    day_of,
+    is_content_key,
+    segment_key,
+)
 from auditbot.reader.tree import GrowingRange
 from auditbot.reader.unpack import DamagedArchiveError, lines
 from auditbot.reader.verify.findings import Finding
@@ -66,6 +73,7 @@ class _Record(msgspec.Struct):
     media_key: str | None = None
     media_status: str | None = None
     media_sha256: str | None = None
+    retention_class: str | None = None
     action: str | None = None
     detail_json: str | None = None
     sealed: str | None = None
@@ -150,6 +158,7 @@ class _Check:
         self._day_ms = begin_ms(named.day) if named else 0
         self._range = GrowingRange(listed.first_seq)
         self._counts: Counter[str] = Counter()
+        self._classes: Counter[str] = Counter()
         self._first_ms: int | None = None
         self._last_ms: int | None = None
         self._expected = listed.first_seq
@@ -168,6 +177,7 @@ class _Check:
             self._result.wrong("record", "This line is no record.", number)
             return
         self._counts[record.kind] += 1
+        self._classes[record.retention_class or DEFAULT_CLASS] += 1
         if record.seq != self._expected:
             self._result.wrong(
                 "seq", f"Record {record.seq} is where {self._expected} belongs.", number
@@ -194,6 +204,16 @@ class _Check:
                 result.wrong(code, f"It has {is_} {what}, but its manifest says {said}.")
         if dict(self._counts) != {kind: n for kind, n in listed.counts.items() if n}:
             result.wrong("counts", "Its records by kind are not those that its manifest says.")
+        classes = listed.classes
+        said_classes = (
+            {DEFAULT_CLASS: listed.records}
+            if classes is None
+            else {name: one.records for name, one in classes.items()}
+        )
+        if dict(self._classes) != {name: n for name, n in said_classes.items() if n}:
+            result.wrong(
+                "classes", "Its records by retention class are not those that its manifest says."
+            )
         if hashes != listed.hashes:
             result.wrong(
                 "leaves",

@@ -15,7 +15,14 @@ from auditbot.reader.documents import (
     Removal,
     Statement,
 )
-from auditbot.reader.layout import is_content_key, is_day_key, page_key, server_folder
+from auditbot.reader.layout import (
+    DAY_MS,
+    DEFAULT_CLASS,
+    is_content_key,
+    is_day_key,
+    page_key,
+    server_folder,
+)
 from auditbot.reader.times import moment
 from auditbot.reader.trust import Trust
 from auditbot.reader.verify.findings import Findings
@@ -43,6 +50,7 @@ class Tombstone:
     last_seq: int | None
     why: str
     created_ms: int = 0
+    reason: str = ""
 
 
 @dataclass
@@ -75,6 +83,7 @@ class Statements:
             fits &= (stone.first_seq, stone.last_seq) == (listed.first_seq, listed.last_seq)
         if isinstance(listed, ListedSegment):
             self._held(listed, stone, findings)
+            _early(listed, stone, findings)
         if not fits:
             findings.wrong(
                 "tombstone",
@@ -103,6 +112,25 @@ class Statements:
                     stone.removal,
                     f"It removed {listed.key}, which the hold {hold.id} kept at that time.",
                 )
+
+
+def _early(listed: ListedSegment, stone: Tombstone, findings: Findings) -> None:
+    """Tell if retention removed a segment before the longest class in it was over."""
+    if stone.reason != "retention":
+        return
+    for name, said in (listed.classes or {}).items():
+        if name == DEFAULT_CLASS:
+            continue  # how long that is kept was never promised here
+        until_ms = None
+        if said.keep_days is not None:
+            until_ms = (listed.last_ms // DAY_MS + said.keep_days + 1) * DAY_MS
+        if until_ms is None or stone.created_ms < until_ms:
+            until = "for ever" if until_ms is None else f"until {moment(until_ms)} UTC"
+            findings.wrong(
+                "early",
+                stone.removal,
+                f"It removed {listed.key}, which the class “{name}” kept {until}.",
+            )
 
 
 async def load_statements(
@@ -193,6 +221,7 @@ def _take_removal(found: Statements, key: str, removal: Removal) -> None:
             item.last_seq,
             why,
             removal.created_ms,
+            removal.reason,
         )
     for file in removal.media:
         found.tombstones[file.key] = Tombstone(key, file.sha256, file.size, None, None, why)

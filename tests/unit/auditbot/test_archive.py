@@ -68,7 +68,15 @@ class FakeStore:
 
     clock_offset_ms: int | None = None
 
-    async def put(self, key: str, body: bytes, sha256: str, *, locked: bool = True) -> Stored:
+    async def put(
+        self,
+        key: str,
+        body: bytes,
+        sha256: str,
+        *,
+        locked: bool = True,
+        lock_days: int | None = None,
+    ) -> Stored:
         self.puts += 1
         if self.failures:
             raise self.failures.pop(0)
@@ -76,7 +84,9 @@ class FakeStore:
             raise ObjectExistsError("other bytes")
         return Stored(f"version of {key}")
 
-    async def put_file(self, key: str, file: Path, sha256: str) -> Stored:
+    async def put_file(
+        self, key: str, file: Path, sha256: str, *, lock_days: int | None = None
+    ) -> Stored:
         return await self.put(key, await asyncio.to_thread(file.read_bytes), sha256)
 
     async def replace(self, key: str, body: bytes) -> None:

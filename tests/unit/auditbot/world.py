@@ -12,6 +12,7 @@ from auditbot.lines import opened
 from auditbot.spool import spool_of
 from common.bots import Bot, Services
 from common.clock import Clock
+from common.config.bot_settings import RetentionClass
 from common.config.schema import S3, Appservice, Auditbot, Config, Encryption, Homeserver
 from common.config.secret import Secret
 from common.database.pool import Database
@@ -54,6 +55,8 @@ class World:
     erasable: bool | Literal["day", "person"] = False
     seal: str = "segments"
     s3: S3 = field(default_factory=S3)
+    keep_days: int | None = None
+    classes: tuple[RetentionClass, ...] = ()
 
     @property
     def config(self) -> Config:
@@ -71,6 +74,8 @@ class World:
                 erasable=self.erasable,
                 seal=self.seal,
                 s3=self.s3,
+                keep_days=self.keep_days,
+                retention_classes=self.classes,
             ),
         )
 

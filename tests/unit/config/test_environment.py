@@ -102,6 +102,7 @@ def test_a_secret_can_come_from_a_file(tmp_path: Path) -> None:
         ("STEWARD__ROOMS__SWEEP_INTERVAL_SECONDS", "null", "seconds above 0"),
         ("STEWARD__ADMINBOT__PREFIXES", "[a", "is not a list"),
         ("STEWARD__ADMINBOT__PREFIXES", "[1]", "a list of texts"),
+        ("STEWARD__AUDITBOT__RETENTION_CLASSES", "board", "is not a list of sections"),
         ("STEWARD__HOMESERVER__URL", "example.org", "http:// or https://"),
         ("STEWARD__APPSERVICE__AS_TOKEN_FILE", "/x", "are both set"),
         ("STEWARD__HOMESERVER__REGISTRATION_SHARED_SECRET_FILE", "/nowhere", "there is no file"),
@@ -130,6 +131,7 @@ def test_every_option_can_come_from_the_environment(option) -> None:  # type: ig
         Kind.WHOLE_NUMBER: str(option.example if option.default is None else option.default),
         Kind.NUMBER: "7",
         Kind.SWITCH: "true",
+        Kind.GROUPS: "[{name: board, keep_days: null, rooms: ['!a*']}]",
         Kind.LIST: "!a" if option.path[-1] != "server_admins" else "@a:example.org",
     }[option.kind]
     if option.path[-1] == "check_networks":

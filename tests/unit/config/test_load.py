@@ -58,6 +58,67 @@ feeds: ~
     assert config.rooms.sweep_concurrency == 4, "an empty section is a section of defaults"
 
 
+CLASSES = (
+    VALID
+    + """\
+auditbot:
+  retention_classes:
+    - name: board
+      keep_days: 3650
+      rooms: ["#board-*:example.org", "!abc:example.org"]
+    - {name: chats, keep_days: null, direct: true}
+"""
+)
+
+
+def test_retention_classes_are_read_in_order() -> None:
+    board, chats = load_text(CLASSES, "config.yaml").auditbot.retention_classes
+
+    assert (board.name, board.keep_days) == ("board", 3650)
+    assert board.rooms == ("#board-*:example.org", "!abc:example.org")
+    assert (chats.name, chats.keep_days, chats.direct) == ("chats", None, True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("name: chats", "name: board", "two classes “board”"),
+        ("name: chats", "name: default", "keep_days says how long"),
+        ("name: chats", "name: Chats", "line 14: auditbot.retention_classes.name must be up to"),
+        ("name: chats, ", "", "line 14: auditbot.retention_classes.name is missing"),
+        ("keep_days: 3650", "keep_days: 0", "line 12: auditbot.retention_classes.keep_days must"),
+        ("keep_days: null, ", "", "auditbot.retention_classes.keep_days is missing"),
+        (", direct: true", "", "does not say which rooms the class “chats” is for"),
+        ("!abc:example.org", "abc:example.org", "no room ID"),
+        ("direct: true", "drect: true", "did you mean “direct”"),
+        ("direct: true", "direct: maybe", "must be true or false"),
+        ("- name: board", "- board\n    - name: board", "single values here"),
+    ],
+)
+def test_a_retention_class_that_cannot_be_used_is_named(
+    before: str, after: str, words: str
+) -> None:
+    assert before in CLASSES
+
+    assert words in refusal(CLASSES.replace(before, after))
+
+
+@pytest.mark.parametrize("value", ["board", "{a: 1}", "[1]", "[[a]]"])
+def test_what_is_no_list_of_retention_classes_is_refused(value: str) -> None:
+    sentence = refusal(VALID + f"auditbot:\n  retention_classes: {value}\n")
+
+    assert "config.yaml, line 10" in sentence
+
+
+def test_a_list_of_sections_elsewhere_is_refused() -> None:
+    sentence = refusal(VALID + "adminbot:\n  prefixes: [{a: 1}]\n")
+
+    assert (
+        sentence
+        == "config.yaml, line 10: a list holds single values here, no lists and no sections."
+    )
+
+
 WITHOUT_SERVER_NAME = VALID.replace("  server_name: example.org\n", "")
 WITHOUT_APPSERVICE = VALID.replace(VALID[VALID.index("appservice") : VALID.index("encr")], "")
 

@@ -706,6 +706,84 @@ async def test_after_a_hold_ended_and_before_it_began_removing_is_right(tmp_path
     assert not wrongs(await verified(maker))
 
 
+def make_classed(folder: Path, **keeps: int | None) -> Maker:
+    """Return an archive with one segment of each retention class, and one of all."""
+    maker = Maker(folder, keeps=keeps)
+    maker.publish_key()
+    maker.describe()
+    for names in (*((name,) for name in keeps), tuple(keeps)):
+        for name in names:
+            maker.message(name, retention_class=name)
+        maker.segment()
+    maker.message("the rest", retention_class="default")
+    maker.segment()
+    maker.manifest()
+    return maker
+
+
+async def test_classes_that_are_as_the_manifest_says_are_right(tmp_path: Path) -> None:
+    assert not wrongs(await verified(make_classed(tmp_path, chats=30, board=None)))
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        None,
+        {"chats": {"records": 2, "keep_days": 30}},
+        {"board": {"records": 1, "keep_days": 30}},
+        {"chats": {"records": 1, "keep_days": 30}, "default": {"records": 1}},
+    ],
+)
+async def test_classes_other_than_those_of_the_records_are_found(
+    classes: Json | None, tmp_path: Path
+) -> None:
+    maker = make_classed(tmp_path, chats=30)
+    first = maker.segments[0]
+
+    def change(manifest: Json) -> None:
+        listed = manifest["objects"][0]
+        listed.pop("classes")
+        if classes is not None:
+            listed["classes"] = classes
+
+    edit_manifest(maker, 0, change)
+    resign(maker, 0)
+
+    assert ("classes", first) in wrongs(await verified(maker))
+
+
+@pytest.mark.parametrize(
+    ("number", "days", "codes"),
+    [
+        (0, 30, ["early"]),
+        (0, 31, []),
+        (1, 4000, ["early"]),
+        (2, 31, ["early"]),
+        (3, 0, []),
+    ],
+    ids=["shorter", "over", "for ever", "longest in it", "default"],
+)
+async def test_what_retention_removed_before_its_time_is_found(
+    number: int, days: int, codes: list[str], tmp_path: Path
+) -> None:
+    maker = make_classed(tmp_path, chats=30, board=None)
+    maker.now_ms += days * 86_400_000
+    removal = maker.remove(maker.segments[number])
+    maker.manifest()
+
+    assert [one for one in wrongs(await verified(maker)) if one[0] == "early"] == [
+        (code, removal) for code in codes
+    ]
+
+
+async def test_what_was_removed_for_another_reason_is_not_early(tmp_path: Path) -> None:
+    maker = make_classed(tmp_path, chats=30)
+    maker.remove(maker.segments[0], reason="erasure")
+    maker.manifest()
+
+    assert not [one for one in wrongs(await verified(maker)) if one[0] == "early"]
+
+
 async def test_an_edited_tombstone_is_found(tmp_path: Path) -> None:
     maker = make_archive(tmp_path)
     name = maker.remove(maker.segments[0])

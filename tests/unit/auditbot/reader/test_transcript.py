@@ -19,6 +19,7 @@ import pytest
 from auditbot.reader.conversation import load
 from auditbot.reader.index.library import Library
 from auditbot.reader.index.query import Query, search
+from auditbot.reader.index.sql import ask
 from auditbot.reader.index.sync import sync
 from auditbot.reader.memory import Remembered
 from auditbot.reader.read import ALWAYS, Period
@@ -404,3 +405,37 @@ async def test_bots_are_not_counted_among_the_people_who_could_read(tmp_path: Pa
     assert "readable by 1 person and 2 bots" in shown
     assert "readable by 3 members" in shown
     archive.library.close()
+
+
+async def test_officers_see_the_retention_class_where_it_is_not_the_default_one(
+    tmp_path: Path,
+) -> None:
+    maker = Maker(tmp_path / "archive", keeps={"board": 3650})
+    maker.publish_key()
+    maker.message("Kept long.", ALICE, retention_class="board")
+    maker.message("Kept as all is.", ALICE, retention_class="default")
+    maker.segment()
+    maker.manifest()
+    library = Library(tmp_path / "cache")
+    archive = Archive(maker, library)
+    await archive.sync()
+    messages = list(load(library, search(library, Query())))
+
+    told = "\n".join(table(messages))
+    with (tmp_path / "t.csv").open("w", encoding="utf-8", newline="") as file:
+        write_csv(messages, file)
+    with (tmp_path / "t.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["text"]: row["retention_class"] for row in csv.DictReader(file)}
+    write_html(await archive.transcript("Lobby"), tmp_path / "t.html")
+    write_pdf(await archive.transcript("Lobby"), tmp_path / "t.pdf")
+    answer = ask(library, "SELECT body, retention_class FROM records ORDER BY seq")
+    asked = list(answer.rows)
+    library.close()
+
+    assert told.count("retention class: board") == 1
+    assert rows == {"Kept long.": "board", "Kept as all is.": "default"}
+    shown = (tmp_path / "t.html").read_text(encoding="utf-8")
+    assert shown.count("retention class board") == 1
+    assert "retention class default" not in shown
+    assert (tmp_path / "t.pdf").read_bytes().startswith(b"%PDF")
+    assert asked == [("Kept long.", "board"), ("Kept as all is.", "default")]
