@@ -1,4 +1,7 @@
-"""``python -m bench.reading 1000000``: how fast an archive is verified, indexed and searched."""
+"""``python -m bench.reading 1000000``: how fast an archive is verified, indexed and searched.
+
+``1000000v`` only verifies; ``1000000p`` makes the copy for query engines and asks both the same.
+"""
 
 import shutil
 import subprocess
@@ -9,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from auditbot.reader.columns import COLUMNS
+from auditbot.reader.index.literals import literal
 from bench.synthetic_archive import NEEDLE, write_archive
 
 _PROGRAM = """
@@ -21,6 +26,30 @@ sys.stderr.write(f"\\nUSED {own.ru_utime + own.ru_stime + inner.ru_utime + inner
                  f"{own.ru_maxrss} {inner.ru_maxrss}\\n")
 sys.exit(status)
 """
+_ASK = """
+import resource, sys, duckdb
+with duckdb.connect() as database:
+    database.execute("SET threads = 2")
+    print(database.execute(sys.argv[1]).fetchall())
+own = resource.getrusage(resource.RUSAGE_SELF)
+sys.stderr.write(f"\\nUSED {own.ru_utime + own.ru_stime} {own.ru_maxrss} 0\\n")
+"""
+_ROOMS_DAY = (
+    "SELECT count(*), sum(length(event_json)) FROM {} WHERE dt = '2026-01-05'"
+    " AND room_id = '!room7:example.org'"
+)
+_QUESTIONS = (
+    (
+        "messages by sender",
+        "SELECT sender, count(*) FROM {} GROUP BY sender ORDER BY 2 DESC, 1 LIMIT 5",
+    ),
+    ("a word in all texts", "SELECT count(*) FROM {} WHERE body LIKE '%zanzibar%'"),
+    ("a room's day", _ROOMS_DAY),
+    (
+        "all fields of all records",
+        "SELECT sum(length(COLUMNS(* EXCLUDE dt)::VARCHAR)) FROM {}",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +63,14 @@ class Used:
 
 
 def main(words: Sequence[str]) -> None:
-    """Measure for each number of records, and print a table; “10000000v” only verifies."""
+    """Measure for each number of records, and print a table."""
     print("| records | what | seconds | records/s | CPU s | largest memory (+ a worker's), MiB |")
     print("|---|---|---|---|---|---|")
     for word in words:
-        _measure(int(word.removesuffix("v")), is_searched=not word.endswith("v"))
+        if word.endswith("p"):
+            _measure_copy(int(word.removesuffix("p")))
+        else:
+            _measure(int(word.removesuffix("v")), is_searched=not word.endswith("v"))
 
 
 def _measure(records: int, *, is_searched: bool) -> None:
@@ -68,16 +100,52 @@ def _measure(records: int, *, is_searched: bool) -> None:
         shutil.rmtree(folder / "archive")
 
 
+def _measure_copy(records: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="steward-bench-") as name:
+        folder = Path(name)
+        write_archive(folder / "archive", records)
+        where = [f"--destination=file:{folder / 'archive'}", f"--home={folder / 'home'}"]
+        _row(records, "sync (index everything)", _run("sync", *where))
+        copy = ["parquet", *where, "--no-sync", f"--into={folder / 'copy'}"]
+        _row(records, "parquet, every day", _run(*copy))
+        _row(records, "parquet, nothing new", _run(*copy))
+        for what, pattern in (("segments", "*.zst"), ("Parquet files", "*.parquet")):
+            parent = folder / ("archive" if what == "segments" else "copy")
+            sizes = [path.stat().st_size for path in parent.rglob(pattern)]
+            size = sum(sizes) / 2**20
+            print(f"| {records:,} | {len(sizes)} {what}, {size:,.0f} MiB | | | | |", flush=True)
+        segments = folder / "archive/v1/example.org/events/*/*.zst"
+        copied = folder / "copy/v1/example.org/derived/parquet/*/*.parquet"
+        json = (
+            f"read_json('{segments}', columns = {literal(COLUMNS)}, compression = 'zstd',"
+            " format = 'newline_delimited', hive_partitioning = true)"
+        )
+        parquet = f"read_parquet('{copied}', hive_partitioning = true)"
+        for what, question in _QUESTIONS:
+            one, said = _ask(question.format(json))
+            other, told = _ask(question.format(parquet))
+            if said != told:
+                sys.exit(f"{what}: {said} from the segments, {told} from the copy")
+            _row(None, f"DuckDB, segments: {what}", one)
+            _row(None, f"DuckDB, Parquet: {what}", other)
+
+
+def _ask(question: str) -> tuple[Used, str]:
+    return _used([sys.executable, "-c", _ASK, question])
+
+
 def _run(*words: str) -> Used:
+    return _used([sys.executable, "-c", _PROGRAM, *words])[0]
+
+
+def _used(words: Sequence[str]) -> tuple[Used, str]:
     begun = time.monotonic()
-    done = subprocess.run(  # noqa: S603  # our own program
-        [sys.executable, "-c", _PROGRAM, *words], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603  # our own program
     wall = time.monotonic() - begun
     if done.returncode:
         sys.exit(f"{words}: {done.stdout}{done.stderr}")
     cpu, own, inner = done.stderr.rpartition("USED ")[2].split()
-    return Used(wall, float(cpu), int(own) / 1024, int(inner) / 1024)
+    return Used(wall, float(cpu), int(own) / 1024, int(inner) / 1024), done.stdout
 
 
 def _row(records: int | None, what: str, used: Used) -> None:

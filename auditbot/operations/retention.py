@@ -248,6 +248,7 @@ async def carry_out(desk: Desk) -> str:
                     await _mark_gone(desk, item["key"])
                 else:
                     refused.append(f"{item['key']}: {trouble}")
+            refused += await _forget_copies(desk, store, content["objects"])
     told = f"{deleted:,} objects were deleted."
     if refused:
         told += (
@@ -320,6 +321,23 @@ async def _delete(store: ArchiveStore, item: dict[str, Any]) -> str | None:
     except (PermanentError, TransientError) as error:
         return str(error)
     return None
+
+
+async def _forget_copies(
+    desk: Desk, store: ArchiveStore, objects: Sequence[dict[str, Any]]
+) -> list[str]:
+    """Delete the copies for query engines of the days of segments; return what was refused.
+
+    Whoever makes them again makes them of what is left.
+    """
+    refused = []
+    for day in sorted({item["key"].partition("/dt=")[2][:10] for item in objects}):
+        keys = [key async for key in store.list(f"{desk.root}derived/parquet/dt={day}/")]
+        for key in keys:
+            trouble = await _delete(store, {"key": key, "version_id": None})
+            if trouble is not None:
+                refused.append(f"{key}: {trouble}")
+    return refused
 
 
 async def _mark_gone(desk: Desk, key: str) -> None:

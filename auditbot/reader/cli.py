@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import Sequence
 
 from auditbot.reader.commands import (
+    compacting,
     drilling,
     handing_over,
     reading,
@@ -26,6 +27,7 @@ _SUBJECTS = (
     reporting,
     sampling,
     drilling,
+    compacting,
     reading,
 )
 

@@ -39,6 +39,7 @@ _RECIPIENTS = re.compile(_SERVER + r"keys/recipients-[0-9a-f]{16}\.txt")
 _DESCRIPTION = re.compile(
     _SERVER + r"(?:README\.txt|schema/record-1\.json|sql/(?:duckdb|athena)\.sql|state/head\.json)"
 )
+_DERIVED = re.compile(_SERVER + r"derived/.+")
 PROBE = re.compile(r"v1/probe-[0-9a-f]+")
 
 
@@ -156,6 +157,21 @@ def signing_key_id(key: str) -> str | None:
 def is_description(key: str) -> bool:
     """Return whether a key is of what explains the archive, or hints at its end."""
     return _DESCRIPTION.fullmatch(key) is not None
+
+
+def is_derived(key: str) -> bool:
+    """Return whether a key is of a copy that can be made again at any time."""
+    return _DERIVED.fullmatch(key) is not None
+
+
+def derived_prefix(server: str) -> str:
+    """Return what the keys of all copies for query engines begin with."""
+    return f"v1/{server}/derived/parquet/"
+
+
+def derived_folder(server: str, day: date) -> str:
+    """Return below which key a day's copy lies."""
+    return f"{derived_prefix(server)}dt={day.isoformat()}/"
 
 
 def is_hint(key: str) -> bool:

@@ -6,7 +6,7 @@ but the library's errors.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, cast
@@ -177,30 +177,33 @@ class S3Place:
     async def _connected(self) -> _Client:
         async with self._opening:
             if self._client is None:
-                settings = self._settings
-                key, secret = settings.access_key_id, settings.secret_access_key
-                client = await self._open.enter_async_context(
-                    get_session().create_client(
-                        "s3",
-                        endpoint_url=settings.endpoint_url,
-                        region_name=settings.region,
-                        aws_access_key_id=key.reveal() if key else None,
-                        aws_secret_access_key=secret.reveal() if secret else None,
-                        verify=settings.ca_file,
-                        config=AioConfig(
-                            connect_timeout=_CONNECT_SECONDS,
-                            read_timeout=_READ_SECONDS,
-                            retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
-                            max_pool_connections=_CONNECTIONS,
-                            s3={"addressing_style": addressing_style(settings)},
-                            request_checksum_calculation="when_required",
-                            response_checksum_validation="when_required",
-                            user_agent_extra="steward",
-                        ),
-                    )
-                )
+                client = await self._open.enter_async_context(connect(self._settings))
                 self._client = cast(_Client, client)
             return self._client
+
+
+def connect(settings: S3) -> AbstractAsyncContextManager[Any]:
+    """Return the library's client, to be entered."""
+    key, secret = settings.access_key_id, settings.secret_access_key
+    client: AbstractAsyncContextManager[Any] = get_session().create_client(
+        "s3",
+        endpoint_url=settings.endpoint_url,
+        region_name=settings.region,
+        aws_access_key_id=key.reveal() if key else None,
+        aws_secret_access_key=secret.reveal() if secret else None,
+        verify=settings.ca_file,
+        config=AioConfig(
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+            retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
+            max_pool_connections=_CONNECTIONS,
+            s3={"addressing_style": addressing_style(settings)},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            user_agent_extra="steward",
+        ),
+    )
+    return client
 
 
 def _ms(moment: datetime) -> int:

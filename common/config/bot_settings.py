@@ -251,8 +251,8 @@ class RetentionClass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         str,
         Meta(
             description="The class's name, as records and manifests say it.",
-            pattern="^[a-z][a-z0-9_-]{0,31}$",
-            extra={"form": "up to 32 of a-z, 0-9, “-” and “_”, a letter first"},
+            pattern="^[a-z][a-z0-9_]{0,31}$",
+            extra={"form": "up to 32 of a-z, 0-9 and “_”, a letter first"},
             examples=["board"],
         ),
     ]

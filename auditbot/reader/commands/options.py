@@ -14,6 +14,7 @@ from auditbot.reader.memory import Memory
 from auditbot.reader.open_sealed import read_identities
 from auditbot.reader.read import Period
 from auditbot.storage.addressing import place_name
+from auditbot.storage.derived import DerivedStore, DirectoryDerived
 from auditbot.storage.reading import DirectoryPlace, Place
 from common.config.environment import environment
 from common.config.load import has_settings, load
@@ -99,6 +100,19 @@ def open_place(destination: str, s3: S3) -> Place:
         "auditbot.destination must be like file:archive, file:///absolute/directory or "
         "s3://bucket/prefix."
     )
+
+
+def open_derived(arguments: argparse.Namespace) -> DerivedStore:
+    """Return where copies of the archive that the options name are written, in the archive."""
+    destination, s3 = which(arguments.destination, arguments.config)
+    scheme, _, rest = destination.partition(":")
+    if scheme == "s3":
+        bucket, _, prefix = rest.removeprefix("//").partition("/")
+        # As above: only for a bucket.
+        from auditbot.storage.s3_derived import S3Derived  # noqa: PLC0415
+
+        return S3Derived(bucket, prefix, s3)
+    return DirectoryDerived(Path(rest.removeprefix("//")).absolute(), private=False)
 
 
 def which(destination: str | None, config: Path | None) -> tuple[str, S3]:

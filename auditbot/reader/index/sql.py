@@ -11,29 +11,15 @@ import duckdb
 import msgspec
 import zstandard
 
+from auditbot.reader.columns import COLUMNS
 from auditbot.reader.index.library import Library
+from auditbot.reader.index.literals import literal
 from auditbot.reader.memory import write_private
 from auditbot.reader.unpack import lines
 from common.errors import UserError
 
-_NUMBERS = (
-    "v", "seq", "of_seq", "ts_received", "ts_origin", "ts_skew", "audience_count", "enc_index",
-    "depth", "media_size",
-)  # fmt: skip
-_FLAGS = ("is_direct", "encrypted", "federated", "body_truncated", "edit_valid")
-_TEXTS = (
-    "kind", "stream", "salt", "time_utc", "source", "source_pos", "server_name", "room_id",
-    "room_version", "room_name", "room_alias", "room_type", "join_rule", "history_visibility",
-    "event_id", "event_type", "state_key", "sender", "sender_name", "sender_server",
-    "sender_kind", "msgtype", "body", "rel_type", "rel_event_id", "thread_root", "reply_to",
-    "reaction_key", "edit_of", "redacts", "redaction_reason", "content_state", "audience_id",
-    "audience_basis", "enc_status", "enc_error", "enc_algorithm", "enc_session_id",
-    "enc_sender_key", "enc_device_id", "enc_trust", "enc_key_source", "prev_events",
-    "media_name", "media_mime", "media_mime_sniffed", "media_sha256", "media_cipher_sha256",
-    "media_mxc", "media_key", "media_status", "event_json", "wire_json", "raw_b64",
-    "payload_sha256", "retention_class", "actor", "action", "detail_json",
-    "sealed_to", "sealed_sha256", "sealed_state",
-)  # fmt: skip
+_OPENED = {name: kind for name, kind in COLUMNS.items() if name != "sealed"}
+"""Where content is sealed record by record, what it says stands in its columns, if it can be opened."""
 _LONGEST_LINE = 64 * 2**20
 _MEMORY = "2GB"
 
@@ -69,21 +55,16 @@ def _asked(
     files = list(_files(library, clear))
     if not files:
         raise UserError("Nothing of the archive is on this machine: run “steward audit sync”.")
-    columns = {
-        **dict.fromkeys(_NUMBERS, "BIGINT"),
-        **dict.fromkeys(_FLAGS, "BOOLEAN"),
-        **dict.fromkeys(_TEXTS, "VARCHAR"),
-    }
     database = duckdb.connect(":memory:")
     try:
         database.execute(f"SET memory_limit = '{_MEMORY}'")
         database.execute(
             "CREATE VIEW records AS SELECT * FROM read_json("  # noqa: S608  # quoted, and ours
-            f"{_literal(files)}, columns = {_literal(columns)}, format = 'newline_delimited',"
+            f"{literal(files)}, columns = {literal({**_OPENED, 'sealed_state': 'VARCHAR'})}, format = 'newline_delimited',"
             f" compression = 'zstd', maximum_object_size = {_LONGEST_LINE})"
         )
         folders = [str(library.folder / "objects"), str(clear)]
-        database.execute(f"SET allowed_directories = {_literal(folders)}")
+        database.execute(f"SET allowed_directories = {literal(folders)}")
         database.execute("SET enable_external_access = false")
         database.execute("SET lock_configuration = true")
         result = database.execute(question)
@@ -126,17 +107,3 @@ def _fetched(database: duckdb.DuckDBPyConnection, held: ExitStack) -> Iterator[S
                 yield from rows
         except duckdb.Error as error:
             raise UserError(f"DuckDB cannot answer this: {error}") from None
-
-
-def _literal(value: dict[str, str] | list[str]) -> str:
-    if isinstance(value, dict):
-        return (
-            "{"
-            + ", ".join(f"{_quoted(name)}: {_quoted(kind)}" for name, kind in value.items())
-            + "}"
-        )
-    return "[" + ", ".join(_quoted(str(item)) for item in value) + "]"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

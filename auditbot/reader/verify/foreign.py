@@ -11,6 +11,7 @@ from auditbot.reader.layout import (
     day_of,
     is_content_key,
     is_day_key,
+    is_derived,
     is_description,
     is_media,
     is_page,
@@ -156,7 +157,12 @@ def _waits(key: str, newest: Manifest) -> bool:
 
 
 def _is_known(key: str) -> bool:
-    # What is wrong with these was said where they were read.
-    if is_description(key) or signing_key_id(key) is not None or is_statement(key):
+    # What is wrong with these was said where they were read; copies prove nothing, whatever they say.
+    if (
+        is_derived(key)
+        or is_description(key)
+        or signing_key_id(key) is not None
+        or is_statement(key)
+    ):
         return True
     return key.endswith(".sig") and is_statement(key[:-4] + ".json")

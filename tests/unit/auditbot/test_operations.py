@@ -137,6 +137,19 @@ async def test_what_is_too_old_goes_and_the_rest_still_proves_itself(office: Off
     assert listed == [detail["document"]]
 
 
+async def test_copies_for_query_engines_go_with_what_they_are_of(office: Office) -> None:
+    folder = office.world.directory / "archive/v1/example.org/derived/parquet"
+    for name in ("dt=2025-11-24/records.parquet", "dt=2026-03-04/records.parquet"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(b"copy")
+
+    await retain(office)
+
+    assert [path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")] == [
+        "dt=2026-03-04/records.parquet"
+    ]
+
+
 async def test_a_deletion_without_a_removal_is_a_loss(office: Office) -> None:
     objects = office.objects()
     gone = next(key for key in objects if "/events/" in key)
