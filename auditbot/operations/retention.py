@@ -7,7 +7,7 @@ day: records of one day explain each other.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,6 +100,8 @@ class Survey:
     days: Sequence[StreamDay]
     media: Sequence[tuple[Place, Gone]]
     today: int = 0
+    next_day: int | None = None
+    """The first day on which more goes, as far as classes say it."""
 
     @property
     def free(self) -> list[StreamDay]:
@@ -117,7 +119,10 @@ class Survey:
                 _count(classes, day, gone, self.today)
         size = sum(gone.size for _, gone in self.media) / 2**20
         lines.append(f"{len(self.media):,} attachments, {size:.1f} MiB")
-        return survey_text(lines, classes)
+        told = survey_text(lines, classes)
+        if self.next_day is None:
+            return told
+        return f"{told}\nThe next segment is over on {day_text(self.next_day)}."
 
 
 def _day_lines(day: StreamDay) -> list[str]:
@@ -169,12 +174,25 @@ async def survey(desk: Desk, *, keep_days: int | None) -> Survey:
         keep_days: how long the default class is kept, ``None`` for ever
     """
     today = desk.clock.now_ms() // DAY_MS
-    days = await _old_days(desk, today, keep_days)
+    days, ends = [], set()
+    async for day in _days(desk, today, keep_days):
+        ends.add(_next_end(day))
+        if day.segments or day.longer:
+            days.append(day)
     holders = await _Holders.of(desk)
     for day in days:
         if day.segments:
             day.held_by = await holders.holder(day)
-    return Survey(days, await _media(desk, days, holders, today, keep_days), today)
+    media = await _media(desk, days, holders, today, keep_days)
+    next_day = min((end for end in ends if end is not None), default=None)
+    return Survey(days, media, today, next_day)
+
+
+def _next_end(day: StreamDay) -> int | None:
+    """Return when the first of a day's segments is over that is not yet, if ever."""
+    left = (*day.longer, *day.others)
+    ends = [kept_until(gone.keeps.values(), day.day) for gone in left]
+    return min((end for end in ends if end is not None), default=None)
 
 
 async def is_any_class_recorded(desk: Desk) -> bool:
@@ -362,25 +380,23 @@ def _classes_of(gone: Sequence[Gone]) -> dict[str, Any]:
     return {"classes": dict(sorted(found.items()))} if found else {}
 
 
-async def _old_days(desk: Desk, today: int, keep_days: int | None) -> list[StreamDay]:
-    """Return the days on which anything is over."""
+async def _days(desk: Desk, today: int, keep_days: int | None) -> AsyncIterator[StreamDay]:
+    """Yield the days on which anything may be over; with classes, all that are past."""
     if await is_any_class_recorded(desk):
-        before = today - 1
+        before = today
     elif keep_days is not None:
         before = today - keep_days
     else:
-        return []
+        return
     names = await desk.database.fetch(
         "SELECT DISTINCT day, stream FROM audit_segment WHERE day < $1 AND removed_ms IS NULL"
         " ORDER BY day, stream",
         before,
     )
-    found = []
     for name in names:
         day = await _day(desk, str(name["stream"]), int(name["day"]), today, keep_days)
-        if day is not None and (day.segments or day.longer):
-            found.append(day)
-    return found
+        if day is not None:
+            yield day
 
 
 async def _day(

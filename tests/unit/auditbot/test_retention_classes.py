@@ -227,6 +227,7 @@ async def test_a_segment_goes_when_its_longest_class_is_over(
     }
     assert "for the class board" in text
     assert "until 2035-11-25" in text
+    assert "The next segment is over on 2035-11-25." in text
     rows = {
         line.split()[0]: line.split() for line in text.partition("by class:")[2].splitlines()[2:]
     }
