@@ -29,6 +29,7 @@ sys.exit(status)
 _ASK = """
 import resource, sys, duckdb
 with duckdb.connect() as database:
+    database.execute("SET enable_progress_bar = false")
     database.execute("SET threads = 2")
     print(database.execute(sys.argv[1]).fetchall())
 own = resource.getrusage(resource.RUSAGE_SELF)

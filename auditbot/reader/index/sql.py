@@ -57,6 +57,8 @@ def _asked(
         raise UserError("Nothing of the archive is on this machine: run “steward audit sync”.")
     database = duckdb.connect(":memory:")
     try:
+        # It would stand among the rows of the answer.
+        database.execute("SET enable_progress_bar = false")
         database.execute(f"SET memory_limit = '{_MEMORY}'")
         database.execute(
             "CREATE VIEW records AS SELECT * FROM read_json("  # noqa: S608  # quoted, and ours

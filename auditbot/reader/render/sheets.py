@@ -66,6 +66,7 @@ def write_parquet(messages: Iterable[Message], path: Path, zone: tzinfo = UTC) -
         columns = {name: "BIGINT" if name in NUMBERS else "VARCHAR" for name in COLUMNS}
         try:
             with duckdb.connect(":memory:") as database:
+                database.execute("SET enable_progress_bar = false")
                 rows = database.read_json(str(lines), columns=columns, format="newline_delimited")
                 rows.write_parquet(str(path), compression="zstd")
         except duckdb.Error as error:

@@ -282,7 +282,7 @@ def test_a_sealed_archive_is_opened_into_a_private_directory(tmp_path: Path) -> 
 
 
 def test_a_line_of_many_megabytes_is_carried(archive: Archive) -> None:
-    archive.maker.record(raw_b64="A" * (9 * 2**20), room_id="!big:example.org")
+    archive.maker.record(raw_b64="A" * (33 * 2**20), room_id="!big:example.org")
     archive.maker.segment()
     archive.maker.manifest()
 
