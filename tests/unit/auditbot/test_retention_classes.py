@@ -355,3 +355,20 @@ async def test_a_sealed_archive_is_kept_by_what_its_manifests_say(
     gone = before - {key for key in office.objects() if "/events/" in key}
     assert {key.split("/")[3] for key in gone} == {"dt=2025-11-25"}
     assert cast(Any, found).days
+
+
+async def test_where_only_content_is_sealed_each_class_has_keys_of_its_own(
+    database: Database, tmp_path: Path
+) -> None:
+    recipients = tuple(str(pyrage.x25519.Identity.generate().to_public()) for _ in range(2))
+    office = await office_with(
+        database, tmp_path, recipients=recipients, seal="content", erasable=True
+    )
+    await office.say(*direct_chat(), *board(), said("$chat", CHATS), said("$board", BOARD))
+    await office.store()
+
+    (said_classes,) = [one for one in classes_of(office) if one is not None]
+    assert {"chats", "board"} <= set(said_classes)
+    of = {one["event_id"]: one for one in office.check().of_kind("event")}
+    assert of["$chat"]["sealed_to"] != of["$board"]["sealed_to"]
+    assert "chats" in of["$chat"]["sealed_to"]
