@@ -1,14 +1,15 @@
-"""Migrations run in the order of their numbers, which is that of their names."""
+"""Steps of the schema: databases out there have taken the first ones, in their order."""
 
-import re
-from importlib.resources import files
+from typing import Any, cast
+
+from common.database.migrations import upgrade_table
+
+TAKEN = {39: "120_bridge_metrics.sql"}
+"""By how many steps a database has taken, the last of them."""
 
 
-def test_each_has_a_number_of_three_digits_and_its_own() -> None:
-    names = [entry.name for entry in files("common.database").joinpath("sql").iterdir()]
-    found = [re.fullmatch(r"(\d{3})_[a-z_]+\.sql", name) for name in names]
+def test_no_step_is_put_before_one_that_databases_have_taken() -> None:
+    upgrades = cast(Any, upgrade_table().upgrades)
+    steps = [step.__mau_db_upgrade_description__ for step in upgrades]
 
-    numbers = [int(each[1]) for each in found if each is not None]
-    assert len(numbers) == len(names) > 1
-    assert len(set(numbers)) == len(numbers)
-    assert [int(name[:3]) for name in sorted(names)] == sorted(numbers)
+    assert {count: steps[count - 1] for count in TAKEN} == TAKEN
