@@ -96,8 +96,18 @@ def _measure(records: int, *, is_searched: bool) -> None:
         _row(None, "search a person's day", _run(
             *search, "--person=@person7:example.org", "--from=2026-01-05", "--to=2026-01-05"
         ))  # fmt: skip
-        index = sum(path.stat().st_size for path in (folder / "home").rglob("index.sqlite*"))
-        print(f"| {records:,} | the index takes {index / 2**20:,.0f} MiB | | | | |", flush=True)
+        _tell_index(records, folder, "the index takes")
+        _row(records, "sync --substrings (added to the index)", _run(
+            "sync", "--substrings", *where
+        ))  # fmt: skip
+        _row(None, f"search --containing “{NEEDLE[2:-2]}”", _run(
+            *search, f"--containing={NEEDLE[2:-2]}"
+        ))  # fmt: skip
+        _row(None, "search --containing “an bara”", _run(*search, "--containing=an bara"))
+        _row(None, "search --containing “ba”", _run(*search, "--containing=ba"))
+        _tell_index(records, folder, "the index takes, with substrings,")
+        shutil.rmtree(folder / "home")
+        _row(records, "sync --substrings (everything)", _run("sync", "--substrings", *where))
         shutil.rmtree(folder / "archive")
 
 
@@ -133,6 +143,11 @@ def _measure_copy(records: int) -> None:
 
 def _ask(question: str) -> tuple[Used, str]:
     return _used([sys.executable, "-c", _ASK, question])
+
+
+def _tell_index(records: int, folder: Path, what: str) -> None:
+    index = sum(path.stat().st_size for path in (folder / "home").rglob("index.sqlite*"))
+    print(f"| {records:,} | {what} {index / 2**20:,.0f} MiB | | | | |", flush=True)
 
 
 def _run(*words: str) -> Used:

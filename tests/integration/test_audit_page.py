@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import zipfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +48,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
 
 @asynccontextmanager
 async def serving(
-    tmp_path: Path, before: Callable[[Maker], None] | None = None
+    tmp_path: Path, words: Sequence[str] = (), before: Callable[[Maker], None] | None = None
 ) -> AsyncIterator[Served]:
     """Start the program on an archive of its own."""
     maker = tell_story(tmp_path / "archive", before=before)
@@ -62,6 +62,7 @@ async def serving(
         "--port=0",
         "--name=archive.example",
         "--zone=Europe/Berlin",
+        *words,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
         cwd=tmp_path,
@@ -185,10 +186,41 @@ def with_a_file(maker: Maker) -> None:
     )
 
 
+async def test_an_officer_finds_any_part_of_a_text_with_what_was_said_around_it(
+    tmp_path: Path, chromium: Browser
+) -> None:
+    plain, prepared = tmp_path / "plain", tmp_path / "prepared"
+    plain.mkdir()
+    prepared.mkdir()
+    async with serving(plain) as served:
+        page = await (await chromium.new_context()).new_page()
+        await page.goto(served.url)
+        await page.goto(f"{served.base}/search?containing=rice+is+12")
+        assert "This index knows whole words only" in await page.inner_text("main")
+        assert await page.is_disabled("input[name=containing]")
+    async with serving(prepared, ["--substrings"]) as served:
+        page = await (await chromium.new_context()).new_page()
+        await page.goto(served.url)
+        await page.goto(f"{served.base}/search")
+        await page.fill("main input[name=containing]", "rice is 12")
+        await page.select_option("select[name=context]", "30m")
+        async with page.expect_navigation():
+            await page.click("main button:has-text('Search')")
+
+        assert await page.locator("article.found").count() == 1
+        assert "The price is 120." in await page.inner_text("article.found")
+        assert await page.locator("article.context").count() > 5
+        assert "Good morning." in await page.inner_text("main")
+        assert await page.input_value("select[name=context]") == "30m"
+        last = [entry for entry in served.logged() if entry["what"] == "search"][-1]
+        assert last["query"] == "containing “rice is 12”"
+        assert last["context"] == "30 minutes, whole threads"
+
+
 async def test_what_has_attachments_goes_with_them(tmp_path: Path) -> None:
     jar = aiohttp.CookieJar(unsafe=True)
     async with (
-        serving(tmp_path, with_a_file) as served,
+        serving(tmp_path, before=with_a_file) as served,
         aiohttp.ClientSession(cookie_jar=jar) as me,
     ):
         async with me.get(served.url) as entered:

@@ -1,9 +1,10 @@
 """The local index of the archive that the options name, brought up to date first."""
 
 import argparse
+import asyncio
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from msgspec import structs
@@ -16,10 +17,12 @@ from auditbot.reader.commands.options import (
     open_archive,
 )
 from auditbot.reader.index.library import Library
-from auditbot.reader.index.sync import Synced, sync
+from auditbot.reader.index.parts import drop_parts, has_parts, want_parts
+from auditbot.reader.index.sync import Progress, Synced, complete_parts, sync
 from auditbot.reader.memory import Remembered
 from auditbot.reader.render.words import one_line
 from auditbot.reader.times import moment
+from auditbot.reader.unpack import DamagedArchiveError
 from auditbot.reader.verify.report import grouped
 from common.clock import SystemClock
 
@@ -34,11 +37,8 @@ class Open:
     synced: Synced | None
     fingerprints: tuple[str, ...] = ()
     """The keys that the officer named."""
-
-    @property
-    def faults(self) -> tuple[str, ...]:
-        """Return why the index ends before the archive does, as far as it was looked."""
-        return tuple(self.synced.faults) if self.synced else ()
+    faults: tuple[str, ...] = ()
+    """Why the index ends before the archive does, or lacks parts of words."""
 
 
 @asynccontextmanager
@@ -47,12 +47,60 @@ async def open_library(arguments: argparse.Namespace) -> AsyncIterator[Open]:
     async with open_archive(arguments) as archive:
         library = Library(archive.cache, archive.identities)
         try:
-            synced = None
+            synced, faults = None, []
+            choose_parts(arguments, library)
             if not arguments.no_sync:
                 synced = await bring_up_to_date(archive, library, tuple(arguments.key))
-            yield Open(archive, library, access_log(archive), synced, tuple(arguments.key))
+                faults = synced.faults
+            else:
+                faults = await asyncio.to_thread(_add_missing_parts, library)
+                _tell_faults(faults)
+            yield Open(
+                archive, library, access_log(archive), synced, tuple(arguments.key), tuple(faults)
+            )
         finally:
             library.close()
+
+
+def choose_parts(arguments: argparse.Namespace, library: Library) -> None:
+    """Let the index know parts of words from now on, or no longer.
+
+    Whoever searches for a part of a word wants it, too: they need not know of the option.
+    """
+    wanted: bool | None = getattr(arguments, "substrings", None)
+    if wanted is None and getattr(arguments, "containing", None):
+        wanted = True
+    if wanted and not has_parts(library.connection):
+        sys.stderr.write(
+            "Parts of words are being indexed, once: the index gets about twice as large "
+            "(“steward audit sync --no-substrings” undoes it).\n"
+        )
+        want_parts(library.connection)
+    elif wanted is False:
+        drop_parts(library.connection)
+
+
+def _add_missing_parts(library: Library) -> list[str]:
+    """Add the parts of words that an older index lacks; return why some cannot be added."""
+    try:
+        with _told("segments got parts of words") as tell:
+            complete_parts(library, tell)
+    except DamagedArchiveError as error:
+        return [f"parts of words: {error}"]
+    return []
+
+
+@contextmanager
+def _told(what: str) -> Iterator[Progress]:
+    is_seen = sys.stderr.isatty()
+
+    def tell(objects: int, records: int) -> None:
+        if is_seen:
+            sys.stderr.write(f"\r{objects:,} {what}, {records:,} records")
+
+    yield tell
+    if is_seen:
+        sys.stderr.write("\r\x1b[K")
 
 
 def access_log(archive: Archive) -> AccessLog:
@@ -64,22 +112,22 @@ async def bring_up_to_date(
     archive: Archive, library: Library, fingerprints: tuple[str, ...]
 ) -> Synced:
     """Index what is new, and tell what stands in the way."""
-    is_seen = sys.stderr.isatty()
-
-    def tell(objects: int, records: int) -> None:
-        if is_seen:
-            sys.stderr.write(f"\r{objects:,} segments, {records:,} records indexed")
 
     def recall(server: str) -> Remembered:
         return archive.memory.recall(f"{archive.destination} {server}")
 
-    done = await sync(archive.place, library, recall, fingerprints=fingerprints, progress=tell)
-    if is_seen:
-        sys.stderr.write("\r\x1b[K")
+    faults = await asyncio.to_thread(_add_missing_parts, library)
+    with _told("segments indexed") as tell:
+        done = await sync(archive.place, library, recall, fingerprints=fingerprints, progress=tell)
     _learn_keys(archive, done, fingerprints)
-    for fault in done.faults:
-        sys.stderr.write(f"NOT EVERYTHING IS INDEXED: {one_line(fault)}\n")
+    done.faults.extend(faults)
+    _tell_faults(done.faults)
     return done
+
+
+def _tell_faults(faults: list[str]) -> None:
+    for fault in faults:
+        sys.stderr.write(f"NOT EVERYTHING IS INDEXED: {one_line(fault)}\n")
 
 
 def _learn_keys(archive: Archive, done: Synced, fingerprints: tuple[str, ...]) -> None:
@@ -124,6 +172,16 @@ def add_library_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--no-sync", action="store_true", help="use what is on this machine, fetch nothing"
+    )
+
+
+def add_parts_option(command: argparse.ArgumentParser) -> None:
+    """Add whether the index knows parts of words."""
+    command.add_argument(
+        "--substrings",
+        action=argparse.BooleanOptionalAction,
+        help="index parts of words, too, which “search --containing” needs, or no longer; the "
+        "index remembers it and is about twice as large with them",
     )
 
 

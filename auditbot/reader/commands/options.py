@@ -1,6 +1,7 @@
 """The options that the commands share, and the opening of an archive."""
 
 import argparse
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ _FINGERPRINT_DIGITS = 64
 _FIRST_YEAR, _LAST_YEAR = 1970, 9998
 _MOST = 1_000_000_000
 _LONGEST_HOURS = 1_000_000
+_SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([mhd]?)", re.ASCII)
+_UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_LONGEST_SPAN_MS = 366 * 86_400_000
 
 Act = Callable[[argparse.Namespace], Coroutine[Any, Any, int]]
 
@@ -249,6 +253,23 @@ def hours(text: str) -> float:
         message = f"“{text}” is no number of hours between 0 and {_LONGEST_HOURS:,}."
         raise argparse.ArgumentTypeError(message)
     return number
+
+
+def span_ms(text: str) -> int:
+    """Return a length of time in milliseconds: “30m”, “12h”, “2d”; a number alone is of hours.
+
+    Raises:
+        ArgumentTypeError: it is none, or longer than a year.
+    """
+    found = _SPAN.fullmatch(text)
+    length = float(found[1]) * _UNITS_MS[found[2] or "h"] if found else 0
+    if not 1 <= length <= _LONGEST_SPAN_MS:
+        message = (
+            f"“{text}” is no length of time: write it like 30m, 12h or 2d, a year at most, and "
+            "words to search for before it."
+        )
+        raise argparse.ArgumentTypeError(message)
+    return int(length)
 
 
 def _is_moment(text: str) -> str:

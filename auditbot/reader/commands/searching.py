@@ -5,15 +5,31 @@ import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
-from auditbot.reader.commands.library import Open, add_library_options, open_library, reach
+from auditbot.reader.commands.library import (
+    Open,
+    add_library_options,
+    add_parts_option,
+    open_library,
+    reach,
+)
 from auditbot.reader.commands.options import (
     add_period_options,
     add_zone_option,
     period_of,
     quantity,
+    span_ms,
 )
 from auditbot.reader.conversation import Message, load
+from auditbot.reader.index.context import (
+    MOST_BESIDE,
+    MOST_CONTEXT,
+    MOST_OF_THREAD,
+    Surroundings,
+    Window,
+    around,
+)
 from auditbot.reader.index.library import Library
 from auditbot.reader.index.query import Query, people, rooms, search
 from auditbot.reader.memory import write_private
@@ -35,6 +51,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "hashes, and index it. The other commands do this by themselves.",
     )
     command.set_defaults(act=_sync)
+    add_parts_option(command)
     add_library_options(command)
     command = commands.add_parser(
         "search",
@@ -49,6 +66,16 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     add_query_options(command)
     command.add_argument("--limit", type=quantity, metavar="N", help="at most so many messages")
     command.add_argument("--newest", action="store_true", help="the newest first")
+    command.add_argument(
+        "--context",
+        nargs="?",
+        type=_window,
+        const=Window(),
+        metavar="TIME",
+        help="show what was said around each message, too, and mark those that were found: 12 hours "
+        "before and after in direct chats and the whole thread in rooms; with a time such as 30m, "
+        "2h or 1d so long before and after in every room, and the whole thread",
+    )
     command.add_argument(
         "--format",
         choices=["table", "jsonl", "csv", "parquet"],
@@ -84,6 +111,14 @@ def add_query_options(command: argparse.ArgumentParser) -> None:
         "were in; give it twice or more",
     )
     command.add_argument(
+        "--containing",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="this run of characters, also inside of words, such as 'art of a wor', 明天 or "
+        "@example.org; case and accents do not count; given again, all of them",
+    )
+    command.add_argument(
         "--undecryptable", action="store_true", help="only what could not be read at once"
     )
     add_period_options(command, "received or sent")
@@ -106,6 +141,7 @@ def query_of(arguments: argparse.Namespace) -> Query:
         text=" ".join(getattr(arguments, "text", None) or []),
         undecryptable=arguments.undecryptable,
         together=tuple(arguments.together),
+        containing=tuple(arguments.containing),
     )
 
 
@@ -131,55 +167,79 @@ async def _sync(arguments: argparse.Namespace) -> int:
     return 1 if done.faults else 0
 
 
+def _window(text: str) -> Window:
+    return Window(span_ms(text))
+
+
 async def _search(arguments: argparse.Namespace) -> int:
     query = query_of(arguments)
+    window: Window | None = arguments.context
     async with open_library(arguments) as opened:
-        roots = search(opened.library, query, limit=arguments.limit, newest_first=arguments.newest)
+        # What was found and is not shown is not marked as if it had not been.
+        limit = arguments.limit if window is None else None
+        found = search(opened.library, query, limit=limit, newest_first=arguments.newest)
+        roots = found[: arguments.limit]
+        shown = Surroundings(tuple(roots), frozenset(), is_cut=False)
+        if window is not None:
+            shown = around(
+                opened.library, roots, window, found=found, newest_first=arguments.newest
+            )
         opened.log.write(
             "search",
             archive=opened.archive.destination,
             query=query.as_words(),
             found=len(roots),
             format=arguments.format,
+            **(
+                {} if window is None else {"context": window.as_words(), "shown": len(shown.roots)}
+            ),
         )
-        _write(opened, roots, arguments)
-        sys.stderr.write(f"{len(roots):,} messages. The index reaches {reach(opened.library)}.\n")
+        _write(opened, shown, arguments)
+        sys.stderr.write(_summary(opened, shown, len(roots)))
     return 1 if opened.faults else 0
 
 
-def _write(opened: Open, roots: list[int], arguments: argparse.Namespace) -> None:
-    messages = messages_of(opened.library, roots)
+def _summary(opened: Open, shown: Surroundings, found: int) -> str:
+    beside = len(shown.context)
+    more = f", and {beside:,} around them" if beside else ""
+    cut = (
+        f"There is more around them than is shown: at most {MOST_BESIDE:,} messages before and "
+        f"after each, {MOST_OF_THREAD:,} of a thread, {MOST_CONTEXT:,} in all. "
+        if shown.is_cut
+        else ""
+    )
+    return f"{found:,} messages{more}. {cut}The index reaches {reach(opened.library)}.\n"
+
+
+def _write(opened: Open, shown: Surroundings, arguments: argparse.Namespace) -> None:
+    messages = messages_of(opened.library, list(shown.roots))
     output: Path | None = arguments.output
     if arguments.format == "parquet":
         if output is None:
             raise ConfigError("A Parquet file needs a name: give it with --output.")
         write_private(output, b"")
-        write_parquet(messages, output, arguments.zone)
+        write_parquet(messages, output, arguments.zone, shown.context)
         return
     if output is None:
-        _print(messages, arguments)
+        _write_to(sys.stdout, messages, shown, arguments)
+        sys.stdout.flush()
         return
     write_private(output, b"")
     with output.open("w", encoding="utf-8", newline="", errors="replace") as file:
-        match arguments.format:
-            case "csv":
-                write_csv(messages, file, arguments.zone)
-            case "jsonl":
-                write_jsonl(messages, file, arguments.zone)
-            case _:
-                file.writelines(f"{line}\n" for line in table(messages, arguments.zone))
+        _write_to(file, messages, shown, arguments)
 
 
-def _print(messages: Iterator[Message], arguments: argparse.Namespace) -> None:
+def _write_to(
+    file: TextIO, messages: Iterator[Message], shown: Surroundings, arguments: argparse.Namespace
+) -> None:
     match arguments.format:
         case "csv":
-            write_csv(messages, sys.stdout, arguments.zone)
+            write_csv(messages, file, arguments.zone, shown.context)
         case "jsonl":
-            write_jsonl(messages, sys.stdout, arguments.zone)
+            write_jsonl(messages, file, arguments.zone, shown.context)
         case _:
-            for line in table(messages, arguments.zone):
-                sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+            marked = None if arguments.context is None else shown.context
+            file.writelines(f"{line}\n" for line in table(messages, arguments.zone, marked))
 
 
 def _log_list(opened: Open, what: str, part: str, found: int) -> None:

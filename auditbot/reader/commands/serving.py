@@ -9,7 +9,12 @@ import sys
 
 from aiohttp import web
 
-from auditbot.reader.commands.library import access_log, add_library_options
+from auditbot.reader.commands.library import (
+    access_log,
+    add_library_options,
+    add_parts_option,
+    choose_parts,
+)
 from auditbot.reader.commands.options import add_zone_option, open_archive
 from auditbot.reader.index.library import Library
 from auditbot.reader.serve.app import make_app
@@ -46,6 +51,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "TLS: archive.example.org, or archive.example.org:8443 where it has a port",
     )
     add_zone_option(command)
+    add_parts_option(command)
     add_library_options(command)
 
 
@@ -54,6 +60,7 @@ async def _serve(arguments: argparse.Namespace) -> int:
     async with open_archive(arguments) as archive:
         library = Library(archive.cache, archive.identities)
         try:
+            choose_parts(arguments, library)
             desk = Desk(
                 archive=archive,
                 library=library,

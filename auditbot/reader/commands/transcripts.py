@@ -126,7 +126,7 @@ def write(transcript: Transcript, form: str, output: Path) -> None:
                 write_private(output, b"")
                 with output.open("w", encoding="utf-8", newline="", errors="replace") as file:
                     writer = write_csv if form == "csv" else write_jsonl
-                    writer(transcript.messages, file, transcript.request.zone)
+                    writer(transcript.messages, file, transcript.request.zone, transcript.context)
     except OSError as error:
         raise PermanentError(f"“{output}” cannot be written: {error.strerror}.") from error
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from auditbot.reader.documents import ListedSegment
+from auditbot.reader.index.parts import add_parts, has_parts, parts_text
 from auditbot.reader.index.schema import KINDS, STATUSES
 from auditbot.reader.index.words import indexed
 from auditbot.reader.said import formatted_text, other_text
@@ -46,6 +47,7 @@ class _Record(msgspec.Struct):
     media_name: str | None = None
     rel_type: str | None = None
     rel_event_id: str | None = None
+    thread_root: str | None = None
     edit_of: str | None = None
     redacts: str | None = None
     audience_id: str | None = None
@@ -92,6 +94,8 @@ class Builder:
     _people: dict[int, _About] = field(default_factory=dict)
     _rows: list[tuple[object, ...]] = field(default_factory=list)
     _words: list[tuple[int, str]] = field(default_factory=list)
+    _parts: list[tuple[int, str]] = field(default_factory=list)
+    _has_parts: bool = False
     _first_seq: int = 0
     _roots: list[int | None] = field(default_factory=list)
     """The roots of the records of this segment so far."""
@@ -122,16 +126,17 @@ class Builder:
         self._first_seq, self._roots = listed.first_seq, []
         self._content = self._unopened = 0
         growing = GrowingRange(listed.first_seq)
-        self._rows.clear()
-        self._words.clear()
+        for rows in (self._rows, self._words, self._parts):
+            rows.clear()
+        self._has_parts = has_parts(self.connection)
         record_id = first_id
         for line in placed_lines(listed.key, clear):
             growing.add(leaf_hash(line.data))
             self._line(listed.key, line, record_id, object_id)
             record_id += 1
             if len(self._rows) >= _BATCH:
-                self._write()
-        self._write()
+                self._write(object_id)
+        self._write(object_id)
         hashes = tuple(node.hex() for node in growing.fixed().nodes)
         if hashes != listed.hashes:
             raise DamagedArchiveError(
@@ -170,10 +175,7 @@ class Builder:
         return int(cursor.lastrowid or 0), int(first_id)
 
     def _line(self, key: str, line: Line, record_id: int, object_id: int) -> None:
-        try:
-            record = self._decoder.decode(line.data)
-        except ValueError as error:
-            raise DamagedArchiveError(f"“{key}”, line {line.number}, is no record.") from error
+        record = self._decoded(key, line)
         room = self._name(record.room_id)
         sender = self._name(record.sender)
         event = event_key(record.event_id) if record.event_id else None
@@ -197,24 +199,27 @@ class Builder:
                 self._name(record.enc_device_id),
                 self._name(record.enc_error) if record.kind == "event" else None,
                 self._first(record) if record.kind == "decryption" else None,
+                event_key(record.thread_root) if record.thread_root else None,
             )
         )
-        text = self._text(record, line)
-        if text:
-            self._words.append((record_id, indexed(text)))
+        texts = self._texts(record, line)
+        if texts:
+            self._words.append((record_id, indexed(" ".join(texts))))
+        if texts and self._has_parts:
+            self._parts.append((record_id, parts_text(texts)))
         if record.kind == "audience" and record.audience_id:
             self.connection.execute(
                 "INSERT OR IGNORE INTO audience VALUES (?, ?)", (record.audience_id, record_id)
             )
         self._learn(record, room, sender)
 
-    def _text(self, record: _Record, line: Line) -> str:
+    def _texts(self, record: _Record, line: Line) -> list[str]:
         if record.sealed is not None:
             opened = self.contents.open(msgspec.json.decode(line.data)).record
             self._content += 1
             self._unopened += opened[STATE] == SEALED
-            return searched(opened)
-        return searched(
+            return texts_of(opened)
+        return texts_of(
             {
                 "body": record.body,
                 "media_name": record.media_name,
@@ -223,6 +228,12 @@ class Builder:
                 "state_key": record.state_key,
             }
         )
+
+    def _decoded(self, key: str, line: Line) -> _Record:
+        try:
+            return self._decoder.decode(line.data)
+        except ValueError as error:
+            raise DamagedArchiveError(f"“{key}”, line {line.number}, is no record.") from error
 
     def _root(self, record: _Record, event: int | None) -> int | None:
         """Return to which message a record belongs."""
@@ -287,14 +298,38 @@ class Builder:
         cursor = self.connection.execute("INSERT INTO name (text) VALUES (?)", (safe,))
         return int(cursor.lastrowid or 0)
 
-    def _write(self) -> None:
+    def add_parts(self, object_id: int, key: str, first_id: int, clear: bytes) -> None:
+        """Add the parts of words of an object that is indexed without them, in one transaction.
+
+        Raises:
+            DamagedArchiveError: its lines are no records, or nobody named the identity that opens
+                what is sealed of them.
+        """
+        rows = []
+        self._content = self._unopened = 0
+        (left,) = self.connection.execute(
+            "SELECT unopened FROM object WHERE id = ?", (object_id,)
+        ).fetchone()
+        for number, line in enumerate(placed_lines(key, clear)):
+            texts = self._texts(self._decoded(key, line), line)
+            if texts:
+                rows.append((first_id + number, parts_text(texts)))
+        if self._unopened > left:
+            # Nobody would notice later that they are missing.
+            raise DamagedArchiveError(f"“{key}” is sealed: name the identity with --identity.")
+        with self.connection:
+            add_parts(self.connection, object_id, rows)
+
+    def _write(self, object_id: int) -> None:
         self.connection.executemany(
-            "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             self._rows,
         )
         self.connection.executemany("INSERT INTO words (rowid, text) VALUES (?, ?)", self._words)
-        self._rows.clear()
-        self._words.clear()
+        if self._has_parts:
+            add_parts(self.connection, object_id, self._parts)
+        for rows in (self._rows, self._words, self._parts):
+            rows.clear()
 
     def _tell_about(self) -> None:
         self.connection.executemany(
@@ -345,12 +380,12 @@ def _of(record: _Record) -> tuple[str, int]:
     return stream, record.of_seq or 0
 
 
-def searched(record: Mapping[str, Any]) -> str:
-    """Return all the text by which a record is found."""
+def texts_of(record: Mapping[str, Any]) -> list[str]:
+    """Return all the texts by which a record is found."""
     parts = (
         record.get("body"),
         record.get("media_name"),
         formatted_text(record),
         other_text(record),
     )
-    return " ".join(str(part) for part in parts if part)
+    return [str(part) for part in parts if part]

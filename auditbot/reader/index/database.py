@@ -4,6 +4,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+from auditbot.reader.index.parts import want_parts, wished_parts
 from auditbot.reader.index.schema import TABLES, VERSION
 from auditbot.reader.memory import private_directory
 from common.errors import PermanentError
@@ -21,7 +22,9 @@ def open_index(folder: Path) -> sqlite3.Connection:
     path = folder / "index.sqlite"
     try:
         connection = _connect(path)
+        wants_parts = False
         if _version(connection) not in {None, str(VERSION)}:
+            wants_parts = wished_parts(connection)
             connection.close()
             _remove(path)
             connection = _connect(path)
@@ -29,6 +32,8 @@ def open_index(folder: Path) -> sqlite3.Connection:
             connection.executescript(TABLES)
             connection.execute("INSERT INTO meta VALUES ('version', ?)", (str(VERSION),))
             connection.commit()
+        if wants_parts:
+            want_parts(connection)
     except sqlite3.DatabaseError as error:
         raise PermanentError(
             f"The index “{path}” cannot be used ({error}): delete it, it is built anew."

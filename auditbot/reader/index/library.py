@@ -11,9 +11,17 @@ from typing import Any
 import msgspec
 
 from auditbot.reader.documents import ListedFile, ListedSegment, Manifest
-from auditbot.reader.index.build import event_key, searched
+from auditbot.reader.index.build import event_key, texts_of
 from auditbot.reader.index.database import open_index
 from auditbot.reader.index.frames import Frames
+from auditbot.reader.index.parts import (
+    add_parts,
+    clear_parts,
+    has_parts,
+    has_parts_of,
+    parts_text,
+    take_parts,
+)
 from auditbot.reader.index.words import indexed
 from auditbot.reader.layout import wrapped_key_of
 from auditbot.reader.memory import private_directory, write_private
@@ -254,13 +262,18 @@ class Library:
             return
         object_id, sha256, first_id, count, content = row
         with self.connection:
-            for found in self.stored(range(first_id, first_id + count)):
-                text = searched(found.record)
-                if text:
-                    self.connection.execute(
-                        "INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)",
-                        (found.id, indexed(text)),
-                    )
+            known = [
+                (found.id, texts)
+                for found in self.stored(range(first_id, first_id + count))
+                if (texts := texts_of(found.record))
+            ]
+            self.connection.executemany(
+                "INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)",
+                [(id_, indexed(" ".join(texts))) for id_, texts in known],
+            )
+            take_parts(
+                self.connection, object_id, [(id_, parts_text(texts)) for id_, texts in known]
+            )
             self.connection.execute("DELETE FROM record WHERE object = ?", (object_id,))
             self.connection.execute(
                 "DELETE FROM audience WHERE record BETWEEN ? AND ?",
@@ -335,7 +348,7 @@ class Library:
         for object_id, key, first_id in rows:
             with self.connection:
                 # Without its content a record has no words.
-                self._word(key, first_id, only_sealed=True)
+                self._word(object_id, key, first_id, only_sealed=True)
                 self.connection.execute(
                     "UPDATE object SET unopened = 0 WHERE id = ?", (object_id,)
                 )
@@ -364,27 +377,32 @@ class Library:
 
     def _word_all(self) -> None:
         self.connection.execute("INSERT INTO words (words) VALUES ('delete-all')")
+        clear_parts(self.connection)
         rows = self.connection.execute(
             "SELECT id, key, first_id FROM object WHERE state = 'indexed' ORDER BY id"
         ).fetchall()
         for object_id, key, first_id in rows:
-            unopened = self._word(key, first_id)
+            unopened = self._word(object_id, key, first_id)
             self.connection.execute(
                 "UPDATE object SET unopened = ? WHERE id = ?", (unopened, object_id)
             )
 
-    def _word(self, key: str, first_id: int, *, only_sealed: bool = False) -> int:
+    def _word(self, object_id: int, key: str, first_id: int, *, only_sealed: bool = False) -> int:
         """Index the words of an object's records; return how many were not opened."""
         unopened = 0
+        parts: list[tuple[int, str]] = []
         for number, line in enumerate(lines(key, self._clear(key))):
             record = self.contents.open(_decoded(key, line)).record
             unopened += record.get(STATE) == SEALED
-            text = searched(record) if STATE in record or not only_sealed else ""
-            if text:
+            texts = texts_of(record) if STATE in record or not only_sealed else []
+            if texts:
                 self.connection.execute(
                     "INSERT INTO words (rowid, text) VALUES (?, ?)",
-                    (first_id + number, indexed(text)),
+                    (first_id + number, indexed(" ".join(texts))),
                 )
+                parts.append((first_id + number, parts_text(texts)))
+        if has_parts_of(self.connection, object_id) if only_sealed else has_parts(self.connection):
+            add_parts(self.connection, object_id, parts)
         return unopened
 
     def forget_day(self, name: str) -> int:

@@ -4,12 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from auditbot.reader.index.library import Library
+from auditbot.reader.index.parts import containing, has_parts
 from auditbot.reader.index.schema import KINDS, UNDECRYPTABLE
 from auditbot.reader.index.words import query_of
 from auditbot.reader.read import ALWAYS, Period
 from common.errors import UserError
 
-_NOT_SHOWN = (KINDS.index("audience"), KINDS.index("receipt"), KINDS.index("graph"))
+NOT_SHOWN = (KINDS.index("audience"), KINDS.index("receipt"), KINDS.index("graph"))
+"""What belongs to no conversation."""
 _SLACK_MS = 60_000
 _TYPES_TOLD = 50
 
@@ -27,6 +29,8 @@ class Query:
         undecryptable: only what could not be read at once
         together: user IDs, or parts of a name or ID: what these people wrote in rooms in which
             each of them did something, joining included
+        containing: runs of characters, all of which one text must contain; only in an index that
+            has parts of words
     """
 
     people: tuple[str, ...] = ()
@@ -36,11 +40,15 @@ class Query:
     types: tuple[str, ...] = ()
     undecryptable: bool = False
     together: tuple[str, ...] = ()
+    containing: tuple[str, ...] = ()
 
     def as_words(self) -> str:
         """Return the question in words, for a log and a page of provenance."""
         parts = [
             f"text “{self.text}”" if self.text else "",
+            "containing " + " and ".join(f"“{part}”" for part in self.containing)
+            if self.containing
+            else "",
             "from " + " or ".join(self.people) if self.people else "",
             "between " + " and ".join(self.together) if self.together else "",
             "in " + " or ".join(self.rooms) if self.rooms else "",
@@ -110,7 +118,8 @@ def search(
     A message fits if any of its records does: the original, an edit, what was read later.
 
     Raises:
-        UserError: a person or room that is asked for is not in the archive, or no word is.
+        UserError: a person or room that is asked for is not in the archive, no word is asked for,
+            or the index holds no parts of words.
     """
     conditions, values = _conditions(library, query)
     order = "DESC" if newest_first else "ASC"
@@ -122,6 +131,15 @@ def search(
         source = "words JOIN record ON record.id = words.rowid"
         conditions.insert(0, "words MATCH ?")
         values.insert(0, words)
+    if query.containing and not has_parts(library.connection):
+        raise UserError(
+            "This index knows whole words only. Run “steward audit sync --substrings” once: it "
+            "adds parts of words, and takes about twice the room."
+        )
+    for part in query.containing:
+        condition, bound = containing(part)
+        conditions.append(condition)
+        values.extend(bound)
     where = " AND ".join(conditions) or "1"
     rows = library.connection.execute(
         f"SELECT coalesce(root, -record.id) AS found, min(record.id) FROM {source}"  # noqa: S608  # conditions are ours, values are bound
@@ -156,7 +174,7 @@ def _conditions(library: Library, query: Query) -> tuple[list[str], list[object]
     if query.undecryptable:
         conditions.append(f"record.status = {UNDECRYPTABLE}")
     else:
-        conditions.append(f"record.kind NOT IN ({', '.join(map(str, _NOT_SHOWN))})")
+        conditions.append(f"record.kind NOT IN ({', '.join(map(str, NOT_SHOWN))})")
     _in_period(query.period, conditions, values)
     return conditions, values
 

@@ -5,11 +5,12 @@ its frame and line. ``record.id`` counts through an object without a gap, so a r
 by its number too. Events are known by 63 bits of the hash of their IDs: millions of names would
 be most of the file. What belongs to one message (its edits, deletion, reactions, later
 decryption, attachment) has the same ``root``; ``first`` is the record that a later decryption
-speaks of. Of an object's records ``content`` have a part that is sealed, ``unopened`` of them were
-indexed without it because nobody named an identity; ``erased`` are the keys that were destroyed.
+speaks of, ``thread`` the message that a thread begins with (MSC3440). Of an object's records
+``content`` have a part that is sealed, ``unopened`` of them were indexed without it because nobody
+named an identity; ``erased`` are the keys that were destroyed.
 """
 
-VERSION = 2
+VERSION = 3
 
 TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -39,7 +40,7 @@ CREATE TABLE record (
     id INTEGER PRIMARY KEY, object INTEGER NOT NULL, frame INTEGER NOT NULL,
     place INTEGER NOT NULL, kind INTEGER NOT NULL, received_ms INTEGER NOT NULL,
     origin_ms INTEGER, room INTEGER, sender INTEGER, type INTEGER, event INTEGER, root INTEGER,
-    status INTEGER, device INTEGER, why INTEGER, first INTEGER
+    status INTEGER, device INTEGER, why INTEGER, first INTEGER, thread INTEGER
 );
 CREATE INDEX record_room ON record (room, received_ms);
 CREATE INDEX record_sender ON record (sender, received_ms);
@@ -50,6 +51,7 @@ CREATE INDEX record_late ON record (origin_ms)
     WHERE origin_ms NOT BETWEEN received_ms - 60000 AND received_ms + 60000;
 CREATE INDEX record_open ON record (received_ms) WHERE status = 2;
 CREATE INDEX record_first ON record (first) WHERE first IS NOT NULL;
+CREATE INDEX record_thread ON record (thread) WHERE thread IS NOT NULL;
 CREATE TABLE room (
     id INTEGER PRIMARY KEY, label TEXT, alias TEXT, is_direct INTEGER, encrypted INTEGER,
     first_ms INTEGER, last_ms INTEGER, events INTEGER NOT NULL DEFAULT 0

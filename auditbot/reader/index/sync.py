@@ -14,6 +14,7 @@ import msgspec
 from auditbot.reader.documents import ListedFile, ListedSegment, Manifest
 from auditbot.reader.index.build import Builder
 from auditbot.reader.index.library import Library
+from auditbot.reader.index.parts import has_parts, without_parts
 from auditbot.reader.layout import (
     is_content_key,
     is_day_key,
@@ -87,6 +88,31 @@ async def sync(
                 await run.stream(stream, group)
         run.forget_removed()
     return done
+
+
+def complete_parts(library: Library, progress: Progress = lambda _objects, _records: None) -> int:
+    """Add what an index lacks that is to know parts of words; return how many segments it was.
+
+    It is taken from the objects on this machine; nothing is fetched. Each object is a transaction
+    of its own, so whoever stops it loses little.
+
+    Raises:
+        DamagedArchiveError: an object is not on this machine, or no identity opens it.
+    """
+    connection = library.connection
+    if not has_parts(connection):
+        return 0
+    missing = without_parts(connection)
+    builder = Builder(connection, library.contents)
+    records = 0
+    for number, object_id in enumerate(missing, 1):
+        key, first_id, count = connection.execute(
+            "SELECT key, first_id, last_seq - first_seq + 1 FROM object WHERE id = ?", (object_id,)
+        ).fetchone()
+        builder.add_parts(object_id, key, first_id, library.object_body(key))
+        records += count
+        progress(number, records)
+    return len(missing)
 
 
 @dataclass
@@ -225,13 +251,23 @@ class _Sync:
     async def _fetch(self, item: ListedSegment) -> bytes:
         if segment_key(item.key) is None:
             raise DamagedArchiveError(f"“{item.key}” is not the key of a segment.")
-        body = await self.place.get(item.key, item.version_id, most_bytes=item.size + _SLACK)
+        body = await asyncio.to_thread(self._kept, item)
+        if body is None:
+            body = await self.place.get(item.key, item.version_id, most_bytes=item.size + _SLACK)
         name = wrapped_key_of(item.key)
         if name is not None and self.inventory.there(name) and not self.library.day_key(item.key):
             self.library.keep_day_key(name, await self.place.get(name, most_bytes=_LARGEST_KEY))
         if len(body) != item.size or hashlib.sha256(body).hexdigest() != item.sha256:
             raise DamagedArchiveError(f"“{item.key}” was changed: run verify.")
         return body
+
+    def _kept(self, item: ListedSegment) -> bytes | None:
+        """Return what an index of before fetched, if this machine has it unchanged."""
+        try:
+            body = self.library.cached(item.sha256).read_bytes()
+        except OSError:
+            return None
+        return body if hashlib.sha256(body).hexdigest() == item.sha256 else None
 
     def _index(self, item: ListedSegment, stream: str, manifest: str, body: bytes) -> int:
         clear = body

@@ -1,6 +1,6 @@
 """A message → one flat row, for tables, spreadsheets and query engines; pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, tzinfo
 from typing import Any
@@ -19,6 +19,7 @@ class Row:
 
     ``text`` is what was written first; ``latest_text`` what became of it; a deleted message
     keeps both. Times are RFC 3339, ``time`` in the zone that was asked for.
+    ``responsive`` is “yes” for what was asked for, “no” for what is only around it.
     """
 
     time: str | None
@@ -57,13 +58,14 @@ class Row:
     stream: str | None
     seq: int | None
     object: str | None
+    responsive: str
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
 NUMBERS = frozenset({"edits", "edited_by_others", "attachment_size", "audience_count", "seq"})
 
 
-def row_of(message: Message, zone: tzinfo = UTC) -> Row:
+def row_of(message: Message, zone: tzinfo = UTC, *, is_context: bool = False) -> Row:
     """Return a message's row."""
     record, said = message.record, message.said
     media = media_state(message) or {}
@@ -107,13 +109,14 @@ def row_of(message: Message, zone: tzinfo = UTC) -> Row:
         stream=place.stream if place else None,
         seq=place.seq if place else None,
         object=place.key if place else None,
+        responsive="no" if is_context else "yes",
     )
 
 
-def as_json(message: Message, zone: tzinfo = UTC) -> dict[str, Any]:
+def as_json(message: Message, zone: tzinfo = UTC, *, is_context: bool = False) -> dict[str, Any]:
     """Return a message for programs: its row, its edits and every record that it is made of."""
     return {
-        **asdict(row_of(message, zone)),
+        **asdict(row_of(message, zone, is_context=is_context)),
         "versions": [
             {
                 "text": edit_text(edit.said),
@@ -128,14 +131,24 @@ def as_json(message: Message, zone: tzinfo = UTC) -> dict[str, Any]:
     }
 
 
-def table(messages: Iterable[Message], zone: tzinfo = UTC) -> Iterator[str]:
-    """Yield messages for a terminal, each with what became of it below it."""
+def table(
+    messages: Iterable[Message], zone: tzinfo = UTC, context: Collection[int] | None = None
+) -> Iterator[str]:
+    """Yield messages for a terminal, each with what became of it below it.
+
+    Args:
+        messages: what is shown
+        zone: in which times are
+        context: the roots of those that are only around others; where it is given, the others are
+            marked with a star
+    """
     for message in messages:
+        mark = "" if context is None else "  " if message.root in context else "* "
         row = row_of(message, zone)
         when = (row.time or row.received_utc or "(no time)")[:19].replace("T", " ")
         room = f" [{_line(row.room_name or row.room_id)}]" if row.room_id else ""
         who = f" {_line(row.sender)}" if row.sender else ""
-        yield f"{when}{room}{who}: {_first_line(message, row)}"
+        yield f"{mark}{when}{room}{who}: {_first_line(message, row)}"
         if row.shown_as:
             yield f"    most clients show this instead: {_line(row.shown_as)}"
         for edit in message.edits:

@@ -1,9 +1,9 @@
-"""Rows → CSV, JSON Lines and Parquet."""
+"""Rows → CSV, JSON Lines and Parquet. ``context`` are the roots that are only around others."""
 
 import csv
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from datetime import UTC, tzinfo
 from pathlib import Path
@@ -27,28 +27,43 @@ def guarded(value: object) -> object:
     return f"'{text}" if text.lstrip()[:1] in _FORMULA and text.strip() else text
 
 
-def write_csv(messages: Iterable[Message], file: TextIO, zone: tzinfo = UTC) -> int:
+def write_csv(
+    messages: Iterable[Message],
+    file: TextIO,
+    zone: tzinfo = UTC,
+    context: Collection[int] = (),
+) -> int:
     """Write comma-separated values (RFC 4180); return how many messages."""
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
     count = 0
     for message in messages:
-        row = asdict(row_of(message, zone))
+        row = asdict(row_of(message, zone, is_context=message.root in context))
         writer.writerow([guarded(row[name]) for name in COLUMNS])
         count += 1
     return count
 
 
-def write_jsonl(messages: Iterable[Message], file: TextIO, zone: tzinfo = UTC) -> int:
+def write_jsonl(
+    messages: Iterable[Message],
+    file: TextIO,
+    zone: tzinfo = UTC,
+    context: Collection[int] = (),
+) -> int:
     """Write one JSON object a line, in ASCII; return how many messages."""
     count = 0
     for message in messages:
-        file.write(json.dumps(as_json(message, zone)) + "\n")
+        file.write(json.dumps(as_json(message, zone, is_context=message.root in context)) + "\n")
         count += 1
     return count
 
 
-def write_parquet(messages: Iterable[Message], path: Path, zone: tzinfo = UTC) -> int:
+def write_parquet(
+    messages: Iterable[Message],
+    path: Path,
+    zone: tzinfo = UTC,
+    context: Collection[int] = (),
+) -> int:
     """Write a Parquet file; return how many messages.
 
     Raises:
@@ -59,7 +74,9 @@ def write_parquet(messages: Iterable[Message], path: Path, zone: tzinfo = UTC) -
         lines = Path(folder) / "rows.jsonl"
         with lines.open("w", encoding="utf-8") as file:
             for message in messages:
-                row: dict[str, Any] = asdict(row_of(message, zone))
+                row: dict[str, Any] = asdict(
+                    row_of(message, zone, is_context=message.root in context)
+                )
                 # DuckDB refuses lone surrogates, which a hostile text may hold.
                 file.write(json.dumps(_sound(row), ensure_ascii=False) + "\n")
                 count += 1

@@ -10,8 +10,10 @@ from aiohttp import web
 
 from auditbot.reader.conversation import load
 from auditbot.reader.coverage import Coverage
+from auditbot.reader.index.context import Surroundings, Window, around
 from auditbot.reader.index.coverage import count_coverage
 from auditbot.reader.index.library import Library
+from auditbot.reader.index.parts import has_parts
 from auditbot.reader.index.query import Known, Query, people, rooms, search
 from auditbot.reader.read import Period
 from auditbot.reader.render.templates import templates
@@ -26,6 +28,7 @@ from common.errors import UserError
 
 PAGE = 100
 PAGE_OF_A_DAY = 1000
+MOST_WITH_CONTEXT = 2000
 _MOST_OF_A_DAY = 100_000
 _MOST_FOUND = 5000
 _LONGEST = 500
@@ -85,15 +88,25 @@ async def find(request: web.Request) -> web.Response:
         try:
             query = _query(texts, desk)
             page = _page(asked.get("page"))
-            shown.update(await desk.work(_found, desk, query, page))
+            window = _WINDOWS.get(asked.get("context", ""))
+            shown.update(await desk.work(_found, desk, query, page, window))
         except UserError as error:
             shown["problem"] = str(error)
+    texts["context"] = asked.get("context", "") if asked.get("context") in _WINDOWS else ""
     shown["link"] = _query_string({name: text for name, text in texts.items() if text})
     shown["cases"] = desk.cases.names()
+    shown["has_parts"] = await desk.work(has_parts, desk.library.connection)
     return render(request, "page_search.html", **shown)
 
 
-_FIELDS = ("text", "person", "room", "from", "to", "type", "unread")
+_FIELDS = ("text", "containing", "person", "room", "from", "to", "type", "unread")
+_WINDOWS = {
+    "usual": Window(),
+    "30m": Window(30 * 60_000),
+    "2h": Window(2 * 3_600_000),
+    "12h": Window(12 * 3_600_000),
+    "1d": Window(24 * 3_600_000),
+}
 
 
 def _query(texts: dict[str, str], desk: Desk) -> Query:
@@ -102,24 +115,49 @@ def _query(texts: dict[str, str], desk: Desk) -> Query:
         rooms=(texts["room"],) if texts["room"] else (),
         types=(texts["type"],) if texts["type"] else (),
         text=texts["text"],
+        containing=(texts["containing"],) if texts["containing"] else (),
         undecryptable=bool(texts["unread"]),
         period=Period(_day(texts["from"], desk, 0), _day(texts["to"], desk, 1)),
     )
 
 
-def _found(desk: Desk, query: Query, page: int) -> Json:
+def _found(desk: Desk, query: Query, page: int, window: Window | None) -> Json:
     roots = search(desk.library, query, limit=_MOST_FOUND + 1, newest_first=True)
-    desk.log.write("search", query=query.as_words(), found=len(roots), page=page, where="page")
+    here = roots[page * PAGE : (page + 1) * PAGE]
+    shown = Surroundings(tuple(here), frozenset(), is_cut=False)
+    logged = {}
+    if window is not None:
+        shown = around(desk.library, here, window, found=roots, newest_first=True)
+        logged = {"context": window.as_words(), "shown": len(shown.roots)}
+    desk.log.write(
+        "search", query=query.as_words(), found=len(roots), page=page, where="page", **logged
+    )
+    # A page that no browser can show helps nobody: what was found is never left out.
+    kept = _nearest(shown, set(here))
     viewer = Viewer(desk.library, desk.zone)
-    views = viewer.views(load(desk.library, roots[page * PAGE : (page + 1) * PAGE]))
     return {
         "found": len(roots),
         "is_cut": len(roots) > _MOST_FOUND,
         "page": page,
         "pages": (len(roots) + PAGE - 1) // PAGE,
-        "views": views,
+        "views": [
+            viewer.view(message, is_context=message.root in shown.context)
+            for message in load(desk.library, kept)
+        ],
+        "is_context_cut": shown.is_cut or len(kept) < len(shown.roots),
         "audiences": viewer.audiences.lists,
     }
+
+
+def _nearest(shown: Surroundings, here: set[int]) -> list[int]:
+    """Return what fits into a page of what is shown: what was found, and what stands next to it."""
+    if len(shown.roots) <= MOST_WITH_CONTEXT:
+        return list(shown.roots)
+    places = [place for place, root in enumerate(shown.roots) if root in here]
+    distances = sorted(
+        (min(abs(place - other) for other in places), place) for place in range(len(shown.roots))
+    )
+    return [shown.roots[place] for place in sorted(p for _, p in distances[:MOST_WITH_CONTEXT])]
 
 
 async def list_rooms(request: web.Request) -> web.Response:

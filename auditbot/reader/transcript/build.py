@@ -71,6 +71,11 @@ class Transcript:
     """By the key of the object."""
 
     @property
+    def context(self) -> frozenset[int]:
+        """Return the roots of the messages that are only around others."""
+        return frozenset(view["root"] for view in self.views if view["context"])
+
+    @property
     def days(self) -> Iterator[tuple[str, list[Json]]]:
         """Yield the messages by day."""
         for day, views in groupby(self.views, key=lambda view: str(view["day"])):

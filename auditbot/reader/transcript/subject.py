@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from auditbot.reader.index.context import ordered
 from auditbot.reader.index.library import Library
 from auditbot.reader.index.query import Known, Query, people, rooms, search
 from auditbot.reader.read import Period
@@ -76,15 +77,7 @@ def select(
     around: set[int] = set()
     if context_hours:
         around = _around(library, own, int(context_hours * _HOUR_MS)) - set(own)
-    return _ordered(library, [*own, *around]), around
-
-
-def _ordered(library: Library, roots: list[int]) -> list[int]:
-    """Return messages in the order of their originals, not of what was found of them."""
-    places = {root: -root for root in roots if root < 0}
-    for root, place in library.by_roots([root for root in roots if root >= 0]):
-        places.setdefault(root, place)
-    return sorted(roots, key=lambda root: places.get(root, 0))
+    return ordered(library, [*own, *around]), around
 
 
 def _around(library: Library, roots: list[int], span_ms: int) -> set[int]:
