@@ -7,7 +7,21 @@ from typing import Any
 
 import msgspec
 
+from auditbot.reader.layout import VERSION
+
 LARGEST_DOCUMENT_BYTES = 64 * 2**20
+
+
+class _Versioned(msgspec.Struct, frozen=True):
+    v: int
+
+
+def is_newer(body: bytes) -> bool:
+    """Return whether a document or a record says that it is of a later major version."""
+    try:
+        return msgspec.json.decode(body, type=_Versioned).v > VERSION
+    except ValueError:
+        return False
 
 
 class ListedFile(msgspec.Struct, frozen=True):

@@ -7,6 +7,12 @@ from datetime import UTC, date, datetime, timedelta
 DEFAULT_CLASS = "default"
 """The retention class of what belongs to no other."""
 DAY_MS = 86_400_000
+VERSION = 1
+NEWER = (
+    "{what} is written in a newer version of the format, which this version of Steward cannot read: "
+    "install the newest version of Steward on this machine, and run the command again."
+)
+"""What is said of what a later major version wrote, with what it is."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SERVER = r"v1/(?P<server>[A-Za-z0-9_][A-Za-z0-9._-]*)/"

@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from auditbot.reader.day_keys import DayKeys
+from auditbot.reader.layout import NEWER, VERSION
 from auditbot.reader.open_sealed import unseal
 from auditbot.reader.sealed import Contents, Wrapped, key_name
 from auditbot.reader.unpack import DamagedArchiveError, lines
@@ -220,6 +221,8 @@ def _record(key: str, number: int, line: bytes) -> dict[str, Any]:
         raise DamagedArchiveError(f"“{key}”, line {number}, is no JSON.") from error
     if not isinstance(record, dict):
         raise DamagedArchiveError(f"“{key}”, line {number}, is no record.")
+    if isinstance(record.get("v"), int) and record["v"] > VERSION:
+        raise DamagedArchiveError(NEWER.format(what=f"“{key}”, line {number},"))
     return cast(dict[str, Any], record)
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
-from auditbot.reader.documents import ListedSegment
+from auditbot.reader.documents import ListedSegment, is_newer
 from auditbot.reader.index.parts import add_parts, has_parts, parts_text
 from auditbot.reader.index.schema import KINDS, STATUSES
 from auditbot.reader.index.words import indexed
+from auditbot.reader.layout import NEWER, VERSION
 from auditbot.reader.said import formatted_text, other_text
 from auditbot.reader.sealed import SEALED, STATE, Contents
 from auditbot.reader.tree import GrowingRange, leaf_hash
@@ -31,6 +32,7 @@ class _Record(msgspec.Struct):
     stream: str
     seq: int
     ts_received: int
+    v: int = VERSION
     ts_origin: int | None = None
     of_seq: int | None = None
     room_id: str | None = None
@@ -231,9 +233,14 @@ class Builder:
 
     def _decoded(self, key: str, line: Line) -> _Record:
         try:
-            return self._decoder.decode(line.data)
+            record = self._decoder.decode(line.data)
         except ValueError as error:
+            if is_newer(line.data):
+                raise DamagedArchiveError(_newer(key, line)) from error
             raise DamagedArchiveError(f"“{key}”, line {line.number}, is no record.") from error
+        if record.v > VERSION:
+            raise DamagedArchiveError(_newer(key, line))
+        return record
 
     def _root(self, record: _Record, event: int | None) -> int | None:
         """Return to which message a record belongs."""
@@ -378,6 +385,10 @@ def _of(record: _Record) -> tuple[str, int]:
             detail = {}
         stream = str(detail.get("of_stream") or stream) if isinstance(detail, dict) else stream
     return stream, record.of_seq or 0
+
+
+def _newer(key: str, line: Line) -> str:
+    return NEWER.format(what=f"“{key}”, line {line.number},")
 
 
 def texts_of(record: Mapping[str, Any]) -> list[str]:

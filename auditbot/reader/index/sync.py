@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from auditbot.reader.documents import ListedFile, ListedSegment, Manifest
+from auditbot.reader.documents import ListedFile, ListedSegment, Manifest, is_newer
 from auditbot.reader.index.build import Builder
 from auditbot.reader.index.library import Library
 from auditbot.reader.index.parts import has_parts, without_parts
 from auditbot.reader.layout import (
+    NEWER,
     is_content_key,
     is_day_key,
     manifest_key,
@@ -27,7 +28,7 @@ from auditbot.reader.open_sealed import opens, unseal
 from auditbot.reader.unpack import DamagedArchiveError
 from auditbot.reader.verify.fetching import ahead
 from auditbot.reader.verify.findings import Findings
-from auditbot.reader.verify.inventory import Inventory, take_inventory
+from auditbot.reader.verify.inventory import Inventory, newer_version, take_inventory
 from auditbot.reader.verify.keyring import Keyring, load_keyring, read_signed
 from auditbot.reader.verify.statements import Statements, load_statements
 from auditbot.storage.reading import MissingObjectError, Place
@@ -75,6 +76,9 @@ async def sync(
     """
     done = Synced()
     inventories, _ = await take_inventory(place)
+    newer = await newer_version(place)
+    if newer is not None:
+        done.faults.append(newer)
     for server, inventory in sorted(inventories.items()):
         findings = Findings()
         trusted = fingerprints or recall(server).fingerprints
@@ -181,6 +185,8 @@ class _Sync:
     def _checked(
         self, key: str, body: bytes, signature: bytes, expected: int, previous: str | None
     ) -> Manifest:
+        if is_newer(body):
+            raise DamagedArchiveError(NEWER.format(what=f"“{key}”"))
         try:
             manifest = msgspec.json.decode(body, type=Manifest)
         except ValueError as error:

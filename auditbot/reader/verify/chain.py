@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from auditbot.reader.documents import ListedSegment, Manifest
-from auditbot.reader.layout import ManifestKey, day_of, segment_key, server_folder
+from auditbot.reader.layout import NEWER, VERSION, ManifestKey, day_of, segment_key, server_folder
 from auditbot.reader.signatures import Note
 from auditbot.reader.times import moment, span
 from auditbot.reader.tree import HASH_BYTES, Range, heights
@@ -58,7 +58,9 @@ class Chain:
             )
 
     def _identity(self, named: ManifestKey, key: str, manifest: Manifest) -> Iterator[Finding]:
-        if manifest.v != 1 or manifest.type != "steward.manifest":
+        if manifest.v > VERSION:
+            yield Finding("manifest", key, NEWER.format(what="This manifest"))
+        elif manifest.v != VERSION or manifest.type != "steward.manifest":
             yield Finding("manifest", key, "It is no manifest of a version that is known here.")
         if (manifest.stream, manifest.number) != (named.stream, named.number):
             yield Finding(

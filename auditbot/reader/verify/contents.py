@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from auditbot.reader.documents import ListedSegment
+from auditbot.reader.documents import ListedSegment, is_newer
 from auditbot.reader.layout import (
     DAY_MS,
     DEFAULT_CLASS,
+    NEWER,
+    VERSION,
     begin_ms,
     day_of,
     is_content_key,
@@ -23,7 +25,7 @@ from auditbot.reader.layout import (
 )
 from auditbot.reader.tree import GrowingRange
 from auditbot.reader.unpack import DamagedArchiveError, lines
-from auditbot.reader.verify.findings import Finding
+from auditbot.reader.verify.findings import Finding, Severity
 
 KINDS = frozenset(
     {
@@ -104,6 +106,11 @@ class SegmentResult:
         if len(self.findings) < _MOST_FINDINGS:
             self.findings.append(Finding(code, self.key, sentence, line))
 
+    def notice(self, code: str, sentence: str, line: int | None = None) -> None:
+        """Add what a person should know, up to a number of findings."""
+        if len(self.findings) < _MOST_FINDINGS:
+            self.findings.append(Finding(code, self.key, sentence, line, Severity.NOTICE))
+
 
 def check_stored(listed: ListedSegment, body: bytes) -> SegmentResult:
     """Return whether stored bytes are those that a manifest lists."""
@@ -160,6 +167,7 @@ class _Check:
         self._counts: Counter[str] = Counter()
         self._classes: Counter[str] = Counter()
         self._first_ms: int | None = None
+        self._strange: set[str] = set()
         self._last_ms: int | None = None
         self._expected = listed.first_seq
         self._graph: list[str] = []
@@ -174,7 +182,10 @@ class _Check:
         try:
             record = self._decoder.decode(line)
         except ValueError:
-            self._result.wrong("record", "This line is no record.", number)
+            sentence = "This line is no record."
+            if is_newer(line):
+                sentence = NEWER.format(what="This record")
+            self._result.wrong("record", sentence, number)
             return
         self._counts[record.kind] += 1
         self._classes[record.retention_class or DEFAULT_CLASS] += 1
@@ -226,8 +237,17 @@ class _Check:
             self._result.wrong("stream", f"This record is of stream {record.stream}.", number)
         if record.server_name != self._server_name:
             self._result.wrong("server", "This record is of another server.", number)
-        if record.v == 1 and record.kind not in KINDS:
-            self._result.wrong("kind", f"No record is of the kind “{record.kind}”.", number)
+        if record.v > VERSION:
+            self._result.wrong("newer", NEWER.format(what="This record"), number)
+        elif record.kind not in KINDS and record.kind not in self._strange:
+            # A newer writer of the same major version may have more of them.
+            self._strange.add(record.kind)
+            self._result.notice(
+                "kind",
+                f"This version of Steward knows no records of the kind “{record.kind}”: they are "
+                "proven, and not looked into. A newer version may know them.",
+                number,
+            )
         if record.sealed is not None or record.sealed_to is not None:
             self._sealed(number, record)
         if not record.salt:

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 from auditbot.reader import layout
 from auditbot.storage.reading import Item, Place
+from common.errors import PermanentError
 
+_NEWER = ("v2/", "v3/")
 STATED = ("erasures", "holds", "keys", "removals", "reports")
 """Where the signed documents are that are no manifests, and what they need."""
 
@@ -54,6 +56,18 @@ class Inventory:
         """Return which of these folders' keys are there, in order."""
         prefixes = tuple(f"v1/{self.server}/{folder}/" for folder in wanted)
         return sorted(key for key in self.items if key.startswith(prefixes))
+
+
+async def newer_version(place: Place) -> str | None:
+    """Return what to do if a newer version of Steward writes here, in a format not known here."""
+    for prefix in _NEWER:
+        try:
+            async for _ in place.list(prefix):
+                return layout.NEWER.format(what="This archive")
+        except PermanentError:
+            # Whoever may see only what is below v1/ is told nothing of it.
+            return None
+    return None
 
 
 async def take_inventory(place: Place) -> tuple[dict[str, Inventory], list[Item]]:

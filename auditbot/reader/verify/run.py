@@ -15,7 +15,7 @@ from auditbot.reader.verify.fetching import Checkers
 from auditbot.reader.verify.findings import Findings, Severity
 from auditbot.reader.verify.foreign import check_foreign, check_strange
 from auditbot.reader.verify.graph import Extent, GraphCheck
-from auditbot.reader.verify.inventory import Inventory, take_inventory
+from auditbot.reader.verify.inventory import Inventory, newer_version, take_inventory
 from auditbot.reader.verify.keyring import load_keyring
 from auditbot.reader.verify.objects import Objects, settle_lost
 from auditbot.reader.verify.options import Options, Verified
@@ -23,6 +23,7 @@ from auditbot.reader.verify.statements import load_statements
 from auditbot.reader.verify.streams import check_stream
 from auditbot.reader.verify.succession import check_succession
 from auditbot.storage.reading import Item, Place
+from common.errors import PermanentError
 
 
 async def verify(place: Place, options: Options, memory: Memory | None = None) -> list[Verified]:
@@ -39,11 +40,16 @@ async def verify(place: Place, options: Options, memory: Memory | None = None) -
         PermanentError: the place, or the memory, cannot be read.
     """
     found, strange = await take_inventory(place)
+    newer = await newer_version(place)
+    if newer is not None and not found:
+        raise PermanentError(newer)
     results = []
     for server, inventory in sorted(found.items()):
         name = f"{options.destination} {server}"
         remembered = memory.recall(name) if memory else Remembered()
         result = await _verify_server(place, inventory, options, remembered, strange)
+        if newer is not None:
+            result.findings.wrong("newer", "v2/", newer)
         strange = []
         if memory is not None:
             after = _remembered_after(result, remembered, options.fingerprints)

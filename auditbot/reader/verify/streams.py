@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from auditbot.reader.documents import Manifest
-from auditbot.reader.layout import is_recipients, manifest_key, signature_key
+from auditbot.reader.documents import Manifest, is_newer
+from auditbot.reader.layout import NEWER, is_recipients, manifest_key, signature_key
 from auditbot.reader.memory import Seen
 from auditbot.reader.signatures import Note, parse_note
 from auditbot.reader.verify.chain import Chain
@@ -45,9 +45,10 @@ async def check_stream(
             context.findings.wrong("manifest", key, f"It cannot be read: {got}")
             continue
         if got.manifest is None:
-            context.findings.wrong(
-                "manifest", key, f"It is no manifest ({got.fault}): it was changed."
-            )
+            sentence = f"It is no manifest ({got.fault}): it was changed."
+            if is_newer(got.body):
+                sentence = NEWER.format(what="This manifest")
+            context.findings.wrong("manifest", key, sentence)
             continue
         _take(context, chain, key, got, got.manifest)
         await _hand_on(key, got.manifest, objects, group)

@@ -113,8 +113,8 @@ async def test_parts_and_words_are_asked_for_together(maker: Maker, library: Lib
     want_parts(library.connection)
     await synced(maker, library)
 
-    assert found(library, "ane.", "fund@", text="write") == ["mail"]
-    assert found(library, "ane.", "nothing") == []
+    assert found(library, "doe+", "fund@", text="write") == ["mail"]
+    assert found(library, "doe+", "nothing") == []
     with pytest.raises(UserError, match="nothing to search for"):
         found(library, " \u200b ")
 
