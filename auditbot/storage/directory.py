@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeVar
 
@@ -28,6 +28,8 @@ class DirectoryStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._kept: set[Path] = set()
+        """Folders whose names are on the disk for certain."""
 
     @property
     def clock_offset_ms(self) -> int | None:
@@ -139,7 +141,7 @@ class DirectoryStore:
     def _prepare(self, key: str) -> Path:
         path = self._path(key)
         try:
-            _make_directories(path.parent)
+            self._keep(path.parent)
         except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:
             raise PermanentError(
                 f"The directory “{error.filename}” cannot be made ({error.strerror}): make "
@@ -147,6 +149,23 @@ class DirectoryStore:
                 "auditbot.destination to another place."
             ) from error
         return path
+
+    def _keep(self, folder: Path) -> None:
+        """Make a folder whose name survives a power cut.
+
+        One that is there already may be of a process that was killed before it could see to that.
+        """
+        if folder in self._kept and folder.is_dir():
+            return
+        if folder == self._root:
+            _make_directories(folder)
+            with suppress(PermissionError):  # whoever made it for us need not let us look around
+                _sync(folder.parent)
+        else:
+            self._keep(folder.parent)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            _sync(folder.parent)
+        self._kept.add(folder)
 
     def _write(self, key: str, fill: Callable[[BinaryIO], object], sha256: str) -> None:
         path = self._prepare(key)
