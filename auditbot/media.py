@@ -17,6 +17,7 @@ from auditbot.clear_folder import clear_folder, sweep
 from auditbot.content_keys import LAST_SEQ, SEAL_CONTENT, ContentKey, Officers, keys_for
 from auditbot.day_keys import readers_of_day
 from auditbot.encryption import encrypt_file
+from auditbot.late_keys import SET_BACK_MS
 from auditbot.ledger import Destinations, Writing, open_stream
 from auditbot.media_queue import (
     AGAIN_AFTER_MS,
@@ -98,6 +99,7 @@ class MediaKeeper:
     wanted: Signal = field(default_factory=Signal)
     again_after_ms: tuple[int, ...] = AGAIN_AFTER_MS
     _stores: dict[str, ArchiveStore] = field(default_factory=dict)
+    _looked_ms: int | None = None
 
     async def run(self) -> None:
         """Fetch until cancelled."""
@@ -121,6 +123,12 @@ class MediaKeeper:
 
     async def step(self) -> float:
         """Fetch what is due; return how many seconds there is nothing to do."""
+        now_ms = self.clock.now_ms()
+        if self._looked_ms is None or now_ms < self._looked_ms - SET_BACK_MS:
+            await self.queue.clock_was_set_back(
+                now_ms=now_ms, noted_later_only=self._looked_ms is None
+            )
+        self._looked_ms = now_ms
         while True:
             target = await self.queue.target(now_ms=self.clock.now_ms())
             if target is None:

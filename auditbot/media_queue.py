@@ -136,6 +136,21 @@ class MediaQueue:
         )
         return [self._wanted(row) for row in rows]
 
+    async def clock_was_set_back(self, *, now_ms: int, noted_later_only: bool) -> None:
+        """Have what waits by a clock that was ahead tried now, not when that time comes again.
+
+        Args:
+            now_ms: the present moment
+            noted_later_only: only what was noted at a moment that is to come, which is all that is
+                known after a start
+        """
+        which = "since_ms > $1" if noted_later_only else "due_ms > $1"
+        async with self.database.transaction() as connection:
+            await connection.execute(
+                f"UPDATE audit_media SET due_ms = $1, since_ms = $1 WHERE {which}",  # noqa: S608  # words of ours
+                now_ms,
+            )
+
     async def next_due_ms(self) -> int | None:
         """Return when the next attachment's time comes."""
         found = await self.database.fetchval("SELECT min(due_ms) FROM audit_media")
