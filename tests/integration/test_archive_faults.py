@@ -205,3 +205,37 @@ async def test_an_outage_that_outlives_the_program_is_told_once(
             await running.store.close()
 
     assert len(await told(database)) == 2
+
+
+async def test_an_outage_of_a_day_loses_nothing_and_catches_up(
+    database: Database, seaweedfs: SeaweedFS
+) -> None:
+    async with FaultProxy(seaweedfs.endpoint_url) as proxy:
+        running = Running(database, seaweedfs, proxy)
+        await export(database, 5)
+        await running.until_stored()
+        asked = len(proxy.requests)
+        proxy.fail_next(10**6, FAULTS["overloaded"], part="")
+        for _ in range(24):
+            await export(database, 5)
+            running.clock.moment_ms += 3_600_000
+            await running.archive.seal(flush=True)
+            assert await running.archive.upload() is not None
+            await running.archive.sign()
+        assert len(proxy.requests) >= asked + 24, "it was tried again each time"
+        proxy.fail_next(0, FAULTS["overloaded"])
+
+        await running.until_stored()
+        await running.store.close()
+
+    recorded = await database.fetchval("SELECT sum(next_seq) FROM audit_stream")
+    assert recorded > 25 * 5
+    await running.check(recorded)
+    objects = await s3_objects(seaweedfs, running.prefix)
+    found = {key.removeprefix(f"{running.prefix}/"): body for key, body in objects.items()}
+    (manifests,) = check_archive(found).manifests.values()
+    # Each hour of the outage is signed, although that was stored only later.
+    assert len({manifest["created_ms"] // 3_600_000 for manifest in manifests}) >= 24
+    begun, ended = await told(database)
+    assert "cannot be stored" in begun.sentence
+    assert "again, after 23 hours" in ended.sentence

@@ -63,6 +63,8 @@ class FaultProxy:
     name: str = field(default_factory=lambda: secrets.token_hex(6), kw_only=True)
     decide: Decide = _all_well
     requests: list[Request] = field(default_factory=list)
+    bodies: list[tuple[Request, bytes]] = field(default_factory=list)
+    """What was sent with requests that have a body, for whoever wants to know what left."""
     _server: asyncio.Server | None = None
 
     @property
@@ -121,6 +123,8 @@ class FaultProxy:
         if "100-continue" in headers.get("expect", ""):
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = await reader.readexactly(int(headers.get("content-length") or 0))
+        if body:
+            self.bodies.append((request, body))
         if fault.status:
             await self._refuse(writer, fault, empty=method == "HEAD")
             return
