@@ -25,6 +25,7 @@ from auditbot.storage.s3_errors import (
     MissingError,
     TakenError,
     UnknownRequestError,
+    check_authority,
     sentences,
 )
 from common.clock import Clock, SystemClock
@@ -318,6 +319,7 @@ class S3Store:
         async with self._opening:
             if self._client is None:
                 settings = self._settings
+                await asyncio.to_thread(check_authority, settings.ca_file)
                 key, secret = settings.access_key_id, settings.secret_access_key
                 client = await self._open.enter_async_context(
                     get_session().create_client(
@@ -392,7 +394,7 @@ class S3Store:
         self._clock_offset_ms = int(offset / timedelta(milliseconds=1))
 
     def _sentences(self, key: str) -> AbstractContextManager[None]:
-        return sentences(self._bucket, self._settings.endpoint_url, key)
+        return sentences(self._bucket, self._settings.endpoint_url, key, self._settings.ca_file)
 
 
 async def _parts(source: BinaryIO) -> AsyncIterator[tuple[int, bytes]]:

@@ -1,5 +1,6 @@
 """The S3 library's errors → ours, each a sentence that says what to mend; no credential in it."""
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -78,7 +79,9 @@ class UnknownRequestError(PermanentError):
 
 
 @contextmanager
-def sentences(bucket: str, endpoint_url: str | None, key: str) -> Iterator[None]:
+def sentences(
+    bucket: str, endpoint_url: str | None, key: str, ca_file: str | None = None
+) -> Iterator[None]:
     """Turn the library's errors into ours."""
     place = f"The bucket “{bucket}” at {endpoint_url or 'Amazon S3'}"
     try:
@@ -90,11 +93,8 @@ def sentences(bucket: str, endpoint_url: str | None, key: str) -> Iterator[None]
             f"{place} needs credentials: set auditbot.s3.access_key_id and "
             "auditbot.s3.secret_access_key."
         ) from None
-    except SSLError:
-        raise PermanentError(
-            f"{place} shows a certificate that this machine does not trust: set "
-            "auditbot.s3.ca_file."
-        ) from None
+    except SSLError as error:
+        raise PermanentError(f"{place} {_distrust(str(error), ca_file)}.") from None
     except (EndpointConnectionError, HTTPClientError, OSError) as error:
         raise TransientError(f"{place} cannot be reached ({type(error).__name__}).") from None
     except (BotoCoreError, ValueError) as error:
@@ -102,6 +102,49 @@ def sentences(bucket: str, endpoint_url: str | None, key: str) -> Iterator[None]
             f"{place} cannot be used as configured ({type(error).__name__}): correct "
             "auditbot.destination and auditbot.s3."
         ) from None
+
+
+def check_authority(ca_file: str | None) -> None:
+    """See that the file of an authority can be used; the library takes it for a store that is away.
+
+    Raises:
+        PermanentError: it cannot.
+    """
+    if ca_file is None:
+        return
+    named = f"The file “{ca_file}”, which auditbot.s3.ca_file names,"
+    try:
+        ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError:
+        raise PermanentError(
+            f"{named} holds no certificate: put that of the authority there, in PEM form, which "
+            "begins with -----BEGIN CERTIFICATE-----."
+        ) from None
+    except OSError as error:
+        raise PermanentError(
+            f"{named} cannot be read ({error.strerror}): correct auditbot.s3.ca_file, or give the "
+            "file to the user that this runs as."
+        ) from None
+
+
+def _distrust(said: str, ca_file: str | None) -> str:
+    """Return why a store's certificate is not trusted, and what to do."""
+    if "mismatch" in said:
+        return (
+            "shows a certificate for another name: write the name that is in it in "
+            "auditbot.s3.endpoint_url, or have it made for this one"
+        )
+    if "expired" in said:
+        return "shows a certificate that has expired: have a new one made"
+    if ca_file is not None:
+        return (
+            f"shows a certificate that the authority in “{ca_file}” did not sign: put the "
+            "certificate of the authority that did into auditbot.s3.ca_file"
+        )
+    return (
+        "shows a certificate that this machine does not trust: set auditbot.s3.ca_file to the "
+        "certificate of the authority that signed it"
+    )
 
 
 def _refusal(error: ClientError, place: str, key: str) -> StewardError:

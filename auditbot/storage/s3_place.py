@@ -22,7 +22,12 @@ from auditbot.storage.reading import (
     MissingObjectError,
     TooLargeError,
 )
-from auditbot.storage.s3_errors import MissingError, UnknownRequestError, sentences
+from auditbot.storage.s3_errors import (
+    MissingError,
+    UnknownRequestError,
+    check_authority,
+    sentences,
+)
 from common.config.schema import S3
 from common.errors import PermanentError
 
@@ -102,7 +107,7 @@ class S3Place:
         if version is not None:
             name["VersionId"] = version
         try:
-            with sentences(self._bucket, self._settings.endpoint_url, key):
+            with sentences(self._bucket, self._settings.endpoint_url, key, self._settings.ca_file):
                 client = await self._connected()
                 answer = await client.get_object(**name)
                 async with answer["Body"] as stream:
@@ -119,7 +124,9 @@ class S3Place:
     async def _newest(self, prefix: str) -> AsyncIterator[Item]:
         after: dict[str, str] = {}
         while True:
-            with sentences(self._bucket, self._settings.endpoint_url, prefix):
+            with sentences(
+                self._bucket, self._settings.endpoint_url, prefix, self._settings.ca_file
+            ):
                 client = await self._connected()
                 page = await client.list_objects_v2(
                     Bucket=self._bucket, Prefix=self._prefix + prefix, **after
@@ -153,7 +160,9 @@ class S3Place:
     async def _version_entries(self, prefix: str) -> AsyncIterator[tuple[dict[str, Any], bool]]:
         after: dict[str, str] = {}
         while True:
-            with sentences(self._bucket, self._settings.endpoint_url, prefix):
+            with sentences(
+                self._bucket, self._settings.endpoint_url, prefix, self._settings.ca_file
+            ):
                 client = await self._connected()
                 page = await client.list_object_versions(
                     Bucket=self._bucket, Prefix=self._prefix + prefix, **after
@@ -177,6 +186,7 @@ class S3Place:
     async def _connected(self) -> _Client:
         async with self._opening:
             if self._client is None:
+                await asyncio.to_thread(check_authority, self._settings.ca_file)
                 client = await self._open.enter_async_context(connect(self._settings))
                 self._client = cast(_Client, client)
             return self._client

@@ -206,7 +206,10 @@ class S3(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ca_file: Annotated[
         FilledText | None,
         Meta(
-            description="PEM file of the authority that signed the store's certificate.",
+            description=(
+                "PEM file of the authority that signed the store's certificate. Unset means the "
+                "authorities that this machine trusts."
+            ),
             examples=["/etc/ssl/private-ca.pem"],
         ),
     ] = None

@@ -304,6 +304,7 @@ class SeaweedFSSpec:
 
     ``actions`` is what its one key may do; an admin's first object makes a missing bucket. ``kms``
     gives it a key service that makes every key. Each bucket has a host name below ``domain``.
+    ``certificate`` is a PEM file with key and certificate: then it is served with TLS, too.
     """
 
     directory: Path
@@ -312,7 +313,8 @@ class SeaweedFSSpec:
     memory_limit: str = "256MiB"
     kms: bool = False
     domain: str = ""
-    ports: Sequence[int] = field(default_factory=lambda: free_ports(10))
+    certificate: Path | None = None
+    ports: Sequence[int] = field(default_factory=lambda: free_ports(11))
 
 
 class SeaweedFS:
@@ -326,6 +328,8 @@ class SeaweedFS:
         self.access_key_id = f"demo{secrets.token_hex(8)}"
         self.secret_access_key = Secret(secrets.token_hex(24))
         self.endpoint_url = f"http://{LOOPBACK}:{spec.ports[0]}"
+        self.tls_port = spec.ports[10]
+        """Where it is served with TLS, if it has a certificate."""
         self.child = Child(
             Program(
                 name="SeaweedFS",
@@ -399,6 +403,13 @@ class SeaweedFS:
                     pass
         return await answers(probe)
 
+    def _tls(self) -> list[str]:
+        """Return how it is served with TLS."""
+        file = self.spec.certificate
+        if file is None:
+            return []
+        return [f"-s3.port.https={self.tls_port}", f"-s3.cert.file={file}", f"-s3.key.file={file}"]
+
     def _command(self) -> list[str]:
         names = ("s3", "master", "filer", "volume", "admin")
         http, grpc = self.spec.ports[:5], self.spec.ports[5:10]
@@ -420,6 +431,7 @@ class SeaweedFS:
             f"-s3.config={self.directory / 's3.json'}",
             f"-bucket={self.bucket}",
             *([f"-s3.domainName={self.spec.domain}"] if self.spec.domain else []),
+            *self._tls(),
         ]
 
 

@@ -41,6 +41,12 @@ class Authority:
         self, directory: Path, *names: str, lifetime: timedelta = timedelta(days=90)
     ) -> ssl.SSLContext:
         """Return a server's side with a certificate for some names."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.file(directory, *names, lifetime=lifetime))
+        return context
+
+    def file(self, directory: Path, *names: str, lifetime: timedelta = timedelta(days=90)) -> Path:
+        """Return a PEM file with a key and a certificate for some names."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
         certificate = self._sign(subject, key.public_key(), lifetime, names=names)
@@ -53,9 +59,7 @@ class Authority:
             )
             + certificate.public_bytes(serialization.Encoding.PEM)
         )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(file)
-        return context
+        return file
 
     def _sign(
         self,
