@@ -384,3 +384,18 @@ async def test_a_proxy_with_tls_is_served_under_its_own_name_only(served: Served
         assert await sync("https://evil.example", **https) == 403
         assert await sync(served.base.replace("http:", "https:")) == 403
         assert await sync(served.base) == 303
+
+
+async def test_parts_of_words_are_added_without_fetching_anything(
+    tmp_path: Path, chromium: Browser
+) -> None:
+    async with serving(tmp_path) as served:
+        page = await (await chromium.new_context()).new_page()
+        await page.goto(served.url)
+        await page.goto(f"{served.base}/search?text=price")
+        assert "The price is 120." in await page.inner_text("main")
+    async with serving(tmp_path, ["--substrings", "--no-sync"]) as served:
+        page = await (await chromium.new_context()).new_page()
+        await page.goto(served.url)
+        await page.goto(f"{served.base}/search?containing=rice+is+12")
+        assert "The price is 120." in await page.inner_text("main")

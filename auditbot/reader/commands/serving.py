@@ -143,9 +143,11 @@ def _in_url(address: str) -> str:
 
 
 async def _prepare(desk: Desk, arguments: argparse.Namespace) -> None:
-    if not arguments.no_sync:
-        await desk.sync()
-        await desk.verify()
+    if arguments.no_sync:
+        await desk.add_missing_parts()
+        return
+    await desk.sync()
+    await desk.verify()
 
 
 def _is_loopback(address: str) -> bool:

@@ -12,7 +12,7 @@ from auditbot.reader.commands.library import bring_up_to_date
 from auditbot.reader.commands.options import Archive
 from auditbot.reader.handover.cases import Cases
 from auditbot.reader.index.library import Library
-from auditbot.reader.index.sync import Synced
+from auditbot.reader.index.sync import Synced, complete_parts
 from auditbot.reader.read import ALWAYS
 from auditbot.reader.times import moment
 from auditbot.reader.transcript.build import Request
@@ -60,6 +60,13 @@ class Desk:
         """Run what uses the index, one at a time and beside the server."""
         async with self._lock:
             return await asyncio.to_thread(work, *arguments)
+
+    async def add_missing_parts(self) -> None:
+        """Add the parts of words that the index lacks, from what is on this machine."""
+        try:
+            await self.work(complete_parts, self.library)
+        except StewardError as error:
+            self.trouble = str(error)
 
     async def sync(self) -> None:
         """Index what is new; a store that is away leaves things as they are."""
