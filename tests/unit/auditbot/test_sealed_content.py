@@ -26,9 +26,10 @@ from auditbot.reader.conversation import load
 from auditbot.reader.handover import verify as handed
 from auditbot.reader.index.coverage import count_coverage
 from auditbot.reader.index.library import Library, Stored
+from auditbot.reader.index.parts import want_parts
 from auditbot.reader.index.query import Query, search
 from auditbot.reader.index.sql import ask
-from auditbot.reader.index.sync import sync
+from auditbot.reader.index.sync import complete_parts, sync
 from auditbot.reader.layout import is_content_key
 from auditbot.reader.media import fetch_file
 from auditbot.reader.memory import Remembered
@@ -255,6 +256,48 @@ async def test_an_index_made_without_a_key_is_completed_with_one(
     library = await opened(office, cache)
     answer = ask(library, "SELECT body FROM records WHERE event_id = '$a1' AND kind = 'event'")
     assert list(answer.rows) == [("alice says one",)]
+    library.close()
+
+
+async def parts(office: Office, cache: Path, part: str, *, identity: int | None = 0) -> int:
+    """Return how many messages contain a part, in an index that is to know parts of words."""
+    library = Library(cache, () if identity is None else (str(IDENTITIES[identity]),))
+    want_parts(library.connection)
+    library.close()
+    library = await opened(office, cache, identity=identity)
+    complete_parts(library)
+    found = len(search(library, Query(containing=(part,))))
+    library.close()
+    return found
+
+
+async def test_parts_of_words_are_completed_with_a_key_too(office: Office, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    assert await parts(office, cache, "ce sa", identity=None) == 0
+    assert await parts(office, cache, "ce sa") == 3
+    assert await parts(office, cache, "ce sa") == 3, "not twice"
+
+
+async def test_parts_of_words_that_no_identity_opens_are_not_left_out_in_silence(
+    office: Office, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    (await opened(office, cache)).close()
+    with pytest.raises(DamagedArchiveError, match="--identity"):
+        await parts(office, cache, "ce sa", identity=None)
+    assert await parts(office, cache, "ce sa") == 3
+
+
+async def test_parts_of_what_was_erased_are_gone(by_person: Office, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    assert await parts(by_person, cache, "ob sa") == 2
+    await erase_bob(by_person)
+
+    assert await parts(by_person, cache, "ob sa") == 0
+    assert await parts(by_person, cache, "ce sa") == 3
+    library = await opened(by_person, cache)
+    left = library.connection.execute("SELECT count(*) FROM part_terms WHERE term = 'bob'")
+    assert left.fetchone() == (0,)
     library.close()
 
 
