@@ -42,7 +42,12 @@ class SegmentLedger(Protocol):
         ...
 
     async def mark_uploaded(
-        self, segment: SealedSegment, stored: Stored | None, *, now_ms: int
+        self,
+        segment: SealedSegment,
+        stored: Stored | None,
+        *,
+        now_ms: int,
+        sessions: Stored | None = None,
     ) -> None:
         """Remember that a segment is stored."""
         ...
@@ -55,10 +60,12 @@ async def upload_next(
     segment = await ledger.oldest_sealed(stream)  # decided and stored earlier
     if segment is None:
         return False
-    stored = await store.put(
-        segment.key, segment.body, segment.sha256, lock_days=segment.lock_days
-    )
-    await ledger.mark_uploaded(segment, stored, now_ms=now_ms)
+    days, sessions = segment.lock_days, None
+    if segment.sessions is not None:
+        kept = segment.sessions
+        sessions = await store.put(kept.key, kept.body, kept.sha256, lock_days=days)
+    stored = await store.put(segment.key, segment.body, segment.sha256, lock_days=days)
+    await ledger.mark_uploaded(segment, stored, now_ms=now_ms, sessions=sessions)
     return True
 
 

@@ -188,9 +188,17 @@ def create_bot(services: Services) -> Bot:
         ),
         written=written,
         media=queue,
+        session_keys=config.auditbot.session_keys,
     )
     late_keys = LateKeys(
-        database, services.crypto, destinations, server_name, clock, written, queue
+        database,
+        services.crypto,
+        destinations,
+        server_name,
+        clock,
+        written,
+        queue,
+        config.auditbot.session_keys,
     )
     manifests = Manifests(
         database,
@@ -200,6 +208,7 @@ def create_bot(services: Services) -> Bot:
         started_ms=clock.now_ms(),
         interval_ms=int(config.auditbot.manifest_interval_seconds * 1000),
         receipts=config.auditbot.receipts,
+        session_keys=config.auditbot.session_keys,
     )
     archive = Archive(segments, manifests, Outages(database), store_of, clock, added)
 

@@ -96,6 +96,9 @@ async def forget_day(connection: Connection, stream: str, day: int) -> None:
         day,
     )
     await connection.execute(
+        "DELETE FROM audit_session_key WHERE stream = $1 AND day = $2", stream, day
+    )
+    await connection.execute(
         "DELETE FROM audit_pending WHERE event_id IN (SELECT event_id FROM audit_seen"
         " JOIN audit_segment ON audit_segment.stream = audit_seen.stream"
         " AND seq BETWEEN first_seq AND last_seq"

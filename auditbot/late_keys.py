@@ -13,6 +13,7 @@ from auditbot.pipeline.content import relations
 from auditbot.pipeline.hostile import key, mapping, read_envelope
 from auditbot.pipeline.reading import attachment_of
 from auditbot.pipeline.record import Record, decryption_record, from_line, wire_of
+from auditbot.session_keys import Use, keep_sessions, use_of
 from common.clock import Clock
 from common.crypto.opening import Early
 from common.crypto.port import (
@@ -112,6 +113,8 @@ class LateKeys:
     clock: Clock
     written: Callable[[Writing], None]
     media: MediaQueue | None = None
+    session_keys: bool = False
+    """Whether the archive keeps the room keys that messages are read with."""
     _looked_ms: int | None = None
 
     async def retry(self, sessions: Collection[SessionRef]) -> int:
@@ -195,7 +198,10 @@ class LateKeys:
         senders = await seen(connection, "event", {target for target in edits if target})
         read: list[tuple[str]] = []
         files: list[tuple[Record, str, Mapping[str, Any]]] = []
-        for (name, first), reading, target in zip(waiting, readings, edits, strict=True):
+        uses: list[Use] = []
+        for (name, first), event, reading, target in zip(
+            waiting, events, readings, edits, strict=True
+        ):
             if not isinstance(reading, Decrypted):
                 continue
             record = decryption_record(
@@ -208,10 +214,14 @@ class LateKeys:
                 policy=writing.policy,
             )
             writing.add(record, name=name)
+            use = use_of(record, event.room_id, reading) if self.session_keys else None
+            if use is not None:
+                uses.append(use)
             if record.media_status is not None:
                 file = attachment_of(read_envelope(wire_of(first)), reading)
                 files.append((record, name, file or {}))
             read.append((name,))
+        await keep_sessions(connection, writing, uses)
         if read:
             await connection.executemany("DELETE FROM audit_pending WHERE event_id = $1", read)
         if self.media is not None:

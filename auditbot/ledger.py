@@ -110,6 +110,8 @@ class Destinations:
             meaningful["seal"] = SEAL_CONTENT
         if self.policy != NO_CLASSES:
             meaningful["retention"] = self.policy.entry()
+        if settings.session_keys:
+            meaningful["session_keys"] = True
         digest = hashlib.sha256(json.dumps(meaningful, sort_keys=True).encode()).hexdigest()
         recipients = tuple(sorted(settings.age_recipients))
         erasable = BY_PERSON if settings.erasable == "person" else int(bool(settings.erasable))

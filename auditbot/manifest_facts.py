@@ -112,6 +112,18 @@ async def media(connection: Connection, stream: str) -> list[Json]:
     return [_entry(row, row["stored_bytes"]) for row in rows]
 
 
+async def sessions(connection: Connection, stream: str) -> list[Json]:
+    """Return the objects with room keys of the segments that no manifest lists."""
+    rows = await connection.fetch(
+        "SELECT sessions_key AS object_key, sessions_version AS version_id,"
+        " sessions_sha256 AS sha256, sessions_bytes FROM audit_segment WHERE stream = $1"
+        " AND manifest IS NULL AND state = 'uploaded' AND sessions_key IS NOT NULL"
+        " ORDER BY first_seq",
+        stream,
+    )
+    return [_entry(row, row["sessions_bytes"]) for row in rows]
+
+
 async def day_keys(connection: Connection, stream: str) -> list[Json]:
     """Return the stored keys of days that no manifest lists."""
     rows = await connection.fetch(

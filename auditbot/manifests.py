@@ -94,6 +94,7 @@ class Manifests:
     started_ms: int
     interval_ms: int = INTERVAL_MS
     receipts: bool = False
+    session_keys: bool = False
     probed: dict[str, Probed] = field(default_factory=dict)
     """What is known of each stream's destination."""
     _made_at: dict[str, float] = field(default_factory=dict)
@@ -261,6 +262,7 @@ class Manifests:
             "interval_ms": self.interval_ms,
             "closed": closed,
             "media": await facts.media(connection, stream),
+            "sessions": await facts.sessions(connection, stream),
             "day_keys": await facts.day_keys(connection, stream),
             "content_keys": await facts.content_keys(connection, stream),
             "stamps": await facts.stamps(connection, stream),
@@ -269,6 +271,7 @@ class Manifests:
             **await facts.open_counts(connection),
             "rooms": await facts.rooms(connection),
             "receipts": self.receipts,
+            "session_keys": self.session_keys,
             "encryption": self._encryption(row, recipients),
             "storage": probed.entry(),
             "clock_offset_ms": probed.clock_offset_ms,

@@ -23,6 +23,7 @@ from auditbot.pipeline.retention import Policy
 from auditbot.pipeline.room_state import RoomContext, completed, fold
 from auditbot.rooms import Rooms
 from auditbot.senders import SenderKinds
+from auditbot.session_keys import Use, keep_sessions, use_of
 from common.clock import Clock
 from common.crypto.opening import Early
 from common.crypto.port import EncryptedEvent, Reading
@@ -117,6 +118,8 @@ class Recorder:
     written: Callable[[Writing], None]
     media: MediaQueue | None = None
     """Where attachments are noted that are to be fetched."""
+    session_keys: bool = False
+    """Whether the archive keeps the room keys that messages are read with."""
     bases: Bases = field(default_factory=Bases)
     _early: _EarlyItems = field(default_factory=_EarlyItems)
 
@@ -181,6 +184,7 @@ class Recorder:
         days = {day_name(writing, item.entry.received_ms) for item in items}
         await listed.look_up(days, contexts.values())
         waiting: list[Pending] = []
+        uses: list[Use] = []
         files: list[tuple[Record, str, Mapping[str, Any]]] = []
         # One after the other, and nothing of one is kept: a room of thousands may change with
         # every event.
@@ -196,6 +200,9 @@ class Recorder:
             kept = pending(record, line, reading, name)
             if kept is not None:
                 waiting.append(kept)
+            use = use_of(record, item.envelope.room_id, reading) if self.session_keys else None
+            if use is not None:
+                uses.append(use)
             if record.media_status is not None:
                 files.append((record, name, attachment_of(item.envelope, reading) or {}))
             if writing.held_bytes >= HELD_BYTES:
@@ -204,6 +211,7 @@ class Recorder:
                 waiting = []
         await writing.write(connection)
         await keep_pending(connection, waiting, writing.now_ms)
+        await keep_sessions(connection, writing, uses)
         if self.media is not None:
             await self.media.add(connection, files, writing.policy, now_ms=writing.now_ms)
             writing.attachments += len(files)

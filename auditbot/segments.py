@@ -25,8 +25,10 @@ from auditbot.pipeline.seal import (
     leaves_of,
     object_key,
     outcome_of,
+    sessions_key,
 )
 from auditbot.pipeline.segment import Limits, Line, Segment, cut, due_ms, is_old
+from auditbot.session_keys import forget_sealed, lines_to_keep
 from auditbot.spool import Spool
 from auditbot.storage.port import Stored
 from common.alarms import raise_alarm
@@ -44,6 +46,15 @@ _MOST_LINES = 200_000
 
 
 @dataclass(frozen=True, slots=True)
+class SealedObject:
+    """An object whose every byte is decided."""
+
+    key: str
+    sha256: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class SealedSegment:
     """A segment whose every byte is decided; uploading it may be repeated without harm."""
 
@@ -54,6 +65,8 @@ class SealedSegment:
     body: bytes
     lock_days: int | None = None
     """For how long it is locked, where that is not as configured for all."""
+    sessions: SealedObject | None = None
+    """The room keys that it was the first to use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +188,12 @@ class Segments:
                 await raise_alarm(connection, sentence, now_ms=now_ms)
             return True
         body, classes = b"".join(built.frames), built.classes.entry()
+        sessions = None
         if row["object_key"].endswith(SUFFIX):
             # Each time this gives other bytes: what is kept below is what is uploaded.
-            body = await asyncio.to_thread(encrypt, body, await self._readers(row))
+            readers = await self._readers(row)
+            body = await asyncio.to_thread(encrypt, body, readers)
+            sessions = await self._sessions(row, readers)
         async with self._database.transaction() as connection:
             await connection.execute(
                 "UPDATE audit_segment SET state = 'sealed', sha256 = $3,"
@@ -198,11 +214,16 @@ class Segments:
                 None if classes is None else json.dumps(classes),
             )
             await connection.execute(
-                "INSERT INTO audit_body (stream, first_seq, body) VALUES ($1, $2, $3)",
+                "INSERT INTO audit_body (stream, first_seq, body, sessions)"
+                " VALUES ($1, $2, $3, $4)",
                 stream,
                 first,
                 body,
+                sessions.body if sessions is not None else None,
             )
+            if sessions is not None:
+                await _note_sessions(connection, stream, first, sessions)
+                await forget_sealed(connection, stream, first, last)
             # Segments are built in order. A row that goes on in the next one stays for that.
             await connection.execute(
                 "DELETE FROM audit_lines WHERE stream = $1 AND last_seq <= $2", stream, last
@@ -212,7 +233,8 @@ class Segments:
     async def oldest_sealed(self, stream: str) -> SealedSegment | None:
         """Return the segment of a stream that is to be uploaded next."""
         row = await self._database.fetchrow(
-            "SELECT audit_segment.first_seq, object_key, sha256, body, classes FROM audit_segment"
+            "SELECT audit_segment.first_seq, object_key, sha256, body, classes,"
+            " sessions_key, sessions_sha256, sessions FROM audit_segment"
             " JOIN audit_body ON audit_body.stream = audit_segment.stream"
             " AND audit_body.first_seq = audit_segment.first_seq"
             " WHERE state = 'sealed' AND audit_segment.stream = $1"
@@ -222,6 +244,11 @@ class Segments:
         if row is None:
             return None
         classes = None if row["classes"] is None else json.loads(row["classes"])
+        sessions = None
+        if row["sessions_key"] is not None:
+            sessions = SealedObject(
+                row["sessions_key"], row["sessions_sha256"], bytes(row["sessions"])
+            )
         return SealedSegment(
             stream,
             row["first_seq"],
@@ -229,20 +256,27 @@ class Segments:
             row["sha256"],
             bytes(row["body"]),
             None if classes is None else lock_days(classes, self._lock_days),
+            sessions,
         )
 
     async def mark_uploaded(
-        self, segment: SealedSegment, stored: Stored | None, *, now_ms: int
+        self,
+        segment: SealedSegment,
+        stored: Stored | None,
+        *,
+        now_ms: int,
+        sessions: Stored | None = None,
     ) -> None:
         """Remember that a segment is stored; its body stays until a manifest lists it."""
         async with self._database.transaction() as connection:
             await connection.execute(
-                "UPDATE audit_segment SET state = 'uploaded', uploaded_ms = $3, version_id = $4"
-                " WHERE stream = $1 AND first_seq = $2",
+                "UPDATE audit_segment SET state = 'uploaded', uploaded_ms = $3, version_id = $4,"
+                " sessions_version = $5 WHERE stream = $1 AND first_seq = $2",
                 segment.stream,
                 segment.first_seq,
                 now_ms,
                 stored.version_id if stored is not None else None,
+                sessions.version_id if sessions is not None else None,
             )
 
     async def streams_waiting(self) -> list[StreamPlace]:
@@ -318,6 +352,21 @@ class Segments:
         day = (row["stream"], row["day"])
         return await readers_of_day(self._database, self._server_name, *day, officers)
 
+    async def _sessions(self, row: Row, readers: Sequence[str]) -> SealedObject | None:
+        """Return the object with the room keys that a segment was the first to use, if any."""
+        if self._spool is None:
+            return None
+        async with self._database.transaction() as connection:
+            lines = await lines_to_keep(
+                connection, self._spool, row["stream"], row["first_seq"], row["last_seq"]
+            )
+        if not lines:
+            return None
+        packed = await asyncio.to_thread(compress, lines)
+        body = await asyncio.to_thread(encrypt, packed, readers)
+        key = sessions_key(row["object_key"])
+        return SealedObject(key, hashlib.sha256(body).hexdigest(), body)
+
     async def _body(
         self, stream: str, first: int, last: int, sealing: ContentSealing | None = None
     ) -> _Body:
@@ -380,6 +429,20 @@ class Segments:
                         due += 1
             if due == before:
                 return
+
+
+async def _note_sessions(
+    connection: Connection, stream: str, first_seq: int, sessions: SealedObject
+) -> None:
+    await connection.execute(
+        "UPDATE audit_segment SET sessions_key = $3, sessions_sha256 = $4, sessions_bytes = $5"
+        " WHERE stream = $1 AND first_seq = $2",
+        stream,
+        first_seq,
+        sessions.key,
+        sessions.sha256,
+        len(sessions.body),
+    )
 
 
 async def _uncut(connection: Connection, stream: str, cut_seq: int) -> list[Line]:

@@ -64,6 +64,20 @@ async def segments(desk: Desk, hold: Hold) -> Sequence[Row]:
     )
 
 
+async def sessions(desk: Desk, hold: Hold) -> Sequence[Row]:
+    """Return the room keys of held days that are not set yet."""
+    return await desk.database.fetch(
+        f"SELECT object_key, version_id, {_PLACE} FROM (SELECT stream, day, sessions_key AS"  # noqa: S608  # our words
+        " object_key, sessions_version AS version_id FROM audit_segment WHERE state = 'uploaded'"
+        " AND removed_ms IS NULL AND sessions_version IS NOT NULL) AS kept"
+        " JOIN audit_stream ON audit_stream.id = kept.stream"
+        " JOIN audit_hold_day ON audit_hold_day.stream = kept.stream"
+        " AND audit_hold_day.day = kept.day"
+        f" WHERE hold_id = $1 AND held = 1 AND {_not_set('kept')} ORDER BY object_key",
+        hold.id,
+    )
+
+
 async def media(desk: Desk, hold: Hold) -> Sequence[Row]:
     """Return the attachments that held days speak of and that are not set yet."""
     return await desk.database.fetch(

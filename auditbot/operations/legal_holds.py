@@ -1,7 +1,7 @@
 """The store's own legal hold (S3 Object Lock) on what our holds keep, where the bucket has one.
 
 Days are held whole, as retention keeps them: records of one day explain each other. Of a held day
-it is every segment, and every attachment that the day speaks of. What was set is written down
+it is every segment with its room keys, and every attachment that the day speaks of. What was set is written down
 first, so that only that is lifted again: a legal hold that somebody else had set stays.
 """
 
@@ -15,7 +15,14 @@ from functools import partial
 from typing import TypeVar
 
 from auditbot.operations.desk import Desk, Place
-from auditbot.operations.held_versions import Version, media, segments, unseen, version_of
+from auditbot.operations.held_versions import (
+    Version,
+    media,
+    segments,
+    sessions,
+    unseen,
+    version_of,
+)
 from auditbot.operations.holds import Hold, active
 from auditbot.operations.retention import is_named, rooms_of
 from auditbot.storage.port import ArchiveStore
@@ -87,7 +94,11 @@ class _Pass:
     async def top_up(self, hold: Hold) -> None:
         """Set what a hold concerns and is not set yet."""
         await self._look_through(hold)
-        rows = [*await segments(self.desk, hold), *await media(self.desk, hold)]
+        rows = [
+            *await segments(self.desk, hold),
+            *await sessions(self.desk, hold),
+            *await media(self.desk, hold),
+        ]
         async for place, store, versions in self._batches(rows):
             new = [one for one in versions if not await self._is_noted(hold, one)]
             foreign = await self._each(place, new, partial(self._is_foreign, store))

@@ -17,7 +17,7 @@ from auditbot.operations.desk import Desk, Place, Statement, as_listed, day_text
 from auditbot.operations.holds import Hold, active
 from auditbot.operations.retention_text import ClassLine, survey_text
 from auditbot.pipeline.retention import DEFAULT, is_over, kept_until
-from auditbot.pipeline.seal import lines_in
+from auditbot.pipeline.seal import lines_in, sessions_key
 from auditbot.pipeline.segment import DAY_MS
 from auditbot.storage.port import ArchiveStore
 from common.database.pool import Row
@@ -42,6 +42,9 @@ class Gone:
     """How many records of each retention class a segment holds."""
     keeps: Mapping[str, int | None] = field(default_factory=dict)
     """For how many days each of them is kept, ``None`` for ever."""
+
+    sessions: "Gone | None" = None
+    """The object with a segment's room keys, which goes with it."""
 
     @property
     def records(self) -> int:
@@ -259,12 +262,17 @@ async def carry_out(desk: Desk) -> str:
             continue
         async with desk.store(place) as store:
             await desk.publish(store, statement)
-            for item in (*content["objects"], *content["media"]):
+            kept: set[str] = set()
+            # Room keys first: a segment whose keys stay stays too, and is tried again with them.
+            for item in (*content.get("sessions", ()), *content["objects"], *content["media"]):
+                if sessions_key(item["key"]) in kept:
+                    continue
                 trouble = await _delete(store, item)
                 if trouble is None:
                     deleted += 1
                     await _mark_gone(desk, item["key"])
                 else:
+                    kept.add(item["key"])
                     refused.append(f"{item['key']}: {trouble}")
             refused += await _forget_copies(desk, store, content["objects"])
     told = f"{deleted:,} objects were deleted."
@@ -306,6 +314,7 @@ async def _announce(
         "reason": "retention",
         "policy": {"keep_days": keep_days, **_classes_of([*segments, *media])},
         "objects": [gone.entry() for gone in segments],
+        "sessions": [gone.sessions.entry() for gone in segments if gone.sessions is not None],
         "media": [gone.entry() for gone in media],
     }
     async with desk.database.transaction() as connection:
@@ -360,6 +369,12 @@ async def _forget_copies(
 
 async def _mark_gone(desk: Desk, key: str) -> None:
     async with desk.database.transaction() as connection:
+        await connection.execute(
+            "DELETE FROM audit_session_key WHERE EXISTS (SELECT 1 FROM audit_segment"
+            " WHERE object_key = $1 AND audit_segment.stream = audit_session_key.stream"
+            " AND seq BETWEEN first_seq AND last_seq)",
+            key,
+        )
         for table in ("audit_segment", "audit_object"):
             await connection.execute(
                 f"UPDATE {table} SET removed_ms = $2 WHERE object_key = $1",  # noqa: S608  # placeholders and constants only
@@ -432,6 +447,15 @@ def _segment(row: Row, keep_days: int | None) -> Gone:
     said = {DEFAULT: {"records": last - first + 1}}
     if row["classes"] is not None:
         said = json.loads(row["classes"])
+    sessions = None
+    if row["sessions_key"] is not None:
+        sessions = Gone(
+            row["sessions_key"],
+            row["sessions_version"],
+            row["sessions_sha256"],
+            row["sessions_bytes"],
+            row["stream"],
+        )
     return Gone(
         row["object_key"],
         row["version_id"],
@@ -442,6 +466,7 @@ def _segment(row: Row, keep_days: int | None) -> Gone:
         last,
         {name: one["records"] for name, one in said.items()},
         {name: keep_days if name == DEFAULT else one["keep_days"] for name, one in said.items()},
+        sessions,
     )
 
 

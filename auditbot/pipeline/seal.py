@@ -40,6 +40,11 @@ def object_key(server_name: str, stream: str, segment: Segment, *, encrypted: bo
     )
 
 
+def sessions_key(segment_key: str) -> str:
+    """Return where the room keys are stored that a segment was the first one to use."""
+    return segment_key.replace("/events/dt=", "/sessions/dt=", 1)
+
+
 def root_of(server_name: str) -> str:
     """Return what all keys of a homeserver's archive begin with."""
     return f"v1/{path_safe(server_name)}/"

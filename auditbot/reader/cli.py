@@ -9,6 +9,7 @@ from auditbot.reader.commands import (
     drilling,
     handing_over,
     reading,
+    rechecking,
     reporting,
     sampling,
     searching,
@@ -28,6 +29,7 @@ _SUBJECTS = (
     sampling,
     drilling,
     compacting,
+    rechecking,
     reading,
 )
 

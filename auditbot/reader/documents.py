@@ -148,6 +148,8 @@ class Manifest(msgspec.Struct, frozen=True):
     closed: Closed | None = None
     objects: tuple[ListedSegment, ...] = ()
     media: tuple[ListedFile, ...] = ()
+    sessions: tuple[ListedFile, ...] = ()
+    """The room keys with which the segments' messages were read."""
     statements: tuple[ListedFile, ...] = ()
     day_keys: tuple[ListedFile, ...] = ()
     content_keys: tuple[ListedFile, ...] = ()
@@ -160,6 +162,7 @@ class Manifest(msgspec.Struct, frozen=True):
     media_open: int = 0
     rooms: Rooms = Rooms()
     receipts: bool = False
+    session_keys: bool = False
     storage: dict[str, Any] = {}
     encryption: dict[str, Any] | None = None
     software: dict[str, Any] = {}
@@ -189,6 +192,7 @@ class Removal(msgspec.Struct, frozen=True):
     reason: str
     key_id: str
     objects: tuple[RemovedSegment, ...] = ()
+    sessions: tuple[ListedFile, ...] = ()
     media: tuple[ListedFile, ...] = ()
 
 

@@ -25,6 +25,9 @@ _SCOPE = r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}-[a-z0-9_]{1,40}|[0-9a-f]{32})-[0-9]{1,9
 _SEGMENT = re.compile(
     _SERVER + "events/" + _DAY + _STREAM + r"-(?P<seq>[0-9]{12,18})\.jsonl\.zst(?P<age>\.age)?"
 )
+_SESSIONS = re.compile(
+    _SERVER + "sessions/" + _DAY + _STREAM + r"-(?P<seq>[0-9]{12,18})\.jsonl\.zst\.age"
+)
 _MANIFEST = re.compile(_SERVER + "manifests/" + _DAY + _STREAM + r"-(?P<number>[0-9]{8,18})\.json")
 _CHECKPOINT = re.compile(_SERVER + "checkpoints/" + _STREAM + r"-(?P<size>[0-9]{12,18})\.note")
 _STAMP = re.compile(_SERVER + r"checkpoints/" + _STREAM + r"-[0-9]{12,18}\.tsr")
@@ -91,6 +94,15 @@ def segment_key(key: str) -> SegmentKey | None:
     return SegmentKey(found["server"], day, found["stream"], int(found["seq"]), bool(found["age"]))
 
 
+def sessions_key(key: str) -> SegmentKey | None:
+    """Return what a key says if it is of a segment's room keys: it has the segment's numbers."""
+    found = _SESSIONS.fullmatch(key)
+    day = _day(found["day"]) if found else None
+    if found is None or day is None:
+        return None
+    return SegmentKey(found["server"], day, found["stream"], int(found["seq"]), sealed=True)
+
+
 def manifest_key(key: str) -> ManifestKey | None:
     """Return what a key says if it is a manifest's."""
     found = _MANIFEST.fullmatch(key)
@@ -129,8 +141,8 @@ def is_content_key(key: str) -> bool:
 
 def wrapped_key_of(key: str) -> str | None:
     """Return where the wrapped key is that an object is encrypted to, if it has one."""
-    found = _SEGMENT.fullmatch(key)
-    if found is None or not found["age"]:
+    found = _SESSIONS.fullmatch(key) or _SEGMENT.fullmatch(key)
+    if found is None or not key.endswith(".age"):
         found = _MEDIA.fullmatch(key)
         if found is not None and found["scope"]:
             return f"v1/{found['server']}/keys/content-{found['stream']}-{found['scope']}.age"
@@ -195,6 +207,7 @@ def is_written_once(key: str) -> bool:
     document = key.removesuffix(".sig") + ".json" if key.endswith(".sig") else key
     return bool(
         segment_key(key)
+        or sessions_key(key)
         or manifest_key(document)
         or checkpoint_key(key)
         or is_stamp(key)

@@ -358,6 +358,18 @@ class Auditbot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             extra={"form": "true, false, day or person"},
         ),
     ] = False
+    session_keys: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Whether the archive keeps, encrypted to the officers, the room keys with which "
+                "messages were read, so that `steward audit recheck` can decrypt them again and "
+                "compare. A key opens its room's messages from the first one on that it was needed "
+                "for that day, those of other days too wherever their ciphertext is. Needs "
+                "age_recipients."
+            )
+        ),
+    ] = False
     receipts: Annotated[
         bool, Meta(description="Whether it is recorded who read what (read receipts).")
     ] = False

@@ -196,6 +196,7 @@ def _decrypted(item: Opened, devices: Mapping[tuple[str, str], KnownDevice]) -> 
         index=sealed.place,
         trust=_trust(sealed, key, known),
         key_source=key.source,
+        session=key,
     )
 
 

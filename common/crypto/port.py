@@ -6,7 +6,7 @@ Source: Matrix specification v1.18, client-server API, "End-to-end encryption".
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -51,11 +51,40 @@ class Why(StrEnum):
     MALFORMED = "malformed"
 
 
+class SessionCopy(Protocol):
+    """A Megolm session as it was received: whose it is said to be, and what it opens."""
+
+    @property
+    def sender(self) -> str:
+        """The user whose device sent it."""
+        ...
+
+    @property
+    def sender_key(self) -> str:
+        """That device's Curve25519 key."""
+        ...
+
+    @property
+    def signing_key(self) -> str:
+        """That device's Ed25519 key."""
+        ...
+
+    @property
+    def first_index(self) -> int:
+        """The first message it opens."""
+        ...
+
+    def export_at(self, index: int) -> str | None:
+        """Return the session from a message on, in the form of key exports and backups."""
+        ...
+
+
 class Decrypted(msgspec.Struct, frozen=True, gc=False):
     """A message that could be read.
 
     ``payload`` is the exact plaintext: untrusted JSON of the form
-    ``{"type", "content", "room_id"}`` (specification, ``m.megolm.v1.aes-sha2``).
+    ``{"type", "content", "room_id"}`` (specification, ``m.megolm.v1.aes-sha2``). ``session`` is
+    what it was read with.
     """
 
     payload: bytes
@@ -65,6 +94,7 @@ class Decrypted(msgspec.Struct, frozen=True, gc=False):
     index: int
     trust: Trust
     key_source: KeySource
+    session: SessionCopy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,16 @@ class RoomKey:
         """What the row is named by."""
         return (*self.ref, self.sender_key)
 
+    @property
+    def first_index(self) -> int:
+        """The first message that it opens."""
+        return self.session.first_known_index
+
+    def export_at(self, index: int) -> str | None:
+        """Return the session from a message on, ``None`` if it is not known so early."""
+        exported = self.session.export_at(index)
+        return None if exported is None else exported.to_base64()
+
     def improves(self, other: "RoomKey") -> bool:
         """Whether this is the same session, known from an earlier index on."""
         return self.sender == other.sender and self.reaches_further(other)

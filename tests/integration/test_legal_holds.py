@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyrage
 import pytest
 from botocore.exceptions import ClientError
 from types_aiobotocore_s3 import S3Client
@@ -14,7 +15,15 @@ from types_aiobotocore_s3 import S3Client
 from auditbot.operations import holds, legal_holds
 from auditbot.operations.cli import _parser
 from auditbot.pipeline.segment import DAY_MS
+from auditbot.reader.index.library import Library
+from auditbot.reader.index.sync import sync
+from auditbot.reader.memory import Remembered
+from auditbot.reader.read import ALWAYS
+from auditbot.reader.recheck.comparing import State
+from auditbot.reader.recheck.run import decrypted_in, recheck
+from auditbot.reader.recheck.shelf import Shelf
 from auditbot.storage.s3 import S3Store
+from auditbot.storage.s3_place import S3Place
 from common.config.schema import S3
 from common.config.secret import Secret
 from common.database.pool import Database
@@ -24,6 +33,7 @@ from tests.support.databases import open_database, sqlite_url
 from tests.support.postgres import Postgres
 from tests.support.s3 import s3_client
 from tests.unit.auditbot.builders import ALICE, NOON, ROOM, message, new_room
+from tests.unit.auditbot.megolm import Device
 from tests.unit.auditbot.test_media import PNG, image
 from tests.unit.auditbot.test_operations import Office
 
@@ -113,8 +123,8 @@ async def held(client: S3Client, office: Office) -> set[str]:
         key, version = str(item.get("Key")), str(item.get("VersionId"))
         if await is_held(client, bucket, key, version):
             folder, *rest = key.removeprefix(f"{prefix}/v1/example.org/").split("/")
-            assert folder in {"events", "media"}, key
-            found.add(rest[0] if folder == "events" else folder)
+            assert folder in {"events", "media", "sessions"}, key
+            found.add({"events": rest[0], "sessions": f"keys {rest[0]}"}.get(folder, folder))
     return found
 
 
@@ -262,6 +272,44 @@ async def test_what_is_stored_later_is_topped_up_once_a_day(
         "SELECT count(*) FROM audit_hold_object WHERE object_key LIKE '%2025-11-26%'"
     )
     assert todays == 1
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres"], indirect=True)
+async def test_room_keys_are_held_with_their_day(
+    database: Database, server: SeaweedFS, client: S3Client, tmp_path: Path
+) -> None:
+    identities = [pyrage.x25519.Identity.generate() for _ in range(2)]
+    place = f"{LOCKED}/{secrets.token_hex(6)}"
+    async with opened(database, server, tmp_path, place) as office:
+        device = Device()
+        device.give()
+        office.world.crypto = device
+        office.world.recipients = tuple(str(one.to_public()) for one in identities)
+        office.world.session_keys = True
+        office.start()
+        office.at(NOON + 2 * DAY_MS)
+        await office.say(device.say("$3", "encrypted"))
+        await office.store()
+        office.at(NOON + 3 * DAY_MS)
+        await office.say(device.say("$4", "encrypted"))
+        await office.store()
+
+        name = await hold(office, from_ms=NOON + 2 * DAY_MS, to_ms=NOON + 2 * DAY_MS + 1)
+        done = await settle(office)
+
+        assert done.trouble is None
+        assert await held(client, office) == {DAY_3, f"keys {DAY_3}"}
+        await holds.remove(office.desk, name, reason="closed")
+        await settle(office)
+        assert await held(client, office) == set()
+        library = Library(tmp_path / "cache", (str(identities[0]),))
+        there = S3Place(LOCKED, place.partition("/")[2], office.world.s3)
+        assert (await sync(there, library, lambda _: Remembered())).faults == []
+        ids = decrypted_in(library, ALWAYS)
+        found = [one async for one in recheck(library, Shelf(there, library), ids)]
+        assert [one.compared.state for one in found] == [State.AGREES] * 2
+        await there.close()
+        library.close()
 
 
 async def test_rooms_that_a_held_person_joins_are_looked_through_again(

@@ -21,6 +21,7 @@ from auditbot.reader.layout import (
     is_written_once,
     manifest_key,
     segment_key,
+    sessions_key,
     signing_key_id,
 )
 from auditbot.reader.verify.context import Context
@@ -95,7 +96,7 @@ def _unlisted(context: Context, key: str, item: Item) -> None:
 
 def _lister(context: Context, key: str) -> Manifest | None:
     """Return the newest manifest of those of which the next one may list an object."""
-    named = segment_key(key)
+    named = segment_key(key) or sessions_key(key)
     if named is None:
         return context.newest if _comes_early(context, key) else None
     chain = context.chains.get(named.stream)
@@ -130,7 +131,7 @@ def _is_newcomer(context: Context, key: str, item: Item) -> bool:
     After an outage the segments come first. No manifest tells then how late it is, so our own
     clock has to.
     """
-    named, newest = segment_key(key), context.newest
+    named, newest = segment_key(key) or sessions_key(key), context.newest
     if named is None or named.stream in context.chains or newest is None:
         return False
     if not any(_begins(other, named.stream) for other in context.inventory.items):
@@ -151,7 +152,7 @@ def _waits(key: str, newest: Manifest) -> bool:
 
     What was stored while the answer of the store was lost is there long before it is listed.
     """
-    if segment_key(key) or is_day_key(key) or is_content_key(key):
+    if segment_key(key) or sessions_key(key) or is_day_key(key) or is_content_key(key):
         return newest.waiting.segments > 0
     return is_media(key) and newest.media_open > 0
 

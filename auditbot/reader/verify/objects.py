@@ -12,6 +12,7 @@ from auditbot.reader.layout import (
     is_media,
     is_stamp,
     segment_key,
+    sessions_key,
     wrapped_key_of,
 )
 from auditbot.reader.times import moment
@@ -191,7 +192,26 @@ class Objects:
             self._skip(file)
             return
         await self._slots.acquire()
-        group.create_task(self._check_media(file))
+        group.create_task(self._check_file(file))
+
+    async def sessions(
+        self, file: ListedFile, key: str, manifest: Manifest, group: asyncio.TaskGroup
+    ) -> None:
+        """Check the room keys that the manifest under ``key`` lists; nothing opens them here."""
+        context = self._context
+        named = sessions_key(file.key)
+        if named is None or named.stream != manifest.stream or file.key in context.expected:
+            context.findings.wrong("listing", key, f"It lists “{file.key}” as room keys.")
+            return
+        context.expected.add(file.key)
+        if not self._is_there(file):
+            return
+        is_wanted = self._chosen is None and self._is_new(manifest)
+        if file.key in context.inventory.items and not is_wanted:
+            self._skip(file)
+            return
+        await self._slots.acquire()
+        group.create_task(self._check_file(file))
 
     def _is_there(self, item: ListedSegment | ListedFile) -> bool:
         """Tell what the listing shows to be wrong; return whether there is something to read."""
@@ -318,7 +338,7 @@ class Objects:
         context.graph.add(manifest.stream, result.graph, item.last_ms)
         context.options.progress(seen.objects, seen.records)
 
-    async def _check_media(self, file: ListedFile) -> None:
+    async def _check_file(self, file: ListedFile) -> None:
         context = self._context
         digest, size = hashlib.sha256(), 0
         try:
@@ -335,12 +355,15 @@ class Objects:
             return
         finally:
             self._slots.release()
-        context.result.media += 1
+        is_media_file = is_media(file.key)
+        context.result.media += is_media_file
         if size != file.size or digest.hexdigest() != file.sha256:
+            what = "This attachment is not the one" if is_media_file else "These are not the keys"
             context.findings.wrong(
-                "media",
+                "media" if is_media_file else "sessions",
                 file.key,
-                "This attachment is not the one that its manifest lists: it was replaced.",
+                f"{what} that its manifest lists: {'it was' if is_media_file else 'they were'} "
+                "replaced.",
             )
 
     def _lost(self, item: ListedSegment | ListedFile) -> None:
@@ -377,11 +400,12 @@ async def settle_lost(context: Context) -> None:
 
 
 def _missing(item: ListedSegment | ListedFile) -> str:
-    what = (
-        f"Records {item.first_seq} to {item.last_seq} are gone"
-        if isinstance(item, ListedSegment)
-        else "This attachment is gone"
-    )
+    if isinstance(item, ListedSegment):
+        what = f"Records {item.first_seq} to {item.last_seq} are gone"
+    elif sessions_key(item.key) is not None:
+        what = "These room keys are gone, without which nobody can decrypt again"
+    else:
+        what = "This attachment is gone"
     return f"{what}: the object is missing, and no removal names it."
 
 

@@ -223,7 +223,7 @@ def _take_removal(found: Statements, key: str, removal: Removal) -> None:
             removal.created_ms,
             removal.reason,
         )
-    for file in removal.media:
+    for file in (*removal.sessions, *removal.media):
         found.tombstones[file.key] = Tombstone(key, file.sha256, file.size, None, None, why)
 
 

@@ -80,6 +80,8 @@ async def _hand_on(
         await objects.content_key(file, key, group)
     for file in manifest.stamps:
         await objects.stamp(file, key, group)
+    for file in manifest.sessions:
+        await objects.sessions(file, key, manifest, group)
     for file in manifest.media:
         await objects.media(file, key, manifest, group)
     for item in manifest.objects:

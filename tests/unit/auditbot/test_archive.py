@@ -49,7 +49,12 @@ class FakeLedger:
         return self.waiting[0] if self.waiting else None
 
     async def mark_uploaded(
-        self, segment: SealedSegment, stored: Stored | None, *, now_ms: int
+        self,
+        segment: SealedSegment,
+        stored: Stored | None,
+        *,
+        now_ms: int,
+        sessions: Stored | None = None,
     ) -> None:
         if self.crashes:
             self.crashes -= 1

@@ -54,6 +54,7 @@ class World:
     recipients: tuple[str, ...] = ()
     erasable: bool | Literal["day", "person"] = False
     seal: str = "segments"
+    session_keys: bool = False
     s3: S3 = field(default_factory=S3)
     keep_days: int | None = None
     classes: tuple[RetentionClass, ...] = ()
@@ -73,6 +74,7 @@ class World:
                 age_recipients=self.recipients,
                 erasable=self.erasable,
                 seal=self.seal,
+                session_keys=self.session_keys,
                 s3=self.s3,
                 keep_days=self.keep_days,
                 retention_classes=self.classes,

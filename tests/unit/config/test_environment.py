@@ -144,7 +144,7 @@ def test_every_option_can_come_from_the_environment(option) -> None:  # type: ig
     more = {option.variable: given_text}
     if option.path[-1] == "sse_kms_key_id":
         more["STEWARD__AUDITBOT__S3__SSE"] = "aws:kms"
-    if option.path[-1] == "erasable":
+    if option.path[-1] in {"erasable", "session_keys"}:
         keys = (f"age1{letter * 58}" for letter in "qp")
         more["STEWARD__AUDITBOT__AGE_RECIPIENTS"] = ", ".join(keys)
     if option.path[-1] in pair:

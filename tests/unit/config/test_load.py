@@ -220,6 +220,7 @@ SENTENCES: list[tuple[str, int, list[str]]] = [
         ["write “seal: content” too"],
     ),
     (VALID + "auditbot:\n  erasable: week\n", 10, ["true, false, day or person"]),
+    (VALID + "auditbot:\n  session_keys: true\n", 10, ["age_recipients is not"]),
     (VALID + "auditbot:\n  destination: ftp://x\n", 10, ["s3://BUCKET/PREFIX", "“ftp://x”"]),
     (VALID + "auditbot:\n  destination: s3:x\n", 10, ["names no bucket"]),
     (VALID + "auditbot:\n  destination: s3://A_B/x\n", 10, ["lower-case"]),
