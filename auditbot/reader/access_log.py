@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from auditbot.reader.access.writing import RemoteLog
 from auditbot.reader.memory import private_directory
 from common.clock import Clock
 from common.errors import PermanentError
@@ -25,17 +26,32 @@ _LONGEST = 4096
 
 @dataclass(frozen=True, slots=True)
 class AccessLog:
-    """The log of one machine's user."""
+    """The log of one machine's user.
+
+    ``remote`` is where it lies too, out of this machine's reach, if anybody wants that; ``archive``
+    is said there with each act.
+    """
 
     path: Path
     clock: Clock
+    remote: RemoteLog | None = None
+    archive: str = ""
 
     def write(self, what: str, **detail: object) -> None:
-        """Append that something was done; it is on disk when this returns.
+        """Append that something was done; it is on disk when this returns, and stored elsewhere.
 
         Raises:
             PermanentError: it cannot be written, so what was asked for must not be shown.
+            TransientError: the same, because the place is away.
         """
+        known = {name: _short(value) for name, value in detail.items()}
+        stored: dict[str, object] = {}
+        if self.remote is not None:
+            all_of_it = {"archive": _short(self.archive), **known}
+            stored["stored"] = self.remote.write(_user(), what, all_of_it)
+        self._append(what, {**known, **stored})
+
+    def _append(self, what: str, detail: dict[str, object]) -> None:
         try:
             private_directory(self.path.parent)
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -46,7 +62,7 @@ class AccessLog:
                     "time_ms": self.clock.now_ms(),
                     "user": _user(),
                     "what": what,
-                    **{name: _short(value) for name, value in detail.items()},
+                    **detail,
                     "previous": hashlib.sha256(last).hexdigest() if last else _FIRST,
                 }
                 file.seek(0, os.SEEK_END)
@@ -107,7 +123,10 @@ def _last_line(handle: int) -> bytes:
 
 
 def _short(value: object) -> object:
-    return value[:_LONGEST] if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    # What was typed may hold what no JSON can say.
+    return value[:_LONGEST].encode("utf-8", "replace").decode()
 
 
 def _user() -> str:

@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import Sequence
 
 from auditbot.reader.commands import (
+    accessing,
     compacting,
     drilling,
     handing_over,
@@ -30,6 +31,7 @@ _SUBJECTS = (
     drilling,
     compacting,
     rechecking,
+    accessing,
     reading,
 )
 

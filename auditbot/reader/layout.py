@@ -49,6 +49,10 @@ _DESCRIPTION = re.compile(
     _SERVER + r"(?:README\.txt|schema/record-1\.json|sql/(?:duckdb|athena)\.sql|state/head\.json)"
 )
 _DERIVED = re.compile(_SERVER + r"derived/.+")
+_ACCESS = re.compile(
+    _SERVER
+    + r"access/(?:dt=[0-9]{4}-[0-9]{2}-[0-9]{2}/[0-9a-f]{16}-[0-9]{8,15}\.json|keys/[0-9a-f]{16}\.pem)"
+)
 PROBE = re.compile(r"v1/probe-[0-9a-f]+")
 
 
@@ -190,6 +194,11 @@ def derived_prefix(server: str) -> str:
 def derived_folder(server: str, day: date) -> str:
     """Return below which key a day's copy lies."""
     return f"{derived_prefix(server)}dt={day.isoformat()}/"
+
+
+def is_access(key: str) -> bool:
+    """Return whether a key is of the officers' access log, if that was put among the objects."""
+    return _ACCESS.fullmatch(key) is not None
 
 
 def is_hint(key: str) -> bool:

@@ -302,14 +302,16 @@ def _no_limits() -> dict[str, object]:
 class SeaweedFSSpec:
     """What object store to run: its directory and the bucket that it has from the start.
 
-    ``actions`` is what its one key may do; an admin's first object makes a missing bucket. ``kms``
-    gives it a key service that makes every key. Each bucket has a host name below ``domain``.
-    ``certificate`` is a PEM file with key and certificate: then it is served with TLS, too.
+    ``actions`` is what its own key may do; an admin's first object makes a missing bucket. ``others``
+    are further identities, as SeaweedFS's ``s3.json`` has them. ``kms`` gives it a key service that
+    makes every key. Each bucket has a host name below ``domain``. ``certificate`` is a PEM file with
+    key and certificate: then it is served with TLS, too.
     """
 
     directory: Path
     bucket: str = "archive"
     actions: Sequence[str] = ("Admin",)
+    others: Sequence[Mapping[str, object]] = ()
     memory_limit: str = "256MiB"
     kms: bool = False
     domain: str = ""
@@ -347,7 +349,7 @@ class SeaweedFS:
         key = {"accessKey": self.access_key_id, "secretKey": self.secret_access_key.reveal()}
         identity = {"name": "demo", "credentials": [key], "actions": list(self.spec.actions)}
         config = self.directory / "s3.json"
-        settings: dict[str, object] = {"identities": [identity]}
+        settings: dict[str, object] = {"identities": [identity, *self.spec.others]}
         if self.spec.kms:
             service = {"type": "local", "enableOnDemandCreate": True}
             settings["kms"] = {"default_provider": "local", "providers": {"local": service}}

@@ -109,8 +109,8 @@ async def _create(arguments: argparse.Namespace) -> int:
             created_by=getpass.getuser(),
             description=arguments.description,
         )
-        cases_of(opened).create(case)
         opened.log.write("case created", case=case.name)
+        cases_of(opened).create(case)
     sys.stdout.write(f"The case “{one_line(arguments.name)}” is open.\n")
     return 0
 
@@ -128,7 +128,6 @@ async def _add(arguments: argparse.Namespace) -> int:
             raise UserError("Name event IDs, or say what to search for.")
         now_ms = SystemClock().now_ms()
         grown = with_items(case, [item_of(stored, now_ms, arguments.why) for stored in found])
-        cases.save(grown)
         opened.log.write(
             "case added",
             case=case.name,
@@ -136,6 +135,7 @@ async def _add(arguments: argparse.Namespace) -> int:
             events=len(arguments.event_ids),
             found=len(found),
         )
+        cases.save(grown)
     more = len(grown.items) - len(case.items)
     sys.stdout.write(f"{more:,} messages were added; the case has {len(grown.items):,}.\n")
     return 0
@@ -183,6 +183,7 @@ async def _export(arguments: argparse.Namespace) -> int:
 
 async def _prove(arguments: argparse.Namespace) -> int:
     async with open_library(arguments) as opened:
+        opened.log.write("proof asked for", event_id=arguments.event_id)
         stored = _event(opened.library, arguments.event_id)
         now_ms = SystemClock().now_ms()
         case = Case(
@@ -217,6 +218,8 @@ async def _hand_over(
         faults=opened.faults,
         case=case.name,
     )
+    # Before it is there, and again when it is known what it holds.
+    opened.log.write("handing over", case=case.name, output=str(output))
     done = await hand_over(opened.library, opened.archive.place, case, request, output)
     opened.log.write(
         "handed over", case=case.name, records=done.records, sha256=done.sha256, output=str(output)

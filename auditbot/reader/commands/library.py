@@ -105,7 +105,9 @@ def _told(what: str) -> Iterator[Progress]:
 
 def access_log(archive: Archive) -> AccessLog:
     """Return the log of what is looked at."""
-    return AccessLog(archive.home / "access.jsonl", SystemClock())
+    return AccessLog(
+        archive.home / "access.jsonl", SystemClock(), archive.remote_log, archive.destination
+    )
 
 
 async def bring_up_to_date(

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from auditbot.reader.access.settings import AccessPlace, access_place
+from auditbot.reader.access.writing import RemoteLog
 from auditbot.reader.memory import Memory
 from auditbot.reader.open_sealed import read_identities
 from auditbot.reader.read import Period
 from auditbot.storage.addressing import place_name
 from auditbot.storage.derived import DerivedStore, DirectoryDerived
 from auditbot.storage.reading import DirectoryPlace, Place
+from common.clock import SystemClock
 from common.config.environment import environment
 from common.config.load import has_settings, load
 from common.config.schema import S3
@@ -43,6 +46,8 @@ class Archive:
     place: Place
     home: Path
     identities: tuple[str, ...]
+    remote_log: RemoteLog | None = None
+    """Where what is done is written down too, out of this machine's reach."""
 
     @property
     def memory(self) -> Memory:
@@ -71,17 +76,32 @@ async def open_archive(arguments: argparse.Namespace) -> AsyncIterator[Archive]:
         ConfigError: it is not clear which one is meant.
     """
     destination, s3 = which(arguments.destination, arguments.config)
+    home = arguments.home.expanduser()
+    log_place = access_place(arguments.access_log, home, s3, environment())
     place = open_place(destination, s3)
     identity: Path | None = getattr(arguments, "identity", None)
     try:
         yield Archive(
             destination,
             place,
-            arguments.home.expanduser(),
+            home,
             read_identities(identity) if identity else (),
+            None if log_place is None else remote_log(log_place, home),
         )
     finally:
         await place.close()
+
+
+def remote_log(place: AccessPlace, home: Path) -> RemoteLog:
+    """Return what adds to the access log at a place."""
+    needed = (
+        f"It needs credentials that may create objects there (s3:PutObject on {place.url}/access/*) "
+        f"and nothing else, not those that read the archive: in “{place.file}”, by a profile, or "
+        "from the environment."
+        if place.is_bucket
+        else f"Have this user allowed to create files below {place.url}."
+    )
+    return RemoteLog(home / "access", place.name, place.adding(), SystemClock(), needed)
 
 
 def open_place(destination: str, s3: S3) -> Place:
@@ -140,6 +160,15 @@ def which(destination: str | None, config: Path | None) -> tuple[str, S3]:
     return place, settings.s3
 
 
+def reading_settings(config: Path | None) -> S3:
+    """Return how the configuration reaches an archive's store, if there is any."""
+    path = config or (CONFIG_FILE if CONFIG_FILE.exists() else None)
+    environ = environment()
+    if path is None and not has_settings(environ):
+        return S3()
+    return load(path, environ).auditbot.s3
+
+
 def period_of(arguments: argparse.Namespace) -> Period:
     """Return the span of time that --from and --to give, in the zone of --zone."""
     zone: tzinfo = getattr(arguments, "zone", None) or UTC
@@ -162,6 +191,12 @@ def add_place_options(command: argparse.ArgumentParser) -> None:
         default=HOME,
         metavar="DIRECTORY",
         help=f"where this machine keeps what it knows of archives (default {HOME})",
+    )
+    command.add_argument(
+        "--access-log",
+        metavar="URL",
+        help="where what you do is written down before anything is shown: s3://BUCKET/PREFIX or "
+        "file:DIRECTORY (default: as access-log.yaml there says, or nowhere but on this machine)",
     )
 
 

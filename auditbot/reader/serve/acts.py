@@ -152,8 +152,8 @@ async def _to_case(desk: Desk, stored: list[Stored], name: str) -> web.Response:
             case = desk.cases.load(name)
         except UserError:
             case = Case(name, desk.archive.destination, now_ms, desk.user)
-        desk.cases.save(with_items(case, items))
         desk.log.write("case added", case=name, found=len(items))
+        desk.cases.save(with_items(case, items))
 
     await desk.work(keep)
     raise web.HTTPSeeOther("/cases")

@@ -1,0 +1,1 @@
+"""The access log that lies where the officers cannot change it: written, and checked."""

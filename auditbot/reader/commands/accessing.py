@@ -1,0 +1,307 @@
+"""``steward audit access``: who did what, from the log that the officers cannot change.
+
+Exit status: 0 it is whole; 1 something is wrong; 2 it could not be read.
+"""
+
+import argparse
+import getpass
+import json
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from auditbot.reader.access.checking import Checked, Ends, Seen, Stored, check
+from auditbot.reader.access.entries import Entry
+from auditbot.reader.access.settings import FILE, VARIABLE, AccessPlace, access_place
+from auditbot.reader.access.writing import RemoteLog
+from auditbot.reader.access_log import AccessLog
+from auditbot.reader.commands.options import (
+    add_period_options,
+    add_place_options,
+    add_zone_option,
+    fingerprint,
+    open_place,
+    period_of,
+    reading_settings,
+    remote_log,
+)
+from auditbot.reader.render.words import one_line
+from auditbot.reader.times import moment
+from auditbot.reader.verify.report import grouped
+from auditbot.storage.reading import Place
+from common.clock import SystemClock
+from common.config.environment import environment
+from common.errors import ConfigError, StewardError
+
+WHOLE, BROKEN, UNREADABLE = 0, 1, 2
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add these commands to the parser."""
+    access = commands.add_parser(
+        "access", help="the access log that lies out of the officers' reach"
+    )
+    acts = access.add_subparsers(required=True, metavar="ACTION")
+    command = acts.add_parser("key", help="print the fingerprint of this machine's key")
+    command.set_defaults(act=_key)
+    add_place_options(command)
+    command = acts.add_parser(
+        "verify",
+        help="is it whole?",
+        description="Check each entry of the access log: signatures, order, gaps. Exit status: 0 "
+        "it is whole, 1 something is wrong, 2 it could not be read.",
+    )
+    command.set_defaults(act=_verify)
+    _add_reading_options(command)
+    command = acts.add_parser("list", help="who did what, by time or for each person")
+    command.set_defaults(act=_list)
+    command.add_argument("--person", metavar="NAME", help="only of this person or key id")
+    command.add_argument("--sum", action="store_true", help="count for each person instead")
+    add_period_options(command, "done")
+    add_zone_option(command)
+    _add_reading_options(command)
+
+
+def _add_reading_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--key",
+        type=fingerprint,
+        action="append",
+        default=[],
+        metavar="FINGERPRINT",
+        help="an officer's key that was written down; again for each, then others are told",
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object a line")
+    command.add_argument(
+        "--log",
+        metavar="URL",
+        help="look at the log at this place, without adding to it (default: the one that is added "
+        "to)",
+    )
+    add_place_options(command)
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """An access log, opened for reading, and how this machine adds to it."""
+
+    where: AccessPlace
+    place: Place
+    remote: RemoteLog
+    ends: Ends
+    seen: dict[str, Seen]
+
+
+@dataclass
+class _Person:
+    """What somebody did."""
+
+    acts: Counter[str] = field(default_factory=Counter)
+    keys: set[str] = field(default_factory=set)
+    last_ms: int = 0
+
+
+def _where(arguments: argparse.Namespace) -> tuple[AccessPlace, RemoteLog]:
+    home: Path = arguments.home.expanduser()
+    settings = reading_settings(arguments.config)
+    named: str | None = getattr(arguments, "log", None)
+    where = access_place(named or arguments.access_log, home, settings, environment())
+    if where is None:
+        raise ConfigError(
+            f"Which access log? Name it with --log, --access-log, {VARIABLE}, or “place” in "
+            f"“{home / FILE}”."
+        )
+    return where, remote_log(where, home)
+
+
+@asynccontextmanager
+async def _opened(arguments: argparse.Namespace) -> AsyncIterator[_Open]:
+    """Open the log with the credentials that read archives."""
+    where, remote = _where(arguments)
+    settings = reading_settings(arguments.config)
+    place = open_place(
+        where.url,
+        msgspec.structs.replace(
+            where.s3,
+            access_key_id=settings.access_key_id,
+            secret_access_key=settings.secret_access_key,
+        ),
+    )
+    ends = Ends(arguments.home.expanduser() / "access" / "seen.json")
+    try:
+        yield _Open(where, place, remote, ends, {**ends.recall(where.name), **_own(remote)})
+    finally:
+        await place.close()
+
+
+def _own(remote: RemoteLog) -> dict[str, Seen]:
+    """Return how far this machine itself has come, if it ever added an entry."""
+    state = remote.state()
+    if not state.number:
+        return {}
+    return {remote.key().key_id: Seen(state.number - 1, state.previous)}
+
+
+async def _key(arguments: argparse.Namespace) -> int:
+    where, remote = _where(arguments)
+    key = remote.key()
+    sys.stdout.write(
+        f"Key {key.key_id} of {one_line(getpass.getuser())} signs what is done here, for the "
+        f"access log {one_line(where.name)}. Have its fingerprint written down by whoever checks "
+        f"the log:\n\n    {grouped(key.fingerprint)}\n"
+    )
+    return WHOLE
+
+
+async def _checked(arguments: argparse.Namespace) -> tuple[Checked, _Open]:
+    async with _opened(arguments) as opened:
+        checked = await check(opened.place, opened.seen, tuple(arguments.key))
+        ends = {key_id: chain.end for key_id, chain in checked.chains.items()}
+        if not checked.all_faults:
+            opened.ends.keep(
+                opened.where.name, {key_id: end for key_id, end in ends.items() if end}
+            )
+        return checked, opened
+
+
+async def _verify(arguments: argparse.Namespace) -> int:
+    try:
+        checked, opened = await _checked(arguments)
+    except ConfigError:
+        raise
+    except StewardError as error:
+        sys.stderr.write(f"steward: The access log cannot be read: {one_line(error)}\n")
+        return UNREADABLE
+    faults = checked.all_faults
+    if arguments.json:
+        sys.stdout.write(f"{json.dumps(_as_json(checked))}\n")
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in _verified(checked, opened, arguments))
+    sys.stdout.flush()
+    return BROKEN if faults else WHOLE
+
+
+def _verified(checked: Checked, opened: _Open, arguments: argparse.Namespace) -> Iterator[str]:
+    yield f"Access log at {one_line(opened.where.name)}"
+    for chain in checked.chains.values():
+        people = sorted({one.entry.user for one in chain.entries})
+        machines = sorted({one.entry.machine for one in chain.entries})
+        yield (
+            f"    key {chain.key_id}: {len(chain.entries):,} entries by "
+            f"{one_line(', '.join(people)) or 'nobody'} on "
+            f"{one_line(', '.join(machines)) or 'no machine'}"
+        )
+        if chain.key is not None:
+            yield f"        {grouped(chain.key.fingerprint)}"
+        end = chain.end
+        if end is not None:
+            last = chain.entries[-1].entry.time_ms
+            yield f"        ends with entry {end.number}, {moment(last)} UTC, {end.sha256}"
+    faults = checked.all_faults
+    for fault in faults:
+        yield f"WRONG: {one_line(fault)}"
+    if not checked.chains:
+        yield "Nothing was ever written there."
+    yield (
+        f"NOT WHOLE: {len(faults):,} faults."
+        if faults
+        else "WHOLE: every entry is signed by its key and follows the one before it."
+    )
+    if not arguments.key and checked.chains:
+        yield "Compare the fingerprints with those that were written down, or name them with --key."
+
+
+async def _list(arguments: argparse.Namespace) -> int:
+    where, remote = _where(arguments)
+    period = period_of(arguments)
+    local = arguments.home.expanduser() / "access.jsonl"
+    adding = remote if arguments.log is None else None
+    AccessLog(local, SystemClock(), adding).write(
+        "access log listed",
+        log=where.name,
+        person=arguments.person,
+        start_ms=period.start_ms,
+        end_ms=period.end_ms,
+    )
+    checked, _ = await _checked(arguments)
+    wanted = [
+        one
+        for one in checked.stored
+        if period.holds(one.entry.time_ms)
+        and arguments.person in {None, one.entry.user, one.entry.key_id}
+    ]
+    if arguments.sum:
+        sys.stdout.writelines(f"{line}\n" for line in _summed(wanted, arguments))
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in _told(wanted, arguments))
+    sys.stdout.flush()
+    for fault in checked.all_faults:
+        sys.stderr.write(f"THE LOG IS NOT WHOLE: {one_line(fault)}\n")
+    return BROKEN if checked.all_faults else WHOLE
+
+
+def _told(wanted: list[Stored], arguments: argparse.Namespace) -> Iterator[str]:
+    for one in wanted:
+        entry = one.entry
+        if arguments.json:
+            yield json.dumps({**msgspec.to_builtins(entry), "sound": one.is_sound})
+            continue
+        mark = "" if one.is_sound else "NOT SOUND  "
+        yield (
+            f"{moment(entry.time_ms, arguments.zone)} {mark}{one_line(entry.user)} "
+            f"({entry.key_id}) {one_line(entry.what)}: {_detail(entry)}"
+        )
+
+
+def _detail(entry: Entry) -> str:
+    return ", ".join(
+        f"{one_line(name)}: {one_line(value)}"
+        for name, value in entry.detail.items()
+        if value is not None
+    )
+
+
+def _summed(wanted: list[Stored], arguments: argparse.Namespace) -> Iterator[str]:
+    people: dict[str, _Person] = {}
+    for one in wanted:
+        person = people.setdefault(one.entry.user, _Person())
+        person.acts[one.entry.what] += 1
+        person.keys.add(one.entry.key_id)
+        person.last_ms = max(person.last_ms, one.entry.time_ms)
+    for name, person in sorted(people.items()):
+        if arguments.json:
+            keys = sorted(person.keys)
+            yield json.dumps(
+                {"person": name, "keys": keys, "acts": person.acts, "last_ms": person.last_ms}
+            )
+            continue
+        acts = ", ".join(
+            f"{one_line(what)} {count:,}" for what, count in person.acts.most_common()
+        )
+        yield (
+            f"{one_line(name)} (keys {', '.join(sorted(person.keys))}): "
+            f"{person.acts.total():,} acts, the last at "
+            f"{moment(person.last_ms, arguments.zone)}: {acts}"
+        )
+
+
+def _as_json(checked: Checked) -> dict[str, object]:
+    return {
+        "whole": not checked.all_faults,
+        "faults": checked.all_faults,
+        "keys": [
+            {
+                "key_id": chain.key_id,
+                "fingerprint": chain.key.fingerprint if chain.key is not None else None,
+                "entries": len(chain.entries),
+                "people": sorted({one.entry.user for one in chain.entries}),
+                "end": msgspec.to_builtins(chain.end),
+            }
+            for chain in checked.chains.values()
+        ],
+    }

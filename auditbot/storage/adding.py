@@ -1,0 +1,83 @@
+"""A place to which objects can be added, and nothing else: for what must not be changed again.
+
+It is used from threads, one call at a time, and reads nothing: credentials that may create objects
+are enough.
+"""
+
+import errno
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from common.errors import PermanentError, TransientError
+
+
+class TakenKeyError(PermanentError):
+    """There is an object of this name already; it stays as it is."""
+
+
+class RefusedError(PermanentError):
+    """The place does not let these credentials, or this user, create objects."""
+
+
+class Adding(Protocol):
+    """Objects by key, relative to the place's own prefix, each created once."""
+
+    def create(self, key: str, body: bytes) -> None:
+        """Create an object; it is durable when this returns.
+
+        Raises:
+            TakenKeyError: there is one.
+            RefusedError: it may not be created.
+            TransientError: the place is away; whether it was created is not known.
+            PermanentError: somebody has to mend something first.
+        """
+        ...
+
+
+class DirectoryAdding:
+    """Files below a directory."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def create(self, key: str, body: bytes) -> None:
+        """Create a file: whole, or not at all, and never over another one."""
+        relative = PurePosixPath(key)
+        if relative.is_absolute() or not relative.parts or {"..", "."} & {*relative.parts}:
+            raise PermanentError(f"“{key}” is not the key of an object.")
+        path = self._root / relative
+        temporary = path.with_name(f".writing-{secrets.token_hex(8)}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Whoever reads the log is another user than who writes it, of the same group.
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+            with os.fdopen(handle, "wb") as file:
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(temporary, path)
+            _sync(path.parent)
+        except FileExistsError:
+            raise TakenKeyError(f"“{key}” is there already.") from None
+        except OSError as error:
+            raise _refusal(error, self._root) from None
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _refusal(error: OSError, root: Path) -> PermanentError | TransientError:
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return RefusedError(f"{root} does not let this user create files ({error.strerror}).")
+    return TransientError(f"{root} cannot be used: {error.strerror}.")
