@@ -47,8 +47,8 @@ class AccessLog:
         known = {name: _short(value) for name, value in detail.items()}
         stored: dict[str, object] = {}
         if self.remote is not None:
-            all_of_it = {"archive": _short(self.archive), **known}
-            stored["stored"] = self.remote.write(_user(), what, all_of_it)
+            of = {"archive": _short(self.archive)} if self.archive else {}
+            stored["stored"] = self.remote.write(_user(), what, {**of, **known})
         self._append(what, {**known, **stored})
 
     def _append(self, what: str, detail: dict[str, object]) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from msgspec import structs
 
 from auditbot.reader.access.entries import digest_of, object_key, read, sealed
 from auditbot.reader.access.settings import FILE, VARIABLE, access_place
@@ -337,17 +339,29 @@ def forged(paths: list[Path]) -> None:
     paths[2].write_bytes(sealed(one.entry, Ed25519PrivateKey.generate()))
 
 
+def rewritten(paths: list[Path]) -> None:
+    """Say something else of an act, signed with the officer's own key."""
+    (home,) = paths[0].parents[3].glob("officer/home/access/key.pem")
+    key = load_pem_private_key(home.read_bytes(), None)
+    one = read(paths[2].read_bytes())
+    assert isinstance(key, Ed25519PrivateKey)
+    assert one is not None
+    other = structs.replace(one.entry, detail={**one.entry.detail, "query": "harmless"})
+    paths[2].write_bytes(sealed(other, key))
+
+
 DAMAGES: list[tuple[Damage, str]] = [
     (lambda paths: paths[2].unlink(), "Entry 2 of key"),
     (lambda paths: gone(paths[1:3]), "Entries 1 to 2 of key"),
     (lambda paths: paths[0].unlink(), "Entry 0 of key"),
     (lambda paths: paths[-1].unlink(), "They were here before"),
-    (lambda paths: gone(paths), "Entries 0 to"),
+    (gone, "Entries 0 to"),
     (changed, "its signature is not by its key"),
     (exchanged, "belongs elsewhere"),
     (renumbered, "belongs elsewhere"),
     (twice, "is there twice"),
     (forged, "its signature is not by its key"),
+    (rewritten, "does not follow the one before it"),
     (lambda paths: paths[1].write_bytes(b"[]"), "it is no entry"),
     (lambda paths: paths[1].write_bytes(b"x" * 300_000), "larger than it may be"),
     (lambda paths: (paths[1].parent / "a.txt").write_bytes(b"x"), "has this name"),
