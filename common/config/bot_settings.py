@@ -366,7 +366,7 @@ class Auditbot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 "messages were read, so that `steward audit recheck` can decrypt them again and "
                 "compare. A key opens its room's messages from the first one on that it was needed "
                 "for that day, those of other days too wherever their ciphertext is. Needs "
-                "age_recipients."
+                "age_recipients, and seal: segments."
             )
         ),
     ] = False

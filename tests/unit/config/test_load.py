@@ -221,6 +221,12 @@ SENTENCES: list[tuple[str, int, list[str]]] = [
     ),
     (VALID + "auditbot:\n  erasable: week\n", 10, ["true, false, day or person"]),
     (VALID + "auditbot:\n  session_keys: true\n", 10, ["age_recipients is not"]),
+    (
+        VALID
+        + f"auditbot:\n  session_keys: true\n  seal: content\n  age_recipients: {AGE_KEYS}\n",
+        10,
+        ["leave one of the two out"],
+    ),
     (VALID + "auditbot:\n  destination: ftp://x\n", 10, ["s3://BUCKET/PREFIX", "“ftp://x”"]),
     (VALID + "auditbot:\n  destination: s3:x\n", 10, ["names no bucket"]),
     (VALID + "auditbot:\n  destination: s3://A_B/x\n", 10, ["lower-case"]),
