@@ -420,7 +420,8 @@ async def _day(
     rows = await desk.database.fetch(
         "SELECT audit_segment.object_key, version_id, audit_segment.sha256, stored_bytes,"
         " audit_segment.stream, first_seq, last_seq, first_ms, last_ms, classes, destination,"
-        " endpoint_url FROM audit_segment"
+        " endpoint_url, sessions_key, sessions_version, sessions_sha256, sessions_bytes"
+        " FROM audit_segment"
         " JOIN audit_stream ON audit_stream.id = audit_segment.stream"
         # Only what a manifest in the store lists: the others are not proved yet.
         " JOIN audit_manifest ON audit_manifest.stream = audit_segment.stream"
