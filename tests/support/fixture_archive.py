@@ -1,7 +1,8 @@
 """``python -m tests.support.fixture_archive``: an archive of this version, kept for later readers.
 
-It is run once for each release (after the version was set, before it is tagged); what it wrote then is never written anew, for it stands for the
-archives that are out there. Steward's own writer makes it, in two forms: plain, and encrypted to
+It is run once for each release (after the version was set, before it is tagged); what it wrote then
+is never written anew, for it stands for the archives that are out there. Steward's own writer makes
+it, in three forms: plain, whole segments encrypted, and the records' content alone sealed, both to
 age identities of its own, which open nothing else and lie beside it.
 """
 
@@ -36,27 +37,31 @@ from tests.unit.auditbot.test_media import PNG, image
 from tests.unit.auditbot.test_operations import Office
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "archives"
-FORMS = ("plain", "sealed")
+FORMS = ("plain", "sealed", "content")
 
 
 async def write(folder: Path) -> None:
-    """Write both forms below a folder that is empty, and what a reader has to find in them."""
+    """Write every form below a folder that is empty, and what a reader has to find in them."""
+    identities = [pyrage.x25519.Identity.generate() for _ in range(2)]
+    (folder / "identities.txt").write_text(
+        "# For tests alone: these open nothing but the archives beside them.\n"
+        + "".join(f"{one}\n" for one in identities)
+    )
+    recipients = tuple(str(one.to_public()) for one in identities)
     for form in FORMS:
         with tempfile.TemporaryDirectory(prefix="steward-fixture-") as name:
             async with open_database(sqlite_url(Path(name))) as database:
-                await _write_form(database, Path(name), folder, form)
+                await _write_form(database, Path(name), folder, form, recipients)
 
 
-async def _write_form(database: Database, work: Path, folder: Path, form: str) -> None:
+async def _write_form(
+    database: Database, work: Path, folder: Path, form: str, recipients: tuple[str, ...]
+) -> None:
     office = Office(database, work)
-    if form == "sealed":
-        identities = [pyrage.x25519.Identity.generate() for _ in range(2)]
-        office.world.recipients = tuple(str(one.to_public()) for one in identities)
-        office.world.erasable = True
-        (folder / "identities.txt").write_text(
-            "# For tests alone: these open nothing but the archive beside them.\n"
-            + "".join(f"{one}\n" for one in identities)
-        )
+    if form != "plain":
+        office.world.recipients = recipients
+        office.world.erasable = "person" if form == "content" else True
+        office.world.seal = "content" if form == "content" else "segments"
     office.start()
     await _tell(office, database)
     shutil.copytree(work / "archive", folder / form)

@@ -51,7 +51,7 @@ def kept(
     release, form = request.param
     monkeypatch.chdir(tmp_path)
     folder = FOLDER / release
-    more = [f"--identity={folder / 'identities.txt'}"] if form == "sealed" else []
+    more = [f"--identity={folder / 'identities.txt'}"] if form != "plain" else []
     holds: dict[str, Any] = json.loads((folder / "holds.json").read_text())
     return Officer(folder / form, tmp_path / "home", capsys, *more), holds
 
