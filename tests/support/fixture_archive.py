@@ -60,6 +60,7 @@ async def _write_form(
     office = Office(database, work)
     if form != "plain":
         office.world.recipients = recipients
+        office.world.session_keys = form == "sealed"
         office.world.erasable = "person" if form == "content" else True
         office.world.seal = "content" if form == "content" else "segments"
     office.start()

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from common.database.migrations import upgrade_table
 
-TAKEN = {39: "120_bridge_metrics.sql"}
+TAKEN = {39: "120_bridge_metrics.sql", 43: "140_session_keys.sql"}
 """By how many steps a database has taken, the last of them."""
 
 

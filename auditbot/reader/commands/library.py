@@ -25,6 +25,7 @@ from auditbot.reader.times import moment
 from auditbot.reader.unpack import DamagedArchiveError
 from auditbot.reader.verify.report import grouped
 from common.clock import SystemClock
+from common.errors import StewardError
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,3 +192,14 @@ def reach(library: Library) -> str:
     """Return up to when the index reaches, in words."""
     until = library.until_ms
     return f"{moment(until)} UTC" if until else "nothing yet"
+
+
+def foreseen(group: ExceptionGroup[Exception]) -> str:
+    """Return what one of a group of foreseen failures says; others are bugs and are raised."""
+    foreseen, bugs = group.split(StewardError)
+    if foreseen is None or bugs is not None:
+        raise group
+    error: Exception = foreseen
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return str(error)

@@ -10,7 +10,13 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 
-from auditbot.reader.commands.library import Open, add_library_options, open_library, reach
+from auditbot.reader.commands.library import (
+    Open,
+    add_library_options,
+    foreseen,
+    open_library,
+    reach,
+)
 from auditbot.reader.commands.options import add_period_options, period_of
 from auditbot.reader.recheck.comparing import State
 from auditbot.reader.recheck.run import (
@@ -22,10 +28,11 @@ from auditbot.reader.recheck.run import (
 )
 from auditbot.reader.recheck.shelf import Shelf
 from auditbot.reader.render.words import one_line
+from auditbot.reader.show import visible
 from auditbot.reader.times import moment
-from common.errors import UserError
+from common.errors import ConfigError, StewardError, UserError
 
-AGREE, DIFFER, INCOMPLETE = 0, 1, 3
+AGREE, DIFFER, UNREADABLE, INCOMPLETE = 0, 1, 2, 3
 _MOST_NAMED = 100
 """Messages without a key that are named; the rest is counted."""
 
@@ -50,6 +57,19 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 async def _recheck(arguments: argparse.Namespace) -> int:
+    try:
+        return await _compare(arguments)
+    except ConfigError:
+        raise
+    except StewardError as error:
+        sentence = str(error)
+    except ExceptionGroup as group:
+        sentence = foreseen(group)
+    sys.stderr.write(f"steward: Nothing could be decrypted again: {visible(sentence)}\n")
+    return UNREADABLE
+
+
+async def _compare(arguments: argparse.Namespace) -> int:
     async with open_library(arguments) as opened:
         named = bool(arguments.event_ids)
         ids, trouble = _ids(opened, arguments)

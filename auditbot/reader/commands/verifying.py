@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from auditbot.reader.commands.library import access_log
+from auditbot.reader.commands.library import access_log, foreseen
 from auditbot.reader.commands.options import (
     Archive,
     add_archive_options,
@@ -90,7 +90,7 @@ async def _verify(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"steward: The archive cannot be verified: {visible(error)}\n")
         return UNREADABLE
     except ExceptionGroup as group:
-        sentence = _foreseen(group)
+        sentence = foreseen(group)
         sys.stderr.write(f"steward: The archive cannot be verified: {visible(sentence)}\n")
         return UNREADABLE
     if not results:
@@ -140,14 +140,3 @@ def _progress(objects: int, records: int) -> None:
 
 def _silent(objects: int, records: int) -> None:
     del objects, records
-
-
-def _foreseen(group: ExceptionGroup[Exception]) -> str:
-    """Return what one of a group of foreseen failures says; others are bugs."""
-    foreseen, bugs = group.split(StewardError)
-    if foreseen is None or bugs is not None:
-        raise group
-    error: Exception = foreseen
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return str(error)

@@ -147,6 +147,7 @@ COMMANDS = (
     ("case", "list"),
     ("verify",),
     ("drill",),
+    ("parquet", "--into=copy"),
 )
 
 

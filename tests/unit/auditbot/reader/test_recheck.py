@@ -4,6 +4,7 @@ import argparse
 import base64
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from auditbot.pipeline.hostile import read_envelope
 from auditbot.pipeline.line import Arrival, Place, to_line
 from auditbot.pipeline.record import Setting, event_record
 from auditbot.pipeline.room_state import RoomContext
-from auditbot.reader.cli import _parser
+from auditbot.reader.cli import _parser, main
+from auditbot.reader.commands.rechecking import UNREADABLE
 from auditbot.reader.recheck.comparing import Compared, State, compare, wire_of
 from auditbot.reader.recheck.opening import Session, UnopenedError, message_index, opened
 from common.crypto.port import Decrypted, EncryptedEvent
@@ -226,3 +228,17 @@ def test_it_is_typed_like_the_other_commands() -> None:
         ["recheck", "$1", "--room", ROOM, "--from", "2026-03-01", "--identity", "x"]
     )
     assert (arguments.event_ids, arguments.room) == (["$1"], ROOM)
+
+
+def test_an_archive_out_of_reach_is_no_difference(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+    status = main(["recheck", "--destination=s3://nobody/knows", f"--home={tmp_path}"])
+
+    assert status == UNREADABLE
+    assert "Nothing could be decrypted again: The bucket" in capsys.readouterr().err
