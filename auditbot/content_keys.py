@@ -18,8 +18,8 @@ from auditbot.pipeline.line import from_line
 from auditbot.pipeline.seal import day_of, root_of
 from auditbot.pipeline.sealing import DEFAULT_CLASS, Scope, is_label
 from auditbot.storage.port import ArchiveStore
+from auditbot.storage.read_back import put_and_read_back
 from common.database.pool import Connection, Database, Row
-from common.errors import PermanentError
 
 SEAL_CONTENT = "content"
 BY_DAY, BY_PERSON = 1, 2
@@ -104,12 +104,9 @@ async def publish_content_keys(database: Database, store: ArchiveStore, stream: 
     for row in rows:
         wrapped = bytes(row["wrapped"])
         locked = not row["erasable"]
-        stored = await store.put(row["object_key"], wrapped, row["sha256"], locked=locked)
-        if await store.get(row["object_key"]) != wrapped:
-            raise PermanentError(
-                "The archive's storage returns other bytes than were written to "
-                f"“{row['object_key']}”."
-            )
+        stored = await put_and_read_back(
+            store, row["object_key"], wrapped, row["sha256"], locked=locked
+        )
         async with database.transaction() as connection:
             # From here on only the archive has it: a copy in our backups would outlive an erasure.
             await connection.execute(

@@ -12,8 +12,8 @@ import pyrage
 from auditbot.encryption import SUFFIX, encrypt
 from auditbot.pipeline.seal import day_of, root_of
 from auditbot.storage.port import ArchiveStore
+from auditbot.storage.read_back import put_and_read_back
 from common.database.pool import Connection, Database
-from common.errors import PermanentError
 from common.telemetry.log import Log
 
 log = Log("audit.day_keys")
@@ -71,12 +71,9 @@ async def publish_day_keys(database: Database, store: ArchiveStore, stream: str)
     )
     for row in rows:
         wrapped = bytes(row["wrapped"])
-        stored = await store.put(row["object_key"], wrapped, row["sha256"], locked=False)
-        if await store.get(row["object_key"]) != wrapped:
-            raise PermanentError(
-                "The archive's storage returns other bytes than were written to "
-                f"“{row['object_key']}”."
-            )
+        stored = await put_and_read_back(
+            store, row["object_key"], wrapped, row["sha256"], locked=False
+        )
         async with database.transaction() as connection:
             # From here on only the archive has it: a copy in our backups would outlive an erasure.
             await connection.execute(

@@ -185,14 +185,7 @@ class Objects:
             context.findings.wrong("listed_twice", key, f"It lists {file.key} once more.")
         context.expected.add(file.key)
         context.media[file.key] = file
-        if not self._is_there(file):
-            return
-        is_wanted = self._chosen is None and self._is_new(manifest)
-        if file.key in context.inventory.items and not is_wanted:
-            self._skip(file)
-            return
-        await self._slots.acquire()
-        group.create_task(self._check_file(file))
+        await self._file(file, manifest, group)
 
     async def sessions(
         self, file: ListedFile, key: str, manifest: Manifest, group: asyncio.TaskGroup
@@ -204,10 +197,13 @@ class Objects:
             context.findings.wrong("listing", key, f"It lists “{file.key}” as room keys.")
             return
         context.expected.add(file.key)
+        await self._file(file, manifest, group)
+
+    async def _file(self, file: ListedFile, manifest: Manifest, group: asyncio.TaskGroup) -> None:
         if not self._is_there(file):
             return
         is_wanted = self._chosen is None and self._is_new(manifest)
-        if file.key in context.inventory.items and not is_wanted:
+        if file.key in self._context.inventory.items and not is_wanted:
             self._skip(file)
             return
         await self._slots.acquire()
