@@ -263,9 +263,12 @@ async def carry_out(desk: Desk) -> str:
         async with desk.store(place) as store:
             await desk.publish(store, statement)
             kept: set[str] = set()
-            # Room keys first: a segment whose keys stay stays too, and is tried again with them.
+            # Copies and room keys first: a segment of which they stay stays too, and is tried
+            # again with them. What is gone is never looked at again.
+            copied, troubles = await _forget_copies(desk, store, content["objects"])
+            refused += troubles
             for item in (*content.get("sessions", ()), *content["objects"], *content["media"]):
-                if sessions_key(item["key"]) in kept:
+                if sessions_key(item["key"]) in kept or _day_in(item["key"]) in copied:
                     continue
                 trouble = await _delete(store, item)
                 if trouble is None:
@@ -274,7 +277,6 @@ async def carry_out(desk: Desk) -> str:
                 else:
                     kept.add(item["key"])
                     refused.append(f"{item['key']}: {trouble}")
-            refused += await _forget_copies(desk, store, content["objects"])
     told = f"{deleted:,} objects were deleted."
     if refused:
         told += (
@@ -352,19 +354,32 @@ async def _delete(store: ArchiveStore, item: dict[str, Any]) -> str | None:
 
 async def _forget_copies(
     desk: Desk, store: ArchiveStore, objects: Sequence[dict[str, Any]]
-) -> list[str]:
-    """Delete the copies for query engines of the days of segments; return what was refused.
+) -> tuple[set[str], list[str]]:
+    """Delete the copies for query engines of the days of segments.
 
-    Whoever makes them again makes them of what is left.
+    Whoever makes them again makes them of what is left. Returns the days of which a copy stayed,
+    and what was refused.
     """
-    refused = []
-    for day in sorted({item["key"].partition("/dt=")[2][:10] for item in objects}):
-        keys = [key async for key in store.list(f"{desk.root}derived/parquet/dt={day}/")]
+    stayed, refused = set[str](), list[str]()
+    for day in sorted({_day_in(item["key"]) for item in objects}):
+        folder = f"{desk.root}derived/parquet/dt={day}/"
+        try:
+            keys = [key async for key in store.list(folder)]
+        except (PermanentError, TransientError) as error:
+            stayed.add(day)
+            refused.append(f"{folder}: {error}")
+            continue
         for key in keys:
             trouble = await _delete(store, {"key": key, "version_id": None})
             if trouble is not None:
+                stayed.add(day)
                 refused.append(f"{key}: {trouble}")
-    return refused
+    return stayed, refused
+
+
+def _day_in(key: str) -> str:
+    """Return the day in the key of an object, nothing where it has none."""
+    return key.partition("/dt=")[2][:10]
 
 
 async def _mark_gone(desk: Desk, key: str) -> None:

@@ -254,17 +254,20 @@ class Library:
     def forget(self, key: str) -> None:
         """Take an object that was deleted on purpose out of the index and the cache."""
         row = self.connection.execute(
-            "SELECT id, sha256, first_id, last_seq - first_seq + 1, content FROM object"
+            "SELECT id, sha256, first_id, last_seq - first_seq + 1, content, unopened FROM object"
             " WHERE key = ?",
             (key,),
         ).fetchone()
         if row is None:
             return
-        object_id, sha256, first_id, count, content = row
+        object_id, sha256, first_id, count, content, unopened = row
+        # Which of its words are in the index cannot be told where it was read with other keys
+        # than now; to take out what was never put in would break it.
+        is_told = not content or (bool(self.identities) and not unopened)
         with self.connection:
             known = [
                 (found.id, texts)
-                for found in self.stored(range(first_id, first_id + count))
+                for found in (self.stored(range(first_id, first_id + count)) if is_told else ())
                 if (texts := texts_of(found.record))
             ]
             self.connection.executemany(
@@ -282,8 +285,7 @@ class Library:
             self.connection.execute(
                 "UPDATE object SET state = 'removed' WHERE id = ?", (object_id,)
             )
-            if content and not self.identities:
-                # Its words, of a time with an identity, cannot be told without one.
+            if not is_told:
                 self._word_all()
         with suppress(FileNotFoundError):
             self._path(sha256).unlink()
@@ -355,15 +357,6 @@ class Library:
 
     def forget_contents(self, names: Collection[str]) -> None:
         """Take what was sealed to destroyed keys off this machine."""
-        names = [name for name in names if not self.is_erased(name)]
-        if not names:
-            return
-        with self.connection:
-            self.connection.executemany("INSERT INTO erased VALUES (?)", [(n,) for n in names])
-            # Which words a record had nobody can tell any more, so all are written anew.
-            self._word_all()
-        self.connection.execute("VACUUM")
-        self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         for name in names:
             self.contents.forget(name)
             ending = f"-{name.rpartition('/content-')[2]}"
@@ -374,6 +367,16 @@ class Library:
                 if wrapped_key_of(str(key)) == name:
                     (self.folder / "media" / sha256[:2] / sha256).unlink(missing_ok=True)
             self._day_key_path(name).unlink(missing_ok=True)
+        # Afterwards: once it is noted that they are erased, nobody looks for these files again.
+        names = [name for name in names if not self.is_erased(name)]
+        if not names:
+            return
+        with self.connection:
+            self.connection.executemany("INSERT INTO erased VALUES (?)", [(n,) for n in names])
+            # Which words a record had nobody can tell any more, so all are written anew.
+            self._word_all()
+        self.connection.execute("VACUUM")
+        self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _word_all(self) -> None:
         self.connection.execute("INSERT INTO words (words) VALUES ('delete-all')")
