@@ -18,7 +18,7 @@ from auditbot.content_keys import ContentKey, Officers, keys_for
 from auditbot.encryption import encrypt
 from auditbot.pipeline.line import from_line
 from auditbot.pipeline.seal import LEVEL
-from auditbot.pipeline.sealing import SEAL_SALT_BYTES, Scope, Split, sealed_line, split
+from auditbot.pipeline.sealing import OF_STREAM, SEAL_SALT_BYTES, Scope, Split, sealed_line, split
 from common.database.pool import Database
 
 Lines = Sequence[tuple[int, bytes]]
@@ -46,7 +46,8 @@ class ContentSealing:
         wanted: dict[Scope, int] = {}
         for one in told:
             if one.parts.content is not None:
-                wanted[one.parts.scope] = one.parts.bare.seq
+                scope = one.parts.scope
+                wanted[scope] = max(wanted.get(scope, 0), said_at(one.parts))
         keys = await keys_for(self.database, self.officers, wanted) if wanted else {}
         # In a thread: a frame takes a good part of a second, and the receiver is to answer meanwhile.
         return await asyncio.to_thread(_together, told, keys)
@@ -65,6 +66,19 @@ class ContentSealing:
         ]
 
 
+def said_at(parts: Split) -> int:
+    """Return the number of the record by which a record's key is chosen.
+
+    What becomes known later of what a person sent (decrypted late, a file fetched late) has the key
+    of that, destroyed or not: an erasure that is under way must not be outlived by it.
+    """
+    record = parts.bare
+    is_elsewhere = record.detail_json is not None and OF_STREAM in record.detail_json
+    if parts.scope.person is None or record.of_seq is None or is_elsewhere:
+        return record.seq
+    return record.of_seq
+
+
 def _together(
     told: Sequence[_Told], keys: Mapping[Scope, Sequence[ContentKey]]
 ) -> list[tuple[int, bytes]]:
@@ -80,8 +94,7 @@ def _line(
 ) -> bytes:
     if parts.content is None:
         return sealed_line(parts.bare, None, None, None)
-    seq = parts.bare.seq
-    key = next(one for one in keys[parts.scope] if one.serves(seq))
+    key = next(one for one in keys[parts.scope] if one.serves(said_at(parts)))
     packed = compressor.compress(parts.content)
     sealed = base64.b64encode(encrypt(packed, [key.public_key])).decode()
     digest = hashlib.sha256(parts.content).hexdigest()

@@ -11,6 +11,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditbot.content_sealing import said_at
 from auditbot.pipeline.line import Record, to_line
 from auditbot.pipeline.sealing import (
     SEALED_FIELDS,
@@ -272,3 +273,20 @@ def test_names_of_keys_and_of_what_they_open_belong_together() -> None:
 def test_a_line_from_before_is_read_as_ever() -> None:
     line = msgspec.json.decode(to_line(record(body="hello")))
     assert opening().open(line) == (line, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "per_person", "expected"),
+    [
+        ({"of_seq": 3}, True, 3),
+        ({"of_seq": 3}, False, 9),
+        ({}, True, 9),
+        ({"of_seq": 3, "detail_json": '{"of_stream":"earlier"}'}, True, 9),
+    ],
+)
+def test_what_is_learnt_late_of_an_erased_person_has_the_key_that_was_destroyed(
+    fields: dict[str, object], per_person: bool, expected: int
+) -> None:
+    parts = split(record(seq=9, **fields), SALT, per_person=per_person)
+
+    assert said_at(parts) == expected
