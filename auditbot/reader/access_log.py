@@ -5,10 +5,10 @@ middle unnoticed; the hash of the last one, written down elsewhere, shows the sa
 """
 
 import fcntl
-import getpass
 import hashlib
 import json
 import os
+import pwd
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +130,8 @@ def _short(value: object) -> object:
 
 
 def _user() -> str:
+    # Not getpass.getuser: that believes what the user's environment says.
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
         return f"uid {os.getuid()}"

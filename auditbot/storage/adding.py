@@ -59,7 +59,11 @@ class DirectoryAdding:
                 file.flush()
                 os.fsync(file.fileno())
             os.link(temporary, path)
-            _sync(path.parent)
+            # Each folder on the way may have been made just now, or by whoever was killed then.
+            for folder in (path.parent, *path.parent.parents):
+                _sync(folder)
+                if folder in {self._root.parent, folder.parent}:
+                    break
         except FileExistsError:
             raise TakenKeyError(f"“{key}” is there already.") from None
         except OSError as error:

@@ -20,6 +20,7 @@ from auditbot.reader.access.entries import Entry
 from auditbot.reader.access.settings import FILE, VARIABLE, AccessPlace, access_place
 from auditbot.reader.access.writing import RemoteLog
 from auditbot.reader.access_log import AccessLog
+from auditbot.reader.commands.library import foreseen
 from auditbot.reader.commands.options import (
     add_period_options,
     add_place_options,
@@ -176,6 +177,9 @@ async def _verify(arguments: argparse.Namespace) -> int:
         raise
     except StewardError as error:
         sys.stderr.write(f"steward: The access log cannot be read: {one_line(error)}\n")
+        return UNREADABLE
+    except ExceptionGroup as group:
+        sys.stderr.write(f"steward: The access log cannot be read: {one_line(foreseen(group))}\n")
         return UNREADABLE
     faults = checked.all_faults
     if arguments.json:

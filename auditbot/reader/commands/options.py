@@ -133,7 +133,7 @@ def open_derived(arguments: argparse.Namespace) -> DerivedStore:
     if scheme == "s3":
         bucket, _, prefix = rest.removeprefix("//").partition("/")
         # As above: only for a bucket.
-        from auditbot.storage.s3_derived import S3Derived  # noqa: PLC0415
+        from auditbot.storage.s3_derived import S3Derived  # noqa: PLC0415  # only for a bucket
 
         return S3Derived(bucket, prefix, s3)
     return DirectoryDerived(Path(rest.removeprefix("//")).absolute(), private=False)

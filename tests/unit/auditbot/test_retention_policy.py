@@ -36,7 +36,7 @@ NOTHING_KNOWN = Facts("!lobby:example.org", None, None, None, None)
     ],
 )
 def test_a_rule_fits_where_all_that_it_asks_holds(rule: dict[str, object], *, fits: bool) -> None:
-    policy = Policy(None, (Rule("some", 30, **rule),))  # type: ignore[arg-type]
+    policy = Policy(None, (Rule("some", 30, **rule),))  # type: ignore[arg-type]  # one option of several
 
     assert policy.class_of(LOBBY) == ("some" if fits else DEFAULT)
 
@@ -53,7 +53,7 @@ def test_the_first_rule_that_fits_wins() -> None:
 def test_what_is_not_known_of_a_room_fits_no_rule_that_asks_for_it() -> None:
     for value in (True, False):
         for name in ("direct", "encrypted"):
-            policy = Policy(None, (Rule("some", 1, **{name: value}),))  # type: ignore[arg-type]
+            policy = Policy(None, (Rule("some", 1, **{name: value}),))  # type: ignore[arg-type]  # one option of several
             assert policy.class_of(NOTHING_KNOWN) == DEFAULT
 
 
