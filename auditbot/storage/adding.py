@@ -51,34 +51,63 @@ class DirectoryAdding:
         path = self._root / relative
         temporary = path.with_name(f".writing-{secrets.token_hex(8)}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make(path.parent)
             # Whoever reads the log is another user than who writes it, of the same group.
             handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
             with os.fdopen(handle, "wb") as file:
                 file.write(body)
                 file.flush()
                 os.fsync(file.fileno())
-            os.link(temporary, path)
-            # Each folder on the way may have been made just now, or by whoever was killed then.
-            for folder in (path.parent, *path.parent.parents):
-                _sync(folder)
-                if folder in {self._root.parent, folder.parent}:
-                    break
-        except FileExistsError:
-            raise TakenKeyError(f"“{key}” is there already.") from None
+            _link(temporary, path, key)
         except OSError as error:
             raise _refusal(error, self._root) from None
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+        # Each folder on the way may have been made just now, or by whoever was killed then.
+        for folder in (path.parent, *path.parent.parents):
+            _sync(folder)
+            if folder in {self._root.parent, folder.parent}:
+                break
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise PermanentError(
+            f"“{folder}” cannot be made, because it, or what should be a folder above it, is a file: "
+            "move that away."
+        ) from None
+
+
+def _link(temporary: Path, path: Path, key: str) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise TakenKeyError(f"“{key}” is there already.") from None
 
 
 def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Have the names in a folder survive a power cut; the object is there by now, so this is no refusal.
+
+    Raises:
+        PermanentError: this user may not read the folder.
+        TransientError: it does not work now.
+    """
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except PermissionError:
+        raise PermanentError(
+            f"“{folder}” may not be read by this user, so it is not known whether what was created "
+            "there would survive a power cut: have the user allowed to read it."
+        ) from None
+    except OSError as error:
+        raise TransientError(f"“{folder}” cannot be synced: {error.strerror}.") from None
 
 
 def _refusal(error: OSError, root: Path) -> PermanentError | TransientError:

@@ -394,7 +394,7 @@ class S3Store:
         self._clock_offset_ms = int(offset / timedelta(milliseconds=1))
 
     def _sentences(self, key: str) -> AbstractContextManager[None]:
-        return sentences(self._bucket, self._settings.endpoint_url, key, self._settings.ca_file)
+        return sentences(self._bucket, self._settings, key)
 
 
 async def _parts(source: BinaryIO) -> AsyncIterator[tuple[int, bytes]]:

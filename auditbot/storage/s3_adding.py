@@ -14,8 +14,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from auditbot.storage.adding import RefusedError, TakenKeyError
-from auditbot.storage.addressing import addressing_style
-from auditbot.storage.s3_errors import TakenError, sentences
+from auditbot.storage.addressing import CONFIGURATION, Origin, addressing_style
+from auditbot.storage.s3_errors import TakenError, check_authority, sentences
 from common.config.schema import S3
 
 _CONNECT_SECONDS = 5
@@ -32,11 +32,19 @@ class _Client(Protocol):
 class S3Adding:
     """Objects of one bucket below ``prefix``."""
 
-    def __init__(self, bucket: str, prefix: str, settings: S3, profile: str | None = None) -> None:
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        settings: S3,
+        profile: str | None = None,
+        origin: Origin = CONFIGURATION,
+    ) -> None:
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._settings = settings
         self._profile = profile
+        self._origin = origin
         self._opening = threading.Lock()
         self._client: _Client | None = None
 
@@ -50,7 +58,7 @@ class S3Adding:
 
     def _put(self, key: str, body: bytes, digest: str) -> None:
         settings = self._settings
-        with sentences(self._bucket, settings.endpoint_url, key):
+        with sentences(self._bucket, settings, key, self._origin):
             try:
                 self._connected().put_object(
                     Bucket=self._bucket,
@@ -72,6 +80,7 @@ class S3Adding:
         with self._opening:
             if self._client is None:
                 settings = self._settings
+                check_authority(settings.ca_file, self._origin)
                 key, secret = settings.access_key_id, settings.secret_access_key
                 session = botocore.session.Session(profile=self._profile)
                 client = session.create_client(

@@ -1,10 +1,13 @@
 """Copies in a bucket: written over and deleted below ``derived/``, nowhere else."""
 
 import asyncio
+import base64
+import hashlib
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from auditbot.storage.addressing import CONFIGURATION, Origin
 from auditbot.storage.derived import derived_key
 from auditbot.storage.s3_errors import MissingError, sentences
 from auditbot.storage.s3_place import connect
@@ -19,10 +22,13 @@ class _Client(Protocol):
 class S3Derived:
     """Copies of one bucket below ``prefix``. They are never locked: they are to be replaced."""
 
-    def __init__(self, bucket: str, prefix: str, settings: S3) -> None:
+    def __init__(
+        self, bucket: str, prefix: str, settings: S3, origin: Origin = CONFIGURATION
+    ) -> None:
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._settings = settings
+        self._origin = origin
         self._open = AsyncExitStack()
         self._opening = asyncio.Lock()
         self._client: _Client | None = None
@@ -35,16 +41,18 @@ class S3Derived:
             name["ServerSideEncryption"] = settings.sse
         if settings.sse_kms_key_id is not None:
             name["SSEKMSKeyId"] = settings.sse_kms_key_id
-        with sentences(self._bucket, settings.endpoint_url, key):
+        # A bucket that locks what is put into it refuses what has no checksum.
+        digest = await asyncio.to_thread(_digest, file)
+        with sentences(self._bucket, settings, key, self._origin):
             client = await self._connected()
             with file.open("rb") as body:
-                await client.put_object(**name, Body=body)
+                await client.put_object(**name, Body=body, ChecksumSHA256=digest)
 
     async def delete(self, key: str) -> None:
         """Delete an object; where the bucket keeps versions, the older ones stay."""
         name = self._name(key)
         try:
-            with sentences(self._bucket, self._settings.endpoint_url, key):
+            with sentences(self._bucket, self._settings, key, self._origin):
                 await (await self._connected()).delete_object(**name)
         except MissingError:
             return
@@ -60,6 +68,13 @@ class S3Derived:
     async def _connected(self) -> _Client:
         async with self._opening:
             if self._client is None:
-                opened = await self._open.enter_async_context(connect(self._settings))
+                opened = await self._open.enter_async_context(
+                    connect(self._settings, self._origin)
+                )
                 self._client = cast(_Client, opened)
             return self._client
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as body:
+        return base64.b64encode(hashlib.file_digest(body, "sha256").digest()).decode()

@@ -15,6 +15,8 @@ from botocore.exceptions import (
     SSLError,
 )
 
+from auditbot.storage.addressing import CONFIGURATION, Origin
+from common.config.schema import S3
 from common.errors import PermanentError, StewardError, TransientError
 
 _SERVER_ERROR = 500
@@ -47,16 +49,16 @@ _BUSY = frozenset(
 # The body was damaged on its way: what was sealed is unchanged, so send it again.
 _DAMAGED = frozenset({"BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"})
 _WHAT_TO_DO = {
-    "NoSuchBucket": "does not exist: create it, or correct auditbot.destination",
-    "InvalidBucketName": "cannot exist under this name: correct auditbot.destination",
-    "InvalidAccessKeyId": "does not know auditbot.s3.access_key_id: correct it",
-    "SignatureDoesNotMatch": "refuses the signature: correct auditbot.s3.secret_access_key",
+    "NoSuchBucket": "does not exist: create it, or correct {place}",
+    "InvalidBucketName": "cannot exist under this name: correct {place}",
+    "InvalidAccessKeyId": "does not know {access_key_id}: correct it",
+    "SignatureDoesNotMatch": "refuses the signature: correct {secret_access_key}",
     "AccessDenied": (
         "refuses access: see that it exists and that this key may get, put and list its objects"
     ),
     "RequestTimeTooSkewed": "refuses the time of this machine: set its clock",
-    "AuthorizationHeaderMalformed": "is in another region: correct auditbot.s3.region",
-    "PermanentRedirect": "is elsewhere: correct auditbot.s3.region or endpoint_url",
+    "AuthorizationHeaderMalformed": "is in another region: correct {region}",
+    "PermanentRedirect": "is elsewhere: correct {region} or {endpoint_url}",
     "ExpiredToken": "refuses the credentials because they expired: renew them",
 }
 _BY_STATUS = {"301": "PermanentRedirect", "401": "AccessDenied", "403": "AccessDenied"}
@@ -80,31 +82,34 @@ class UnknownRequestError(PermanentError):
 
 @contextmanager
 def sentences(
-    bucket: str, endpoint_url: str | None, key: str, ca_file: str | None = None
+    bucket: str, settings: S3, key: str, origin: Origin = CONFIGURATION
 ) -> Iterator[None]:
     """Turn the library's errors into ours."""
-    place = f"The bucket “{bucket}” at {endpoint_url or 'Amazon S3'}"
+    place = f"The bucket “{bucket}” at {settings.endpoint_url or 'Amazon S3'}"
     try:
         yield
     except ClientError as error:
-        raise _refusal(error, place, key) from None
+        raise _refusal(error, place, key, origin) from None
     except (NoCredentialsError, PartialCredentialsError):
         raise PermanentError(
-            f"{place} needs credentials: set auditbot.s3.access_key_id and "
-            "auditbot.s3.secret_access_key."
+            f"{place} needs credentials: set {origin.named('access_key_id')} and "
+            f"{origin.named('secret_access_key')}."
         ) from None
     except SSLError as error:
-        raise PermanentError(f"{place} {_distrust(str(error), ca_file)}.") from None
+        raise PermanentError(
+            f"{place} {_distrust(str(error), settings.ca_file, origin)}."
+        ) from None
     except (EndpointConnectionError, HTTPClientError, OSError) as error:
         raise TransientError(f"{place} cannot be reached ({type(error).__name__}).") from None
     except (BotoCoreError, ValueError) as error:
         raise PermanentError(
             f"{place} cannot be used as configured ({type(error).__name__}): correct "
-            "auditbot.destination and auditbot.s3."
+            f"{origin.place} and {origin.named('endpoint_url')}, "
+            f"{origin.named('region')} or {origin.credential('access_key_id')}."
         ) from None
 
 
-def check_authority(ca_file: str | None) -> None:
+def check_authority(ca_file: str | None, origin: Origin = CONFIGURATION) -> None:
     """See that the file of an authority can be used; the library takes it for a store that is away.
 
     Raises:
@@ -112,7 +117,8 @@ def check_authority(ca_file: str | None) -> None:
     """
     if ca_file is None:
         return
-    named = f"The file “{ca_file}”, which auditbot.s3.ca_file names,"
+    setting = origin.named("ca_file")
+    named = f"The file “{ca_file}”, which {setting} names,"
     try:
         ssl.create_default_context(cafile=ca_file)
     except ssl.SSLError:
@@ -122,32 +128,33 @@ def check_authority(ca_file: str | None) -> None:
         ) from None
     except OSError as error:
         raise PermanentError(
-            f"{named} cannot be read ({error.strerror}): correct auditbot.s3.ca_file, or give the "
-            "file to the user that this runs as."
+            f"{named} cannot be read ({error.strerror}): correct {setting}, or give the file to "
+            "the user that this runs as."
         ) from None
 
 
-def _distrust(said: str, ca_file: str | None) -> str:
+def _distrust(said: str, ca_file: str | None, origin: Origin) -> str:
     """Return why a store's certificate is not trusted, and what to do."""
-    if "mismatch" in said:
+    # What OpenSSL says of it, and what urllib3 does.
+    if "mismatch" in said or "doesn't match" in said:
         return (
             "shows a certificate for another name: write the name that is in it in "
-            "auditbot.s3.endpoint_url, or have it made for this one"
+            f"{origin.named('endpoint_url')}, or have it made for this one"
         )
     if "expired" in said:
         return "shows a certificate that has expired: have a new one made"
     if ca_file is not None:
         return (
             f"shows a certificate that the authority in “{ca_file}” did not sign: put the "
-            "certificate of the authority that did into auditbot.s3.ca_file"
+            f"certificate of the authority that did into {origin.named('ca_file')}"
         )
     return (
-        "shows a certificate that this machine does not trust: set auditbot.s3.ca_file to the "
-        "certificate of the authority that signed it"
+        f"shows a certificate that this machine does not trust: set {origin.named('ca_file')} to "
+        "the certificate of the authority that signed it"
     )
 
 
-def _refusal(error: ClientError, place: str, key: str) -> StewardError:
+def _refusal(error: ClientError, place: str, key: str, origin: Origin) -> StewardError:
     said = cast(dict[str, Any], error.response)
     code = str(said.get("Error", {}).get("Code", ""))
     status = int(said.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
@@ -163,4 +170,12 @@ def _refusal(error: ClientError, place: str, key: str) -> StewardError:
         return MissingError(f"{place} has no “{key}”.")
     # An answer to HEAD has no body and thus no code, only the status.
     code = _BY_STATUS.get(code, code)
-    return PermanentError(f"{place} {_WHAT_TO_DO.get(code, f'answered {code or status}')}.")
+    what = _WHAT_TO_DO.get(code, "answered {answer}").format(
+        answer=code or status,
+        place=origin.place,
+        access_key_id=origin.credential("access_key_id"),
+        secret_access_key=origin.credential("secret_access_key"),
+        region=origin.named("region"),
+        endpoint_url=origin.named("endpoint_url"),
+    )
+    return PermanentError(f"{place} {what}.")

@@ -6,7 +6,12 @@ but the library's errors.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+)
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, cast
@@ -14,7 +19,7 @@ from typing import Any, Protocol, cast
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
-from auditbot.storage.addressing import addressing_style
+from auditbot.storage.addressing import CONFIGURATION, Origin, addressing_style
 from auditbot.storage.reading import (
     MOST_BYTES,
     PIECE_BYTES,
@@ -62,10 +67,13 @@ class _Versions:
 class S3Place:
     """Objects of one bucket below ``prefix``."""
 
-    def __init__(self, bucket: str, prefix: str, settings: S3) -> None:
+    def __init__(
+        self, bucket: str, prefix: str, settings: S3, origin: Origin = CONFIGURATION
+    ) -> None:
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._settings = settings
+        self._origin = origin
         self._open = AsyncExitStack()
         self._opening = asyncio.Lock()
         self._client: _Client | None = None
@@ -107,7 +115,7 @@ class S3Place:
         if version is not None:
             name["VersionId"] = version
         try:
-            with sentences(self._bucket, self._settings.endpoint_url, key, self._settings.ca_file):
+            with self._sentences(key):
                 client = await self._connected()
                 answer = await client.get_object(**name)
                 async with answer["Body"] as stream:
@@ -124,9 +132,7 @@ class S3Place:
     async def _newest(self, prefix: str) -> AsyncIterator[Item]:
         after: dict[str, str] = {}
         while True:
-            with sentences(
-                self._bucket, self._settings.endpoint_url, prefix, self._settings.ca_file
-            ):
+            with self._sentences(prefix):
                 client = await self._connected()
                 page = await client.list_objects_v2(
                     Bucket=self._bucket, Prefix=self._prefix + prefix, **after
@@ -160,9 +166,7 @@ class S3Place:
     async def _version_entries(self, prefix: str) -> AsyncIterator[tuple[dict[str, Any], bool]]:
         after: dict[str, str] = {}
         while True:
-            with sentences(
-                self._bucket, self._settings.endpoint_url, prefix, self._settings.ca_file
-            ):
+            with self._sentences(prefix):
                 client = await self._connected()
                 page = await client.list_object_versions(
                     Bucket=self._bucket, Prefix=self._prefix + prefix, **after
@@ -183,17 +187,27 @@ class S3Place:
             if page.get("NextVersionIdMarker"):
                 after["VersionIdMarker"] = str(page["NextVersionIdMarker"])
 
+    def _sentences(self, key: str) -> AbstractContextManager[None]:
+        return sentences(self._bucket, self._settings, key, self._origin)
+
     async def _connected(self) -> _Client:
         async with self._opening:
             if self._client is None:
-                await asyncio.to_thread(check_authority, self._settings.ca_file)
-                client = await self._open.enter_async_context(connect(self._settings))
+                client = await self._open.enter_async_context(
+                    connect(self._settings, self._origin)
+                )
                 self._client = cast(_Client, client)
             return self._client
 
 
-def connect(settings: S3) -> AbstractAsyncContextManager[Any]:
-    """Return the library's client, to be entered."""
+@asynccontextmanager
+async def connect(settings: S3, origin: Origin) -> AsyncIterator[Any]:
+    """Open the library's client, once it is seen that its settings can be used.
+
+    Raises:
+        PermanentError: the file of the authority cannot be used.
+    """
+    await asyncio.to_thread(check_authority, settings.ca_file, origin)
     key, secret = settings.access_key_id, settings.secret_access_key
     client: AbstractAsyncContextManager[Any] = get_session().create_client(
         "s3",
@@ -213,7 +227,8 @@ def connect(settings: S3) -> AbstractAsyncContextManager[Any]:
             user_agent_extra="steward",
         ),
     )
-    return client
+    async with client as opened:
+        yield opened
 
 
 def _ms(moment: datetime) -> int:

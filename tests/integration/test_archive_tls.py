@@ -1,5 +1,6 @@
 """A store whose certificate an authority of one's own signed: ``auditbot.s3.ca_file``."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,7 +17,10 @@ from auditbot.reader.memory import Remembered
 from auditbot.reader.verify.findings import Severity
 from auditbot.reader.verify.options import Options
 from auditbot.reader.verify.run import verify
+from auditbot.storage.addressing import Origin
 from auditbot.storage.s3 import PART_BYTES
+from auditbot.storage.s3_adding import S3Adding
+from auditbot.storage.s3_derived import S3Derived
 from auditbot.storage.s3_place import S3Place
 from common.alarms import untold
 from common.config.schema import S3
@@ -159,6 +163,47 @@ async def test_what_is_wrong_with_the_certificate_is_said_with_what_to_do(
         assert word in str(refused.value)
     assert secured.store.secret_access_key.reveal() not in sentence
     assert await s3_objects(secured.store, "wrong/") == {}
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_who_adds_or_copies_is_told_the_same_of_their_own_settings(
+    secured: Secured, tmp_path: Path, case: str
+) -> None:
+    rubbish = tmp_path / "rubbish.pem"
+    rubbish.write_text("no certificate")
+    settings, words = {
+        "another authority": (
+            secured.settings(secured.wrong),
+            f"“{secured.wrong}” did not sign.*ca_file in “a file”",
+        ),
+        "no authority of one's own": (secured.settings(None), "set ca_file in “a file”"),
+        "another name": (secured.settings(secured.right, "127.0.0.1"), "endpoint_url in “a file”"),
+        "no such file": (
+            secured.settings(tmp_path / "missing.pem"),
+            "which ca_file in “a file” names, cannot be read",
+        ),
+        "no certificate": (
+            secured.settings(rubbish),
+            "which ca_file in “a file” names, holds no certificate",
+        ),
+    }[case]
+    origin = Origin("--access-log", "{} in “a file”")
+    bucket, prefix = secured.store.bucket, f"adding-{case.replace(' ', '-')}"
+    file = tmp_path / "copy"
+    file.write_bytes(b"x")
+    key = "v1/example.org/derived/parquet/dt=2026-01-01/a"
+
+    derived = S3Derived(bucket, prefix, settings, origin)
+    with pytest.raises(PermanentError, match=words):
+        await derived.put(key, file)
+    await derived.close()
+    adding = S3Adding(bucket, prefix, settings, origin=origin)
+    with pytest.raises(PermanentError, match=words):
+        await asyncio.to_thread(adding.create, "access/a", b"x")
+
+    right = S3Adding(bucket, prefix, secured.settings(secured.right), origin=origin)
+    await asyncio.to_thread(right.create, "access/a", b"x")
+    assert set(await s3_objects(secured.store, prefix)) == {f"{prefix}/access/a"}
 
 
 async def test_what_waited_is_stored_when_the_authority_is_right(

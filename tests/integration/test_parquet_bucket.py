@@ -1,6 +1,8 @@
 """The copy for query engines in a real bucket, and what it may touch there."""
 
 import asyncio
+import base64
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from tests.support.s3 import s3_client
 from tests.unit.config.builders import VALID
 
 BUCKET = "parquet"
+LOCKED = "parquet-locked"
 
 
 def configured(store: SeaweedFS, folder: Path) -> Sequence[str]:
@@ -75,6 +78,42 @@ async def test_a_bucket_gets_its_copy_below_derived_and_nothing_else(
             f"SELECT seq, body FROM '{tmp_path / 'copy.parquet'}' ORDER BY seq"
         ).fetchall()
     assert [seq for seq, _ in rows] == list(range(len(maker.lines)))
+
+
+async def test_each_copy_goes_with_its_checksum_where_a_bucket_locks_it(
+    seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    # Amazon's store refuses what has none in a bucket with a default retention; this one stores it.
+    settings = S3(
+        endpoint_url=seaweedfs.endpoint_url,
+        access_key_id=Secret(seaweedfs.access_key_id),
+        secret_access_key=seaweedfs.secret_access_key,
+        path_style=True,
+    )
+    store = S3Derived(LOCKED, "audit", settings)
+    file = tmp_path / "file"
+    key = "v1/example.org/derived/parquet/dt=2026-01-01/a"
+    async with s3_client(seaweedfs) as client:
+        await client.create_bucket(Bucket=LOCKED, ObjectLockEnabledForBucket=True)
+        await client.put_object_lock_configuration(
+            Bucket=LOCKED,
+            ObjectLockConfiguration={
+                "ObjectLockEnabled": "Enabled",
+                "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}},
+            },
+        )
+        try:
+            for body in (b"first", b"again"):
+                file.write_bytes(body)
+                await store.put(key, file)
+                answer = await client.head_object(
+                    Bucket=LOCKED, Key=f"audit/{key}", ChecksumMode="ENABLED"
+                )
+                assert answer["ObjectLockMode"] == "GOVERNANCE"
+                digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+                assert answer["ChecksumSHA256"] == digest
+        finally:
+            await store.close()
 
 
 async def test_whoever_may_not_write_there_is_told(seaweedfs: SeaweedFS, tmp_path: Path) -> None:

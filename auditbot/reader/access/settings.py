@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from auditbot.storage.adding import Adding, DirectoryAdding
-from auditbot.storage.addressing import place_name
+from auditbot.storage.addressing import Origin, place_name
 from common.config.schema import S3
 from common.config.secret import Secret
 from common.errors import ConfigError
@@ -48,6 +48,7 @@ class AccessPlace:
     s3: S3
     profile: str | None
     file: Path
+    origin: Origin
 
     @property
     def name(self) -> str:
@@ -67,11 +68,15 @@ class AccessPlace:
         # The S3 library takes a second to load: not for whoever writes to a directory.
         from auditbot.storage.s3_adding import S3Adding  # noqa: PLC0415  # only for a bucket
 
-        return S3Adding(bucket, prefix, self.s3, self.profile)
+        return S3Adding(bucket, prefix, self.s3, self.profile, self.origin)
 
 
 def access_place(
-    given: str | None, home: Path, archive: S3, environ: Mapping[str, str]
+    given: str | None,
+    home: Path,
+    archive: S3,
+    environ: Mapping[str, str],
+    option: str = "--access-log",
 ) -> AccessPlace | None:
     """Return where entries are added, ``None`` if nobody wants that.
 
@@ -80,6 +85,7 @@ def access_place(
         home: where this machine keeps what it knows
         archive: how the archive's store is reached; its keys are not used
         environ: the process's environment
+        option: what the option is called
 
     Raises:
         ConfigError: it is no place, or the file cannot be used.
@@ -103,7 +109,23 @@ def access_place(
         path_style=archive.path_style if file.path_style is None else file.path_style,
         ca_file=file.ca_file or archive.ca_file,
     )
-    return AccessPlace(url, s3, environ.get(PROFILE_VARIABLE) or file.profile, path)
+    profile = environ.get(PROFILE_VARIABLE) or file.profile
+    by = option if given else VARIABLE if environ.get(VARIABLE) else f"“place” in “{path}”"
+    origin = Origin(
+        place=by,
+        setting=f"{{}} in “{path}”",
+        inherited=frozenset(
+            name
+            for name in ("endpoint_url", "region", "ca_file")
+            if getattr(archive, name) != getattr(S3(), name) and not getattr(file, name)
+        ),
+        credentials=None if file.access_key_id else _chain(profile),
+    )
+    return AccessPlace(url, s3, profile, path, origin)
+
+
+def _chain(profile: str | None) -> str:
+    return f"the profile “{profile}”" if profile else "the environment or the default profile"
 
 
 def _read(path: Path) -> _File:

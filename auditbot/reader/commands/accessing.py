@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -22,6 +22,7 @@ from auditbot.reader.access.writing import RemoteLog
 from auditbot.reader.access_log import AccessLog
 from auditbot.reader.commands.library import foreseen
 from auditbot.reader.commands.options import (
+    CHAIN,
     add_period_options,
     add_place_options,
     add_zone_option,
@@ -111,7 +112,8 @@ def _where(arguments: argparse.Namespace) -> tuple[AccessPlace, RemoteLog]:
     home: Path = arguments.home.expanduser()
     settings = reading_settings(arguments.config)
     named: str | None = getattr(arguments, "log", None)
-    where = access_place(named or arguments.access_log, home, settings, environment())
+    option = "--log" if named else "--access-log"
+    where = access_place(named or arguments.access_log, home, settings, environment(), option)
     if where is None:
         raise ConfigError(
             f"Which access log? Name it with --log, --access-log, {VARIABLE}, or “place” in "
@@ -131,6 +133,11 @@ async def _opened(arguments: argparse.Namespace) -> AsyncIterator[_Open]:
             where.s3,
             access_key_id=settings.access_key_id,
             secret_access_key=settings.secret_access_key,
+        ),
+        replace(
+            where.origin,
+            inherited=where.origin.inherited | {"access_key_id", "secret_access_key"},
+            credentials=None if settings.access_key_id else CHAIN,
         ),
     )
     ends = Ends(arguments.home.expanduser() / "access" / "seen.json")

@@ -16,7 +16,7 @@ from auditbot.reader.access.writing import RemoteLog
 from auditbot.reader.memory import Memory
 from auditbot.reader.open_sealed import read_identities
 from auditbot.reader.read import Period
-from auditbot.storage.addressing import place_name
+from auditbot.storage.addressing import Origin, place_name
 from auditbot.storage.derived import DerivedStore, DirectoryDerived
 from auditbot.storage.reading import DirectoryPlace, Place
 from common.clock import SystemClock
@@ -34,6 +34,11 @@ _LONGEST_HOURS = 1_000_000
 _SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([mhd]?)", re.ASCII)
 _UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _LONGEST_SPAN_MS = 366 * 86_400_000
+
+CHAIN = "the environment or the default profile"
+_NO_CONFIGURATION = Origin(
+    "--destination", "auditbot.s3.{} in a configuration that --config names", credentials=CHAIN
+)
 
 Act = Callable[[argparse.Namespace], Coroutine[Any, Any, int]]
 
@@ -75,10 +80,10 @@ async def open_archive(arguments: argparse.Namespace) -> AsyncIterator[Archive]:
     Raises:
         ConfigError: it is not clear which one is meant.
     """
-    destination, s3 = which(arguments.destination, arguments.config)
+    destination, s3, origin = which(arguments.destination, arguments.config)
     home = arguments.home.expanduser()
     log_place = access_place(arguments.access_log, home, s3, environment())
-    place = open_place(destination, s3)
+    place = open_place(destination, s3, origin)
     identity: Path | None = getattr(arguments, "identity", None)
     try:
         yield Archive(
@@ -104,7 +109,7 @@ def remote_log(place: AccessPlace, home: Path) -> RemoteLog:
     return RemoteLog(home / "access", place.name, place.adding(), SystemClock(), needed)
 
 
-def open_place(destination: str, s3: S3) -> Place:
+def open_place(destination: str, s3: S3, origin: Origin) -> Place:
     """Return where an archive is kept; nothing is reached yet.
 
     Raises:
@@ -119,28 +124,28 @@ def open_place(destination: str, s3: S3) -> Place:
             # The S3 library takes a second to load: not for whoever reads a directory.
             from auditbot.storage.s3_place import S3Place  # noqa: PLC0415  # only for a bucket
 
-            return S3Place(bucket, prefix, s3)
+            return S3Place(bucket, prefix, s3, origin)
     raise ConfigError(
-        "auditbot.destination must be like file:archive, file:///absolute/directory or "
+        f"{origin.place} must be like file:archive, file:///absolute/directory or "
         "s3://bucket/prefix."
     )
 
 
 def open_derived(arguments: argparse.Namespace) -> DerivedStore:
     """Return where copies of the archive that the options name are written, in the archive."""
-    destination, s3 = which(arguments.destination, arguments.config)
+    destination, s3, origin = which(arguments.destination, arguments.config)
     scheme, _, rest = destination.partition(":")
     if scheme == "s3":
         bucket, _, prefix = rest.removeprefix("//").partition("/")
         # As above: only for a bucket.
         from auditbot.storage.s3_derived import S3Derived  # noqa: PLC0415  # only for a bucket
 
-        return S3Derived(bucket, prefix, s3)
+        return S3Derived(bucket, prefix, s3, origin)
     return DirectoryDerived(Path(rest.removeprefix("//")).absolute(), private=False)
 
 
-def which(destination: str | None, config: Path | None) -> tuple[str, S3]:
-    """Return which archive is meant and how its bucket is reached.
+def which(destination: str | None, config: Path | None) -> tuple[str, S3, Origin]:
+    """Return which archive is meant, how its bucket is reached, and where both is said.
 
     Raises:
         ConfigError: neither a configuration nor a destination says it.
@@ -149,7 +154,7 @@ def which(destination: str | None, config: Path | None) -> tuple[str, S3]:
     environ = environment()
     if path is None and not has_settings(environ):
         if destination is not None:
-            return destination, S3()
+            return destination, S3(), _NO_CONFIGURATION
         raise ConfigError(
             "Which archive? Name a configuration with --config, or the place with --destination."
         )
@@ -157,7 +162,9 @@ def which(destination: str | None, config: Path | None) -> tuple[str, S3]:
     place = destination or settings.destination
     if place is None:
         raise ConfigError("auditbot.destination is not set: name the archive with --destination.")
-    return place, settings.s3
+    keys = None if settings.s3.access_key_id else CHAIN
+    named = "auditbot.destination" if destination is None else "--destination"
+    return place, settings.s3, Origin(named, credentials=keys)
 
 
 def reading_settings(config: Path | None) -> S3:
