@@ -1,7 +1,8 @@
 """Who searched, looked and took away what: a file that only grows.
 
 Each line names the one before it by its hash, so that nothing can be taken out or changed in the
-middle unnoticed; the hash of the last one, written down elsewhere, shows the same of the end.
+middle unnoticed; the hash of the last one, written down elsewhere, shows the same of the end. A line
+that broke off when the machine went down stays as it is, and the next one names it.
 """
 
 import fcntl
@@ -10,18 +11,20 @@ import json
 import os
 import pwd
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from auditbot.reader.access.writing import RemoteLog
-from auditbot.reader.memory import private_directory
+from auditbot.reader.access.details import short
+from auditbot.reader.access.writing import RemoteLog, Written
+from auditbot.reader.memory import private_directory, sync_folder
 from common.clock import Clock
 from common.errors import PermanentError
 
-_TAIL_BYTES = 64 * 1024
+_PIECE_BYTES = 64 * 1024
 _FIRST = "0" * 64
-_LONGEST = 4096
+_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +47,19 @@ class AccessLog:
             PermanentError: it cannot be written, so what was asked for must not be shown.
             TransientError: the same, because the place is away.
         """
-        known = {name: _short(value) for name, value in detail.items()}
-        stored: dict[str, object] = {}
+        known = {name: short(value) for name, value in detail.items()}
         if self.remote is not None:
-            of = {"archive": _short(self.archive)} if self.archive else {}
-            stored["stored"] = self.remote.write(_user(), what, {**of, **known})
-        self._append(what, {**known, **stored})
+            of = {"archive": self.archive} if self.archive else {}
+            known |= _stored(self.remote.write(_user(), what, {**of, **detail}))
+        self._append(what, known)
 
     def _append(self, what: str, detail: dict[str, object]) -> None:
         try:
             private_directory(self.path.parent)
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-            with os.fdopen(handle, "r+b") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                last = _last_line(file.fileno())
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                last, is_ended = _last_line(handle)
                 entry: dict[str, Any] = {
                     "time_ms": self.clock.now_ms(),
                     "user": _user(),
@@ -65,10 +67,12 @@ class AccessLog:
                     **detail,
                     "previous": hashlib.sha256(last).hexdigest() if last else _FIRST,
                 }
-                file.seek(0, os.SEEK_END)
-                file.write(json.dumps(entry).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+                line = json.dumps(entry).encode() + b"\n"
+                _write(handle, line if is_ended else b"\n" + line)
+                if not last:
+                    sync_folder(self.path.parent)
+            finally:
+                os.close(handle)
         except OSError as error:
             raise PermanentError(
                 f"The access log “{self.path}” cannot be written ({error.strerror}), so nothing "
@@ -84,8 +88,10 @@ class AccessLog:
             handle = os.open(self.path, os.O_RDONLY)
         except FileNotFoundError:
             return _FIRST
-        with os.fdopen(handle, "rb") as file:
-            last = _last_line(file.fileno())
+        try:
+            last, _ = _last_line(handle)
+        finally:
+            os.close(handle)
         return hashlib.sha256(last).hexdigest() if last else _FIRST
 
     def has(self, seal: str) -> bool:
@@ -104,29 +110,63 @@ class AccessLog:
             with self.path.open("rb") as file:
                 for line in file:
                     body = line.removesuffix(b"\n")
-                    try:
-                        entry = json.loads(body)
-                    except ValueError:
-                        entry = {}
-                    known = entry if isinstance(entry, dict) else {}
+                    known = _entry(body)
                     yield known, known.get("previous") == previous
                     previous = hashlib.sha256(body).hexdigest()
         except FileNotFoundError:
             return
 
 
-def _last_line(handle: int) -> bytes:
-    size = os.fstat(handle).st_size
-    begin = max(size - _TAIL_BYTES, 0)
-    tail = os.pread(handle, size - begin, begin)
-    return tail.removesuffix(b"\n").rpartition(b"\n")[2]
+def _stored(written: Written) -> dict[str, object]:
+    """Return what is noted of where an act is stored."""
+    noted: dict[str, object] = {"stored": written.key}
+    if written.earlier is not None:
+        noted["sent_again"] = written.earlier
+        noted["sent_again_outcome"] = (
+            "stored now"
+            if written.is_earlier_confirmed
+            else "the name was taken: it had arrived, or “access verify” tells"
+        )
+    return noted
 
 
-def _short(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    # What was typed may hold what no JSON can say.
-    return value[:_LONGEST].encode("utf-8", "replace").decode()
+def _entry(body: bytes) -> dict[str, Any]:
+    """Return the entry in a line; of what is none, what begins there."""
+    try:
+        entry = json.loads(body)
+    except (ValueError, RecursionError):
+        entry = None
+    if isinstance(entry, dict):
+        return entry
+    return {
+        "what": "NO ENTRY, it broke off or was changed",
+        "line": body[:_SHOWN].decode("utf-8", "replace"),
+    }
+
+
+def _last_line(handle: int) -> tuple[bytes, bool]:
+    """Return the last line, and whether it has an end (so does nothing at all)."""
+    begin = os.fstat(handle).st_size
+    tail = b""
+    while begin and b"\n" not in tail[:-1]:
+        length = min(_PIECE_BYTES, begin)
+        begin -= length
+        tail = os.pread(handle, length, begin) + tail
+    return tail.removesuffix(b"\n").rpartition(b"\n")[2], not tail or tail.endswith(b"\n")
+
+
+def _write(handle: int, line: bytes) -> None:
+    """Append a line, durably, or nothing: a full disk leaves no half of it."""
+    end = os.fstat(handle).st_size
+    try:
+        left = memoryview(line)
+        while left:
+            left = left[os.write(handle, left) :]
+        os.fsync(handle)
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(handle, end)
+        raise
 
 
 def _user() -> str:

@@ -51,7 +51,7 @@ _DESCRIPTION = re.compile(
 _DERIVED = re.compile(_SERVER + r"derived/.+")
 _ACCESS = re.compile(
     _SERVER
-    + r"access/(?:dt=[0-9]{4}-[0-9]{2}-[0-9]{2}/[0-9a-f]{16}-[0-9]{8,15}\.json|keys/[0-9a-f]{16}\.pem)"
+    + r"access/(?:entries/[0-9a-f]{16}-(?:[0-9]{8}|[1-9][0-9]{8,14})\.json|keys/[0-9a-f]{16}\.pem)"
 )
 PROBE = re.compile(r"v1/probe-[0-9a-f]+")
 

@@ -6,10 +6,11 @@ beside the old one and moved over it.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,13 +141,41 @@ def private_directory(path: Path) -> None:
     if not path.parent.is_dir():
         private_directory(path.parent)
     try:
-        path.mkdir(mode=0o700, exist_ok=True)
+        if not path.is_dir():
+            path.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(path.parent)
     except OSError as error:
         raise PermanentError(f"“{path}” cannot be used: {error.strerror}.") from error
 
 
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep others waiting that work with what this file stands for; its folder is made.
+
+    Raises:
+        PermanentError: the folder cannot be made.
+        OSError: the file cannot.
+    """
+    private_directory(path.parent)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def sync_folder(path: Path) -> None:
+    """Have the names in a folder survive a power cut."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_private(path: Path, body: bytes) -> None:
-    """Write a file that only its owner may read, whole or not at all.
+    """Write a file that only its owner may read, whole or not at all; it survives a power cut.
 
     Raises:
         PermanentError: it cannot be written.
@@ -159,6 +188,7 @@ def write_private(path: Path, body: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

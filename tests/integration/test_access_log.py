@@ -19,6 +19,7 @@ from common.demo.waiting import wait_for
 from common.errors import PermanentError, StewardError, TransientError
 from tests.support.archive_maker import Maker
 from tests.support.archive_story import tell_story
+from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.s3 import s3_client, s3_objects
 
 LOG = "access-log"
@@ -67,11 +68,15 @@ class Desk:
         return f"s3://{LOG}/{self.prefix}"
 
     def configure(self, keys: tuple[str, str] | None) -> None:
-        """Write down where the log is, and with which credentials."""
+        """Write down where what is done here is added, and how; without credentials only how."""
         self.home.mkdir(parents=True, exist_ok=True)
-        settings = {"place": self.place, "endpoint_url": self.server.endpoint_url}
+        settings = {"endpoint_url": self.server.endpoint_url}
         if keys is not None:
-            settings |= {"access_key_id": keys[0], "secret_access_key": keys[1]}
+            settings |= {
+                "place": self.place,
+                "access_key_id": keys[0],
+                "secret_access_key": keys[1],
+            }
         file = self.home / "access-log.yaml"
         file.write_text(json.dumps(settings))
         file.chmod(0o600)
@@ -143,7 +148,7 @@ async def test_credentials_that_may_not_add_are_refused_with_what_to_do(
     listing = await client.list_objects_v2(Bucket=LOG, Prefix=desk.prefix)
     assert listing.get("KeyCount") == 0
     desk.configure(("nobody", "knows"))
-    with pytest.raises(StewardError):
+    with pytest.raises(StewardError, match=r"access_key_id in “.*access-log\.yaml”: correct it"):
         await desk.types("search", "price")
     assert capsys.readouterr().out == ""
 
@@ -187,7 +192,9 @@ async def test_what_is_done_in_the_bucket_is_found(
 ) -> None:
     for _ in range(2):
         assert await desk.types("search", "price") == 0
-    listing = await client.list_object_versions(Bucket=LOG, Prefix=f"{desk.prefix}/access/dt=")
+    listing = await client.list_object_versions(
+        Bucket=LOG, Prefix=f"{desk.prefix}/access/entries/"
+    )
     versions = sorted(listing["Versions"], key=lambda one: str(one["Key"]))
     key, version = str(versions[1]["Key"]), str(versions[1]["VersionId"])
     match damage:
@@ -209,6 +216,57 @@ async def test_what_is_done_in_the_bucket_is_found(
     said = capsys.readouterr().out
     assert words[damage] in said
     assert ("signature" in said) is False, "what was written first is read"
+
+
+async def test_who_looks_at_a_log_has_it_written_down_before(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await desk.types("search", "price") == 0
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", READS[0])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", READS[1])
+    other = Desk(desk.maker, tmp_path / "other", desk.server, f"{desk.prefix}-other")
+    other.configure(ADDS)
+    capsys.readouterr()
+
+    assert await other.types("access", "list", "--log", desk.place) == 0
+    assert "price" in capsys.readouterr().out
+    assert await other.types("access", "list") == 0
+    assert f"access log listed: log: {desk.place}" in capsys.readouterr().out
+    other.configure(READS)
+    assert await other.types("access", "list", "--log", desk.place) == 2
+    assert await other.types("access", "verify", "--log", desk.place) == 2
+    said, told = capsys.readouterr()
+    assert said == ""
+    assert told.count("Nothing is shown before the access log has it") == 2
+
+
+async def test_an_answer_that_is_lost_on_its_way_breaks_nothing(
+    desk: Desk, auditor: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = desk.server.endpoint_url
+    async with FaultProxy(address) as proxy:
+        try:
+            desk.server.endpoint_url = proxy.url
+            desk.configure(ADDS)
+            assert await desk.types("rooms") == 0
+            proxy.fail_next(1, Fault(drop_answer=True))
+            capsys.readouterr()
+            with pytest.raises(TransientError, match="nothing is shown before it"):
+                await desk.types("search", "price")
+            assert capsys.readouterr().out == ""
+            assert await desk.types("search", "price") == 0
+            assert "The price is 100." in capsys.readouterr().out
+        finally:
+            desk.server.endpoint_url = address
+
+    assert await auditor.types("access", "list", "--log", auditor.place, "--json") == 0
+    listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["what"], one["unconfirmed"]) for one in listed] == [
+        ("key made", False),
+        ("rooms listed", False),
+        ("search", False),
+        ("search", True),
+    ]
 
 
 async def test_the_page_shows_nothing_that_is_not_stored(maker: Maker, tmp_path: Path) -> None:
@@ -233,7 +291,7 @@ async def test_the_page_shows_nothing_that_is_not_stored(maker: Maker, tmp_path:
             await own.start()
             async with session.get(f"{address}/rooms") as answer:
                 assert answer.status == 200
-        bodies = await s3_objects(own, "page/access/dt=")
+        bodies = await s3_objects(own, "page/access/entries/")
         acts = [json.loads(json.loads(body)["signed"])["what"] for body in bodies.values()]
     assert acts[:3] == ["key made", "logged in", "search"]
     assert acts[-1] == "rooms listed"

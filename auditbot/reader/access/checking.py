@@ -5,7 +5,6 @@ written over, or that no key of this log signed. What a chain alone cannot show 
 off: for that it is remembered how far each one went, and this machine knows its own.
 """
 
-import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,16 +16,15 @@ from auditbot.reader.access.entries import (
     LARGEST_BYTES,
     Entry,
     Name,
-    day_of,
     digest_of,
     name_of,
     public_object,
     public_of,
     read,
 )
-from auditbot.reader.memory import private_directory, write_private
+from auditbot.reader.memory import locked, write_private
 from auditbot.reader.signatures import PublicKey, key_of_pem
-from auditbot.reader.verify.fetching import ahead
+from auditbot.reader.verify.fetching import ahead, tasks
 from auditbot.storage.reading import Item, Place
 from common.errors import PermanentError
 
@@ -91,6 +89,8 @@ class _Listed:
 
     entries: dict[str, list[tuple[Name, Item]]] = field(default_factory=dict)
     publics: dict[str, Item] = field(default_factory=dict)
+    faults: dict[str | None, list[str]] = field(default_factory=dict)
+    """What is wrong with the objects of a key; ``None``: of no key."""
 
 
 async def check(
@@ -108,9 +108,10 @@ async def check(
         PermanentError: it cannot be listed.
     """
     checked = Checked()
-    listed = await _list(place, checked)
+    listed = await _list(place)
+    checked.faults += listed.faults.get(None, [])
     for key_id in sorted({*listed.entries, *listed.publics, *seen}):
-        chain = checked.chains[key_id] = Chain(key_id)
+        chain = checked.chains[key_id] = Chain(key_id, faults=listed.faults.get(key_id, []))
         await _check_chain(place, chain, listed)
         if fingerprints:
             chain.is_known = chain.key is not None and chain.key.fingerprint in fingerprints
@@ -127,22 +128,23 @@ async def check(
     return checked
 
 
-async def _list(place: Place, checked: Checked) -> _Listed:
+async def _list(place: Place) -> _Listed:
     listed = _Listed()
     async for item in place.list("access/"):
         name, public = name_of(item.key), public_of(item.key)
+        faults = listed.faults.setdefault(name.key_id if name is not None else public, [])
         if len(item.versions) > 1:
-            checked.faults.append(f"{item.key}: something was written over it.")
+            faults.append(f"{item.key}: something was written over it.")
         if item.deleted:
-            checked.faults.append(f"{item.key}: it was deleted; the store still has it.")
+            faults.append(f"{item.key}: it was deleted; the store still has it.")
         if name is not None:
             listed.entries.setdefault(name.key_id, []).append((name, item))
         elif public is not None:
             listed.publics[public] = item
         else:
-            checked.faults.append(f"{item.key}: nothing of an access log has this name.")
+            faults.append(f"{item.key}: nothing of an access log has this name.")
     for found in listed.entries.values():
-        found.sort(key=lambda pair: (pair[0].number, pair[0].day))
+        found.sort(key=lambda pair: pair[0].number)
     return listed
 
 
@@ -157,11 +159,8 @@ async def _check_chain(place: Place, chain: Chain, listed: _Listed) -> None:
         version = item.versions[-1] if item.versions else None
         return await place.get(item.key, version, most_bytes=LARGEST_BYTES)
 
-    async with asyncio.TaskGroup() as group:
+    async with tasks() as group:
         async for (name, item), got in ahead(group, listed.entries.get(chain.key_id, []), fetch):
-            if name.number < expected:
-                chain.faults.append(f"{item.key}: entry {name.number} is there twice.")
-                continue
             if name.number > expected:
                 chain.faults.append(_gap(chain.key_id, expected, name.number - 1))
                 previous = None
@@ -210,21 +209,19 @@ def _take(chain: Chain, name: Name, body: bytes, previous: str | None) -> str | 
 
 
 def _fault(chain: Chain, name: Name, entry: Entry, previous: str | None) -> str | None:
-    if (entry.key_id, entry.number, _day(entry)) != (name.key_id, name.number, name.day):
+    if (entry.key_id, entry.number) != (name.key_id, name.number):
         return "it is an entry that belongs elsewhere"
     if previous is not None and entry.previous != previous:
+        if entry.unconfirmed:
+            return (
+                "it does not follow the one before it, whose name was taken when it was sent again: "
+                "somebody else put that one there"
+            )
         return "it does not follow the one before it: one of the two was changed"
     before = chain.entries[-1].entry if chain.entries else None
     if before is not None and entry.time_ms < before.time_ms - 60_000:
         return "it was made before the one that it follows, by that machine's clock"
     return None
-
-
-def _day(entry: Entry) -> str | None:
-    try:
-        return day_of(entry.time_ms)
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 def _check_end(chain: Chain, seen: Seen | None) -> None:
@@ -254,6 +251,15 @@ class _File(msgspec.Struct, frozen=True):
     places: dict[str, dict[str, Seen]] = {}
 
 
+def furthest(*ends: Mapping[str, Seen]) -> dict[str, Seen]:
+    """Return of each key how far it went at most; of two of one number the first."""
+    found: dict[str, Seen] = {}
+    for key_id, end in (pair for one in ends for pair in one.items()):
+        if key_id not in found or found[key_id].number < end.number:
+            found[key_id] = end
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Ends:
     """What this machine remembers of access logs: how far each key's entries went."""
@@ -268,11 +274,27 @@ class Ends:
         """
         return self._load().places.get(place, {})
 
-    def keep(self, place: str, ends: Mapping[str, Seen]) -> None:
-        """Remember what was seen at a place."""
-        places = {**self._load().places, place: dict(ends)}
-        private_directory(self.path.parent)
-        write_private(self.path, msgspec.json.encode(_File(places)))
+    def keep(self, place: str, checked: Checked) -> None:
+        """Remember how far the keys went with whose entries nothing is wrong; never less than before.
+
+        Raises:
+            PermanentError: it cannot be kept, or the file is damaged.
+        """
+        ends = {
+            key_id: chain.end
+            for key_id, chain in checked.chains.items()
+            if chain.end is not None and not chain.faults
+        }
+        try:
+            with locked(self.path.with_suffix(".lock")):
+                known = self._load().places
+                places = {**known, place: furthest(known.get(place, {}), ends)}
+                write_private(self.path, msgspec.json.encode(_File(places)))
+        except OSError as error:
+            raise PermanentError(
+                f"“{self.path.parent}” cannot be used ({error.strerror}): make room, or give it to "
+                "this user."
+            ) from None
 
     def _load(self) -> _File:
         try:

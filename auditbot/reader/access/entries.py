@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -25,9 +24,10 @@ LARGEST_BYTES = 2**18
 MADE = "key made"
 """What the first entry says was done."""
 
+# A number has one name and no other, so that a place that creates only what is not there keeps one
+# entry of it.
 _KEY = re.compile(
-    r"access/dt=(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})/(?P<key>[0-9a-f]{16})-(?P<number>[0-9]{8,15})"
-    r"\.json"
+    r"access/entries/(?P<key>[0-9a-f]{16})-(?P<number>[0-9]{8}|[1-9][0-9]{8,14})\.json"
 )
 _PUBLIC = re.compile(r"access/keys/(?P<key>[0-9a-f]{16})\.pem")
 
@@ -47,6 +47,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     detail: dict[str, Any] = {}
     public_key: str | None = None
     """The key itself, in the first entry."""
+    unconfirmed: bool = False
+    """Whether the one before only counted as stored, because its name was taken at a second try."""
 
 
 class _Sealed(msgspec.Struct, frozen=True):
@@ -58,7 +60,6 @@ class _Sealed(msgspec.Struct, frozen=True):
 class Name:
     """What the key of an object says."""
 
-    day: str
     key_id: str
     number: int
 
@@ -83,7 +84,7 @@ class Read:
 
 def object_key(entry: Entry) -> str:
     """Return where an entry is stored."""
-    return f"access/dt={day_of(entry.time_ms)}/{entry.key_id}-{entry.number:08d}.json"
+    return f"access/entries/{entry.key_id}-{entry.number:08d}.json"
 
 
 def public_object(key_id: str) -> str:
@@ -94,18 +95,13 @@ def public_object(key_id: str) -> str:
 def name_of(key: str) -> Name | None:
     """Return what the key of an object says if it is an entry's."""
     found = _KEY.fullmatch(key)
-    return Name(found["day"], found["key"], int(found["number"])) if found else None
+    return Name(found["key"], int(found["number"])) if found else None
 
 
 def public_of(key: str) -> str | None:
     """Return the key id if the key of an object is a public key's."""
     found = _PUBLIC.fullmatch(key)
     return found["key"] if found else None
-
-
-def day_of(moment_ms: int) -> str:
-    """Return the UTC day of a moment."""
-    return f"{datetime.fromtimestamp(moment_ms / 1000, UTC):%Y-%m-%d}"
 
 
 def sealed(entry: Entry, key: Ed25519PrivateKey) -> bytes:

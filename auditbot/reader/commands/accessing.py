@@ -15,14 +15,14 @@ from pathlib import Path
 
 import msgspec
 
-from auditbot.reader.access.checking import Checked, Ends, Seen, Stored, check
+from auditbot.reader.access.checking import Checked, Ends, Seen, Stored, check, furthest
 from auditbot.reader.access.entries import Entry
 from auditbot.reader.access.settings import FILE, VARIABLE, AccessPlace, access_place
 from auditbot.reader.access.writing import RemoteLog
 from auditbot.reader.access_log import AccessLog
-from auditbot.reader.commands.library import foreseen
 from auditbot.reader.commands.options import (
     CHAIN,
+    Act,
     add_period_options,
     add_place_options,
     add_zone_option,
@@ -38,7 +38,7 @@ from auditbot.reader.verify.report import grouped
 from auditbot.storage.reading import Place
 from common.clock import SystemClock
 from common.config.environment import environment
-from common.errors import ConfigError, StewardError
+from common.errors import ConfigError, PermanentError, StewardError, TransientError
 
 WHOLE, BROKEN, UNREADABLE = 0, 1, 2
 
@@ -51,6 +51,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     acts = access.add_subparsers(required=True, metavar="ACTION")
     command = acts.add_parser("key", help="print the fingerprint of this machine's key")
     command.set_defaults(act=_key)
+    command.add_argument(
+        "--new", action="store_true", help="set the key aside and begin another one first"
+    )
     add_place_options(command)
     command = acts.add_parser(
         "verify",
@@ -58,10 +61,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         description="Check each entry of the access log: signatures, order, gaps. Exit status: 0 "
         "it is whole, 1 something is wrong, 2 it could not be read.",
     )
-    command.set_defaults(act=_verify)
+    command.set_defaults(act=_status_of(_verify))
     _add_reading_options(command)
     command = acts.add_parser("list", help="who did what, by time or for each person")
-    command.set_defaults(act=_list)
+    command.set_defaults(act=_status_of(_list))
     command.add_argument("--person", metavar="NAME", help="only of this person or key id")
     command.add_argument("--sum", action="store_true", help="count for each person instead")
     add_period_options(command, "done")
@@ -82,8 +85,7 @@ def _add_reading_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--log",
         metavar="URL",
-        help="look at the log at this place, without adding to it (default: the one that is added "
-        "to)",
+        help="look at the log at this place (default: the one to which what you do is added)",
     )
     add_place_options(command)
 
@@ -108,10 +110,11 @@ class _Person:
     last_ms: int = 0
 
 
-def _where(arguments: argparse.Namespace) -> tuple[AccessPlace, RemoteLog]:
+def _where(
+    arguments: argparse.Namespace, named: str | None = None
+) -> tuple[AccessPlace, RemoteLog]:
     home: Path = arguments.home.expanduser()
     settings = reading_settings(arguments.config)
-    named: str | None = getattr(arguments, "log", None)
     option = "--log" if named else "--access-log"
     where = access_place(named or arguments.access_log, home, settings, environment(), option)
     if where is None:
@@ -125,7 +128,7 @@ def _where(arguments: argparse.Namespace) -> tuple[AccessPlace, RemoteLog]:
 @asynccontextmanager
 async def _opened(arguments: argparse.Namespace) -> AsyncIterator[_Open]:
     """Open the log with the credentials that read archives."""
-    where, remote = _where(arguments)
+    where, remote = _where(arguments, arguments.log)
     settings = reading_settings(arguments.config)
     place = open_place(
         where.url,
@@ -142,22 +145,32 @@ async def _opened(arguments: argparse.Namespace) -> AsyncIterator[_Open]:
     )
     ends = Ends(arguments.home.expanduser() / "access" / "seen.json")
     try:
-        yield _Open(where, place, remote, ends, {**ends.recall(where.name), **_own(remote)})
+        yield _Open(where, place, remote, ends, furthest(_own(remote), ends.recall(where.name)))
     finally:
         await place.close()
 
 
 def _own(remote: RemoteLog) -> dict[str, Seen]:
-    """Return how far this machine itself has come, if it ever added an entry."""
-    state = remote.state()
-    if not state.number:
-        return {}
-    return {remote.key().key_id: Seen(state.number - 1, state.previous)}
+    """Return how far this machine itself has come, with each key that it ever had."""
+    return {
+        key_id: Seen(state.number - 1, state.previous)
+        for key_id, state in remote.states().items()
+        if state.number
+    }
+
+
+def _log(arguments: argparse.Namespace) -> AccessLog:
+    """Return the log of what is looked at: here, and where it is configured, whatever is looked at."""
+    home: Path = arguments.home.expanduser()
+    settings = reading_settings(arguments.config)
+    own = access_place(arguments.access_log, home, settings, environment())
+    remote = None if own is None else remote_log(own, home)
+    return AccessLog(home / "access.jsonl", SystemClock(), remote)
 
 
 async def _key(arguments: argparse.Namespace) -> int:
     where, remote = _where(arguments)
-    key = remote.key()
+    key = remote.renew() if arguments.new else remote.key()
     sys.stdout.write(
         f"Key {key.key_id} of {one_line(getpass.getuser())} signs what is done here, for the "
         f"access log {one_line(where.name)}. Have its fingerprint written down by whoever checks "
@@ -166,29 +179,40 @@ async def _key(arguments: argparse.Namespace) -> int:
     return WHOLE
 
 
+def _status_of(act: Act) -> Act:
+    """Return a command that says what failed with a status of its own: nothing was found wrong."""
+
+    async def run(arguments: argparse.Namespace) -> int:
+        try:
+            return await act(arguments)
+        except ConfigError:
+            raise
+        except StewardError as error:
+            sys.stderr.write(f"steward: {one_line(error)}\n")
+            return UNREADABLE
+
+    return run
+
+
 async def _checked(arguments: argparse.Namespace) -> tuple[Checked, _Open]:
     async with _opened(arguments) as opened:
-        checked = await check(opened.place, opened.seen, tuple(arguments.key))
-        ends = {key_id: chain.end for key_id, chain in checked.chains.items()}
-        if not checked.all_faults:
-            opened.ends.keep(
-                opened.where.name, {key_id: end for key_id, end in ends.items() if end}
-            )
+        try:
+            checked = await check(opened.place, opened.seen, tuple(arguments.key))
+        except (TransientError, PermanentError) as error:
+            raise type(error)(f"The access log cannot be read: {error}") from None
+        opened.ends.keep(opened.where.name, checked)
         return checked, opened
 
 
 async def _verify(arguments: argparse.Namespace) -> int:
-    try:
-        checked, opened = await _checked(arguments)
-    except ConfigError:
-        raise
-    except StewardError as error:
-        sys.stderr.write(f"steward: The access log cannot be read: {one_line(error)}\n")
-        return UNREADABLE
-    except ExceptionGroup as group:
-        sys.stderr.write(f"steward: The access log cannot be read: {one_line(foreseen(group))}\n")
-        return UNREADABLE
+    checked, opened = await _checked(arguments)
     faults = checked.all_faults
+    _log(arguments).write(
+        "access log verified",
+        log=opened.where.name,
+        entries=len(checked.stored),
+        faults=len(faults),
+    )
     if arguments.json:
         sys.stdout.write(f"{json.dumps(_as_json(checked))}\n")
     else:
@@ -228,11 +252,9 @@ def _verified(checked: Checked, opened: _Open, arguments: argparse.Namespace) ->
 
 
 async def _list(arguments: argparse.Namespace) -> int:
-    where, remote = _where(arguments)
+    where, _ = _where(arguments, arguments.log)
     period = period_of(arguments)
-    local = arguments.home.expanduser() / "access.jsonl"
-    adding = remote if arguments.log is None else None
-    AccessLog(local, SystemClock(), adding).write(
+    _log(arguments).write(
         "access log listed",
         log=where.name,
         person=arguments.person,

@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self, TypeVar, TypeVarTuple, Unpack
 
@@ -14,7 +15,7 @@ from auditbot.reader.open_sealed import unseal
 from auditbot.reader.unpack import DamagedArchiveError
 from auditbot.reader.verify.contents import SegmentResult, check_segment, check_stored
 from auditbot.reader.verify.sealed import SealedResult, check_sealed
-from common.errors import PermanentError
+from common.errors import PermanentError, StewardError
 
 WIDTH = 16
 """Documents fetched ahead: each is small, and a bucket answers after tens of milliseconds."""
@@ -25,6 +26,22 @@ Wanted = TypeVar("Wanted")
 Got = TypeVar("Got")
 Checked = TypeVar("Checked")
 Arguments = TypeVarTuple("Arguments")
+
+
+@asynccontextmanager
+async def tasks() -> AsyncIterator[asyncio.TaskGroup]:
+    """Own tasks; a foreseen failure in one of them comes out as itself, not in a group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except ExceptionGroup as failed:
+        foreseen, bugs = failed.split(StewardError)
+        if foreseen is None or bugs is not None:
+            raise
+        error: Exception = foreseen
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
 
 
 async def ahead(

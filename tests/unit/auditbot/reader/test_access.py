@@ -3,7 +3,7 @@
 import json
 import multiprocessing
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import structs
 
-from auditbot.reader.access.entries import digest_of, object_key, read, sealed
+from auditbot.reader.access.entries import read, sealed
 from auditbot.reader.access.settings import FILE, VARIABLE, access_place
 from auditbot.reader.access.writing import RemoteLog
 from auditbot.reader.cli import main
 from auditbot.reader.verify.report import grouped
-from auditbot.storage.adding import (
-    Adding,
-    DirectoryAdding,
-    RefusedError,
-    TakenKeyError,
-)
+from auditbot.storage.adding import Adding, DirectoryAdding, RefusedError
 from common.clock import SystemClock
 from common.config.schema import S3
-from common.errors import ConfigError, PermanentError, StewardError, TransientError
+from common.errors import ConfigError, StewardError
 from tests.support.archive_maker import Maker
 from tests.support.archive_story import tell_story
 
@@ -64,7 +59,7 @@ class Officer:
         return str(caught.value)
 
     def objects(self) -> list[Path]:
-        return sorted(self.log.glob("access/dt=*/*.json"), key=lambda path: path.name)
+        return sorted(self.log.glob("access/entries/*.json"), key=lambda path: path.name)
 
     def entries(self) -> list[dict[str, Any]]:
         return [json.loads(json.loads(path.read_bytes())["signed"]) for path in self.objects()]
@@ -123,10 +118,35 @@ def test_who_did_what_is_listed_and_counted(officer: Officer) -> None:
     assert "search 2" in officer.said
     assert officer.types("access", "list", "--person", "nobody", "--json") == 0
     assert officer.said == ""
-    before = len(officer.objects())
     assert officer.types("access", "list", "--log", f"file:{officer.log}", "--json") == 0
-    assert len(officer.objects()) == before, "who only looks at a log adds nothing to it"
     assert all(json.loads(line)["sound"] for line in officer.said.splitlines())
+
+
+def test_who_looks_at_the_log_of_others_is_written_down_too(
+    officer: Officer, tmp_path: Path
+) -> None:
+    others = tmp_path / "others"
+    write_some(str(others), str(tmp_path / "bob"), "bob", 2)
+    where = f"--log=file:{others}"
+
+    assert officer.types("access", "list", where, "--person", "bob") == 0
+    assert "bob" in officer.said
+    assert officer.types("access", "verify", where) == 0
+    assert officer.types("access", "verify") == 0
+
+    assert [(one["what"], one["detail"].get("log")) for one in officer.entries()] == [
+        ("key made", None),
+        ("access log listed", f"file:{others}"),
+        ("access log verified", f"file:{others}"),
+        ("access log verified", f"file:{officer.log}"),
+    ]
+    assert officer.entries()[2]["detail"]["entries"] == 3
+    assert len(list(others.glob("access/entries/*"))) == 3, "only the log that is configured grows"
+    # Whoever has none configured has it on their own machine.
+    auditor = tmp_path / "auditor"
+    assert main(["access", "list", where, f"--home={auditor}"]) == 0
+    assert b"access log listed" in (auditor / "access.jsonl").read_bytes()
+    assert len(list(others.glob("access/entries/*"))) == 3
 
 
 COMMANDS = (
@@ -148,6 +168,10 @@ COMMANDS = (
     ("verify",),
     ("drill",),
     ("parquet", "--into=copy"),
+    ("access", "verify"),
+    ("access", "list"),
+    ("access", "verify", "--log=file:others"),
+    ("access", "list", "--log=file:others"),
 )
 
 
@@ -176,99 +200,6 @@ def test_nothing_is_shown_that_is_not_stored(
     monkeypatch.chdir(officer.folder.parent)
     officer.types(*words)
     assert len(officer.objects()) >= 2
-
-
-@dataclass
-class Place:
-    """A place that may be away, or lose its answers."""
-
-    there: dict[str, bytes] = field(default_factory=dict)
-    away: bool = False
-    loses_answers: bool = False
-
-    def create(self, key: str, body: bytes) -> None:
-        if self.away:
-            raise TransientError("nobody answers")
-        if key in self.there:
-            raise TakenKeyError("it is there")
-        self.there[key] = body
-        if self.loses_answers:
-            raise TransientError("the answer was lost")
-
-
-def chained(place: Place) -> list[tuple[int, str]]:
-    """Return number and act of what is stored, having checked that each follows the one before."""
-    found = []
-    previous = "0" * 64
-    for key in sorted(key for key in place.there if "/dt=" in key):
-        one = read(place.there[key])
-        assert one is not None
-        assert object_key(one.entry) == key
-        assert one.entry.previous == previous
-        previous = digest_of(place.there[key])
-        found.append((one.entry.number, one.entry.what))
-    return found
-
-
-def log_at(place: Place, folder: Path) -> RemoteLog:
-    return RemoteLog(folder, "s3://log", place, SystemClock(), "Mend it.")
-
-
-def test_an_answer_that_was_lost_breaks_nothing(tmp_path: Path) -> None:
-    place = Place()
-    log = log_at(place, tmp_path)
-    log.write("alice", "first", {})
-    place.loses_answers = True
-    with pytest.raises(TransientError, match="nothing is shown before it"):
-        log.write("alice", "second", {})
-    place.loses_answers = False
-    log_at(place, tmp_path).write("alice", "second again", {})
-
-    assert chained(place) == [(0, "key made"), (1, "first"), (2, "second"), (3, "second again")]
-
-
-def test_what_could_not_be_sent_is_sent_first_when_it_can_be(tmp_path: Path) -> None:
-    place = Place(away=True)
-    log = log_at(place, tmp_path)
-    for _ in range(3):
-        with pytest.raises(TransientError, match="try again when it can be"):
-            log.write("alice", "search", {"query": "x"})
-    assert place.there == {}
-    place.away = False
-    log.write("alice", "rooms listed", {})
-    place.away = True
-    with pytest.raises(TransientError):
-        log.write("alice", "in the train", {})
-    place.away = False
-    log.write("alice", "people listed", {})
-
-    assert chained(place) == [
-        (0, "key made"),
-        (1, "rooms listed"),
-        (2, "in the train"),
-        (3, "people listed"),
-    ]
-
-
-def test_a_machine_that_was_set_back_says_so(tmp_path: Path) -> None:
-    place = Place()
-    log = log_at(place, tmp_path)
-    log.write("alice", "first", {})
-    (state,) = tmp_path.glob("*.json")
-    before = state.read_bytes()
-    log.write("alice", "second", {})
-    state.write_bytes(before)
-
-    for _ in range(2):
-        with pytest.raises(PermanentError, match="brought back from a backup"):
-            log.write("alice", "third", {})
-    assert [what for _, what in chained(place)] == ["key made", "first", "second"]
-    state.write_bytes(b"{")
-    with pytest.raises(PermanentError, match="is damaged"):
-        log.write("alice", "third", {})
-    (tmp_path / "key.pem").write_bytes(b"x")
-    with pytest.raises(PermanentError, match="signs the access log, is damaged"):
-        log.write("alice", "third", {})
 
 
 def write_some(log: str, home: str, name: str, count: int) -> None:
@@ -328,9 +259,8 @@ def renumbered(paths: list[Path]) -> None:
 
 
 def twice(paths: list[Path]) -> None:
-    other = paths[1].parent.with_name("dt=2020-01-01")
-    other.mkdir()
-    (other / paths[1].name).write_bytes(paths[1].read_bytes())
+    name = paths[1].name.replace("-0", "-00")
+    paths[1].with_name(name).write_bytes(paths[1].read_bytes())
 
 
 def forged(paths: list[Path]) -> None:
@@ -360,7 +290,7 @@ DAMAGES: list[tuple[Damage, str]] = [
     (changed, "its signature is not by its key"),
     (exchanged, "belongs elsewhere"),
     (renumbered, "belongs elsewhere"),
-    (twice, "is there twice"),
+    (twice, "-000000001.json: nothing of an access log has this name"),
     (forged, "its signature is not by its key"),
     (rewritten, "does not follow the one before it"),
     (lambda paths: paths[1].write_bytes(b"[]"), "it is no entry"),
@@ -422,6 +352,24 @@ def test_keys_that_nobody_wrote_down_are_told(officer: Officer, tmp_path: Path) 
     assert "Nothing was done with the key 0000" in officer.said
 
 
+def test_a_new_key_is_begun_and_the_old_one_not_forgotten(officer: Officer) -> None:
+    officer.types("rooms")
+    assert officer.types("access", "key") == 0
+    old = officer.said.splitlines()[-1].strip()
+    assert officer.types("access", "key", "--new") == 0
+    new = officer.said.splitlines()[-1].strip()
+    assert officer.types("rooms") == 0
+
+    assert old != new
+    assert officer.types("access", "verify", "--key", old, "--key", new) == 0
+    assert officer.said.count("2 entries by") == 2
+    for path in officer.objects():
+        if path.name.startswith(old.replace(" ", "")[:16]):
+            path.unlink()
+    assert officer.types("access", "verify", "--key", new) == 1
+    assert "Entries 0 to 1 of key" in officer.said
+
+
 def test_verify_calls_the_access_log_of_the_same_bucket_no_stranger(officer: Officer) -> None:
     for log in (officer.maker.root, officer.maker.root / "v1" / "example.org"):
         officer.log = log
@@ -429,8 +377,7 @@ def test_verify_calls_the_access_log_of_the_same_bucket_no_stranger(officer: Off
     (officer.home / "access").rename(officer.folder / "old")
     assert officer.types("verify") == 0
     assert "foreign" not in officer.said
-    (log / "access" / "dt=2026-03-01" / "x.json").parent.mkdir()
-    (log / "access" / "dt=2026-03-01" / "x.json").write_bytes(b"{}")
+    (log / "access" / "entries" / "x.json").write_bytes(b"{}")
     assert officer.types("verify") == 1, "what is none is told"
 
 
