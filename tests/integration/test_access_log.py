@@ -297,9 +297,43 @@ async def test_the_page_shows_nothing_that_is_not_stored(maker: Maker, tmp_path:
     assert acts[-1] == "rooms listed"
 
 
+async def test_an_address_is_used_up_when_the_log_in_is_stored(
+    maker: Maker, tmp_path: Path
+) -> None:
+    spec = SeaweedFSSpec(directory=tmp_path / "store", bucket=LOG)
+    async with SeaweedFS(spec) as own:
+        desk = Desk(maker, tmp_path / "officer", own, "login")
+        desk.configure((own.access_key_id, own.secret_access_key.reveal()))
+        async with served(desk) as (session, url):
+
+            async def status() -> int:
+                async with session.get(url, allow_redirects=False) as answer:
+                    return answer.status
+
+            await own.kill()
+            assert await status() == 502
+            await own.start()
+            async with asyncio.TaskGroup() as group:
+                tries = [group.create_task(status()) for _ in range(8)]
+            assert sorted(each.result() for each in tries) == [303] + 7 * [401]
+        bodies = await s3_objects(own, "login/access/entries/")
+        acts = [json.loads(json.loads(body)["signed"])["what"] for body in bodies.values()]
+    # Of the first try nothing was stored, and who came too late is no log-in.
+    assert acts == ["key made", "logged in"]
+
+
 @asynccontextmanager
 async def page(desk: Desk) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
     """Start the officers' page and log in."""
+    async with served(desk) as (session, url):
+        async with session.get(url, allow_redirects=False) as answer:
+            assert answer.status < 400
+        yield session, url.partition("/login")[0]
+
+
+@asynccontextmanager
+async def served(desk: Desk) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
+    """Start the officers' page; return the address that logs in, once."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "common.cli", "audit", "serve", "--port=0"),
@@ -316,9 +350,7 @@ async def page(desk: Desk) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
         url = line.decode().strip()
         jar = aiohttp.CookieJar(unsafe=True)
         async with aiohttp.ClientSession(cookie_jar=jar) as session:
-            async with session.get(url, allow_redirects=False) as answer:
-                assert answer.status < 400
-            yield session, url.partition("/login")[0]
+            yield session, url
     finally:
         process.terminate()
         await process.wait()

@@ -39,15 +39,17 @@ _TYPES = {
 
 async def log_in(request: web.Request) -> web.Response:
     """Take the token of the address from the terminal, once."""
-    session = request.app[DOOR].enter(request.query.get("token", ""))
-    if session is None:
-        return web.Response(
-            status=401,
-            text="This address was used already, or is wrong. Start “steward audit serve” again.",
-        )
-    desk = request.app[DESK]
-    await asyncio.to_thread(desk.log.write, "logged in")
-    return let_in(request, session)
+    desk, door = request.app[DESK], request.app[DOOR]
+    async with door.alone:
+        if not door.fits(request.query.get("token", "")):
+            return web.Response(
+                status=401,
+                text="This address was used already, or is wrong. Start “steward audit serve” "
+                "again.",
+            )
+        # If it cannot be written down, the address is still good for another try.
+        await asyncio.to_thread(desk.log.write, "logged in")
+        return let_in(request, door.enter())
 
 
 async def log_out(request: web.Request) -> web.Response:

@@ -1,11 +1,13 @@
 """Who may look: one log-in by the address from the terminal, then a cookie; nothing else.
 
-- The token in the address works once. What is kept of it and of the cookie is a hash.
+- The token in the address works once: it is used up when the log-in is written down, not before.
+  What is kept of it and of the cookie is a hash.
 - The Host header must be ours: a page elsewhere whose name points here (DNS rebinding) gets
   nothing. What changes something must come from our own page (Origin).
 - No script runs, nothing is loaded from anywhere, nothing may frame us or is cached.
 """
 
+import asyncio
 import hashlib
 import hmac
 import secrets
@@ -48,6 +50,8 @@ class Door:
     _session: bytes | None = None
     _until: float = 0.0
     _wrong: int = field(default=0)
+    alone: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """To be held from seeing that a token fits until it is used up."""
 
     def new_token(self) -> str:
         """Return a token that works once; an older one works no more."""
@@ -55,13 +59,17 @@ class Door:
         self._token = _hash(token)
         return token
 
-    def enter(self, token: str) -> str | None:
-        """Return the cookie of a new session if the token is right, and use it up."""
+    def fits(self, token: str) -> bool:
+        """Return whether a token is the right one; it still is afterwards."""
         if self._token is None or self._wrong >= _TRIES:
-            return None
+            return False
         if not hmac.compare_digest(_hash(token), self._token):
             self._wrong += 1
-            return None
+            return False
+        return True
+
+    def enter(self) -> str:
+        """Use the token up; return the cookie of a new session."""
         self._token = None
         session = secrets.token_urlsafe(32)
         self._session = _hash(session)
