@@ -15,12 +15,11 @@ from auditbot.reader.columns import COLUMNS
 from auditbot.reader.index.library import Library
 from auditbot.reader.index.literals import literal
 from auditbot.reader.memory import write_private
-from auditbot.reader.unpack import lines
+from auditbot.reader.unpack import LONGEST_LINE_BYTES, lines
 from common.errors import UserError
 
 _OPENED = {name: kind for name, kind in COLUMNS.items() if name != "sealed"}
 """Where content is sealed record by record, what it says stands in its columns, if it can be opened."""
-_LONGEST_LINE = 64 * 2**20
 _MEMORY = "2GB"
 
 
@@ -63,7 +62,7 @@ def _asked(
         database.execute(
             "CREATE VIEW records AS SELECT * FROM read_json("  # noqa: S608  # quoted, and ours
             f"{literal(files)}, columns = {literal({**_OPENED, 'sealed_state': 'VARCHAR'})}, format = 'newline_delimited',"
-            f" compression = 'zstd', maximum_object_size = {_LONGEST_LINE})"
+            f" compression = 'zstd', maximum_object_size = {LONGEST_LINE_BYTES})"
         )
         folders = [str(library.folder / "objects"), str(clear)]
         database.execute(f"SET allowed_directories = {literal(folders)}")
