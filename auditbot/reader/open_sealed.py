@@ -48,9 +48,7 @@ def unseal(
         DamagedArchiveError: none of the identities opens it, or it was changed.
     """
     if not identities:
-        raise DamagedArchiveError(
-            f"“{key}” is encrypted: name the file with your age identity with --identity."
-        )
+        raise unidentified(key)
     if wrapped is not None:
         secret = unseal(f"the key of the day of {key}", wrapped, identities)
         return unseal(key, body, [secret.decode("ascii", "replace").strip()])
@@ -59,6 +57,13 @@ def unseal(
         return bytes(pyrage.decrypt(body, known))
     except (pyrage.DecryptError, pyrage.IdentityError) as error:
         raise DamagedArchiveError(f"“{key}” cannot be decrypted: {error}.") from None
+
+
+def unidentified(key: str) -> DamagedArchiveError:
+    """Return what is to be said where nobody named an identity."""
+    return DamagedArchiveError(
+        f"“{key}” is encrypted: name the file with your age identity with --identity."
+    )
 
 
 def opens(key: str, body: bytes, identities: Sequence[str]) -> bool:

@@ -45,6 +45,8 @@ _COMPLETED = "detail_json"
 STATE = "sealed_state"
 """What a reader adds to a record of such a stream; no line holds it."""
 OPENED, SEALED, ERASED, KEYLESS = "opened", "sealed", "erased", "keyless"
+UNOPENED = frozenset({SEALED, KEYLESS})
+"""What a key may still open."""
 WORDS = {
     SEALED: "content sealed",
     ERASED: "content erased",

@@ -54,7 +54,7 @@ async def open_library(arguments: argparse.Namespace) -> AsyncIterator[Open]:
                 synced = await bring_up_to_date(archive, library, tuple(arguments.key))
                 faults = synced.faults
             else:
-                faults = await asyncio.to_thread(_add_missing_parts, library)
+                faults = await asyncio.to_thread(_complete, library)
                 _tell_faults(faults)
             yield Open(
                 archive, library, access_log(archive), synced, tuple(arguments.key), tuple(faults)
@@ -79,6 +79,11 @@ def choose_parts(arguments: argparse.Namespace, library: Library) -> None:
         want_parts(library.connection)
     elif wanted is False:
         drop_parts(library.connection)
+
+
+def _complete(library: Library) -> list[str]:
+    """Add the words that could not be read before; return why some still cannot be."""
+    return library.complete_words() + _add_missing_parts(library)
 
 
 def _add_missing_parts(library: Library) -> list[str]:

@@ -12,10 +12,11 @@ import msgspec
 from auditbot.reader.documents import ListedSegment, is_newer
 from auditbot.reader.index.parts import add_parts, has_parts, parts_text
 from auditbot.reader.index.schema import KINDS, STATUSES
+from auditbot.reader.index.unopened import note_unopened, waiting_keys
 from auditbot.reader.index.words import indexed
 from auditbot.reader.layout import NEWER, VERSION
 from auditbot.reader.said import formatted_text, other_text
-from auditbot.reader.sealed import SEALED, STATE, Contents
+from auditbot.reader.sealed import STATE, UNOPENED, Contents
 from auditbot.reader.tree import GrowingRange, leaf_hash
 from auditbot.reader.unpack import DamagedArchiveError, Line, placed_lines
 
@@ -59,6 +60,7 @@ class _Record(msgspec.Struct):
     event_json: str | None = None
     detail_json: str | None = None
     sealed: str | None = None
+    sealed_to: str | None = None
 
 
 def event_key(event_id: str) -> int:
@@ -102,7 +104,7 @@ class Builder:
     _roots: list[int | None] = field(default_factory=list)
     """The roots of the records of this segment so far."""
     _content: int = 0
-    _unopened: int = 0
+    _unopened: set[str] = field(default_factory=set)
     _decoder: msgspec.json.Decoder[_Record] = field(
         default_factory=lambda: msgspec.json.Decoder(_Record)
     )
@@ -126,7 +128,7 @@ class Builder:
     def _add(self, listed: ListedSegment, stream: str, manifest: str, clear: bytes) -> int:
         object_id, first_id = self._object(listed, stream, manifest)
         self._first_seq, self._roots = listed.first_seq, []
-        self._content = self._unopened = 0
+        self._content, self._unopened = 0, set()
         growing = GrowingRange(listed.first_seq)
         for rows in (self._rows, self._words, self._parts):
             rows.clear()
@@ -145,9 +147,9 @@ class Builder:
                 f"“{listed.key}” does not hold what its manifest says: run verify."
             )
         self.connection.execute(
-            "UPDATE object SET content = ?, unopened = ? WHERE id = ?",
-            (self._content, self._unopened, object_id),
+            "UPDATE object SET content = ? WHERE id = ?", (self._content, object_id)
         )
+        note_unopened(self.connection, object_id, self._unopened)
         self._tell_about()
         return record_id - first_id
 
@@ -219,7 +221,8 @@ class Builder:
         if record.sealed is not None:
             opened = self.contents.open(msgspec.json.decode(line.data)).record
             self._content += 1
-            self._unopened += opened[STATE] == SEALED
+            if opened[STATE] in UNOPENED:
+                self._unopened.add(str(record.sealed_to))
             return texts_of(opened)
         return texts_of(
             {
@@ -308,22 +311,26 @@ class Builder:
     def add_parts(self, object_id: int, key: str, first_id: int, clear: bytes) -> None:
         """Add the parts of words of an object that is indexed without them, in one transaction.
 
+        What its words lack its parts lack too: both are completed at once.
+
         Raises:
-            DamagedArchiveError: its lines are no records, or nobody named the identity that opens
-                what is sealed of them.
+            DamagedArchiveError: its lines are no records, or what is sealed of them cannot be
+                opened any more.
         """
         rows = []
-        self._content = self._unopened = 0
-        (left,) = self.connection.execute(
-            "SELECT unopened FROM object WHERE id = ?", (object_id,)
-        ).fetchone()
+        self._content, self._unopened = 0, set()
+        waiting = waiting_keys(self.connection, object_id)
         for number, line in enumerate(placed_lines(key, clear)):
-            texts = self._texts(self._decoded(key, line), line)
+            record = self._decoded(key, line)
+            if record.sealed is not None and record.sealed_to in waiting:
+                continue
+            texts = self._texts(record, line)
             if texts:
                 rows.append((first_id + number, parts_text(texts)))
-        if self._unopened > left:
+        if self._unopened:
             # Nobody would notice later that they are missing.
-            raise DamagedArchiveError(f"“{key}” is sealed: name the identity with --identity.")
+            why = "is not here" if self.contents.identities else "opens with your --identity"
+            raise DamagedArchiveError(f"“{key}” is sealed, and its key {why}.")
         with self.connection:
             add_parts(self.connection, object_id, rows)
 

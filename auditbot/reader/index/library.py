@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,23 +10,15 @@ from typing import Any
 import msgspec
 
 from auditbot.reader.documents import ListedFile, ListedSegment, Manifest
-from auditbot.reader.index.build import event_key, texts_of
+from auditbot.reader.index.build import event_key
 from auditbot.reader.index.database import open_index
 from auditbot.reader.index.frames import Frames
-from auditbot.reader.index.parts import (
-    add_parts,
-    clear_parts,
-    has_parts,
-    has_parts_of,
-    parts_text,
-    take_parts,
-)
-from auditbot.reader.index.words import indexed
+from auditbot.reader.index.wording import Wording, decoded
 from auditbot.reader.layout import wrapped_key_of
 from auditbot.reader.memory import private_directory, write_private
-from auditbot.reader.open_sealed import opens, unseal
-from auditbot.reader.sealed import SEALED, STATE, Contents, Wrapped
-from auditbot.reader.unpack import DamagedArchiveError, lines
+from auditbot.reader.open_sealed import opens, unidentified, unseal
+from auditbot.reader.sealed import Contents, Wrapped
+from auditbot.reader.unpack import DamagedArchiveError
 
 _CHUNK = 500
 _LONGEST_CHAIN = 10_000
@@ -74,6 +65,7 @@ class Library:
         self.connection = open_index(folder)
         self._frames = Frames(self._clear)
         self.contents = Contents(identities, self._wrapped)
+        self._wording = Wording(self.connection, self.contents, self._clear)
 
     def close(self) -> None:
         """Close the index."""
@@ -95,7 +87,7 @@ class Library:
             ).fetchone()
             if row is not None:
                 line = self._frames.line(row[0], row[1], row[2])
-                record, content = self.contents.open(_decoded(row[0], line))
+                record, content = self.contents.open(decoded(row[0], line))
                 yield Stored(id_, record, line, row[0], row[4], row[3], content)
 
     def by_roots(self, roots: Sequence[int]) -> list[tuple[int, int]]:
@@ -251,44 +243,37 @@ class Library:
         private_directory(path.parent)
         write_private(path, body)
 
-    def forget(self, key: str) -> None:
-        """Take an object that was deleted on purpose out of the index and the cache."""
-        row = self.connection.execute(
-            "SELECT id, sha256, first_id, last_seq - first_seq + 1, content, unopened FROM object"
-            " WHERE key = ?",
-            (key,),
-        ).fetchone()
-        if row is None:
-            return
-        object_id, sha256, first_id, count, content, unopened = row
-        # Which of its words are in the index cannot be told where it was read with other keys
-        # than now; to take out what was never put in would break it.
-        is_told = not content or (bool(self.identities) and not unopened)
+    def forget(self, keys: Collection[str]) -> None:
+        """Take objects that were deleted on purpose out of the index and the cache.
+
+        All words are written anew where nobody can tell which of them were theirs: once for all.
+        """
+        hashes = []
         with self.connection:
-            known = [
-                (found.id, texts)
-                for found in (self.stored(range(first_id, first_id + count)) if is_told else ())
-                if (texts := texts_of(found.record))
-            ]
-            self.connection.executemany(
-                "INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)",
-                [(id_, indexed(" ".join(texts))) for id_, texts in known],
-            )
-            take_parts(
-                self.connection, object_id, [(id_, parts_text(texts)) for id_, texts in known]
-            )
-            self.connection.execute("DELETE FROM record WHERE object = ?", (object_id,))
-            self.connection.execute(
-                "DELETE FROM audience WHERE record BETWEEN ? AND ?",
-                (first_id, first_id + count - 1),
-            )
-            self.connection.execute(
-                "UPDATE object SET state = 'removed' WHERE id = ?", (object_id,)
-            )
+            is_told = True
+            for key in keys:
+                row = self.connection.execute(
+                    "SELECT id, sha256, first_id, last_seq - first_seq + 1 FROM object"
+                    " WHERE key = ? AND state = 'indexed'",
+                    (key,),
+                ).fetchone()
+                if row is not None:
+                    object_id, sha256, first_id, count = row
+                    is_told = is_told and self._wording.take_out(object_id, key, first_id)
+                    self._drop(object_id, first_id, count)
+                    hashes.append(sha256)
             if not is_told:
-                self._word_all()
-        with suppress(FileNotFoundError):
-            self._path(sha256).unlink()
+                self._wording.write_anew()
+            # Before it is noted that they are gone: afterwards nobody looks for these files again.
+            for sha256 in hashes:
+                self._path(sha256).unlink(missing_ok=True)
+
+    def _drop(self, object_id: int, first_id: int, count: int) -> None:
+        self.connection.execute("DELETE FROM record WHERE object = ?", (object_id,))
+        self.connection.execute(
+            "DELETE FROM audience WHERE record BETWEEN ? AND ?", (first_id, first_id + count - 1)
+        )
+        self.connection.execute("UPDATE object SET state = 'removed' WHERE id = ?", (object_id,))
 
     def object_body(self, key: str) -> bytes:
         """Return an object's compressed lines from the cache.
@@ -299,6 +284,8 @@ class Library:
         return self._clear(key)
 
     def _clear(self, key: str) -> bytes:
+        if key.endswith(".age") and not self.identities:
+            raise unidentified(key)
         row = self.connection.execute("SELECT sha256 FROM object WHERE key = ?", (key,)).fetchone()
         try:
             body = self._path(str(row[0])).read_bytes()
@@ -339,21 +326,27 @@ class Library:
         row = self.connection.execute("SELECT 1 FROM erased WHERE key = ?", (name,)).fetchone()
         return row is not None
 
-    def open_unopened(self) -> None:
-        """Index the words of what was indexed when nobody had named an identity."""
-        if not self.identities:
-            return
-        rows = self.connection.execute(
-            "SELECT id, key, first_id FROM object WHERE unopened > 0 AND state = 'indexed'"
-            " ORDER BY id"
-        ).fetchall()
-        for object_id, key, first_id in rows:
-            with self.connection:
-                # Without its content a record has no words.
-                self._word(object_id, key, first_id, only_sealed=True)
-                self.connection.execute(
-                    "UPDATE object SET unopened = 0 WHERE id = ?", (object_id,)
-                )
+    def complete_words(self) -> list[str]:
+        """Index the words of what could not be opened when it was indexed.
+
+        Returns what still stands in the way, in a sentence.
+        """
+        return self._wording.complete()
+
+    def await_key(self, name: str, sha256: str) -> None:
+        """Remember that a key of content is to come: its manifest is not looked at again."""
+        with self.connection:
+            self.connection.execute("INSERT OR REPLACE INTO awaited VALUES (?, ?)", (name, sha256))
+
+    def awaited_keys(self) -> list[tuple[str, str]]:
+        """Return the keys that are still to come, each with its hash."""
+        return self.connection.execute("SELECT key, sha256 FROM awaited ORDER BY key").fetchall()
+
+    def keep_awaited(self, name: str, wrapped: bytes) -> None:
+        """Keep a key that came."""
+        self.keep_day_key(name, wrapped)
+        with self.connection:
+            self.connection.execute("DELETE FROM awaited WHERE key = ?", (name,))
 
     def forget_contents(self, names: Collection[str]) -> None:
         """Take what was sealed to destroyed keys off this machine."""
@@ -373,59 +366,33 @@ class Library:
             return
         with self.connection:
             self.connection.executemany("INSERT INTO erased VALUES (?)", [(n,) for n in names])
+            self.connection.executemany("DELETE FROM awaited WHERE key = ?", [(n,) for n in names])
             # Which words a record had nobody can tell any more, so all are written anew.
-            self._word_all()
+            self._wording.write_anew()
         self.connection.execute("VACUUM")
         self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def _word_all(self) -> None:
-        self.connection.execute("INSERT INTO words (words) VALUES ('delete-all')")
-        clear_parts(self.connection)
-        rows = self.connection.execute(
-            "SELECT id, key, first_id FROM object WHERE state = 'indexed' ORDER BY id"
-        ).fetchall()
-        for object_id, key, first_id in rows:
-            unopened = self._word(object_id, key, first_id)
-            self.connection.execute(
-                "UPDATE object SET unopened = ? WHERE id = ?", (unopened, object_id)
-            )
-
-    def _word(self, object_id: int, key: str, first_id: int, *, only_sealed: bool = False) -> int:
-        """Index the words of an object's records; return how many were not opened."""
-        unopened = 0
-        parts: list[tuple[int, str]] = []
-        for number, line in enumerate(lines(key, self._clear(key))):
-            record = self.contents.open(_decoded(key, line)).record
-            unopened += record.get(STATE) == SEALED
-            texts = texts_of(record) if STATE in record or not only_sealed else []
-            if texts:
-                self.connection.execute(
-                    "INSERT INTO words (rowid, text) VALUES (?, ?)",
-                    (first_id + number, indexed(" ".join(texts))),
-                )
-                parts.append((first_id + number, parts_text(texts)))
-        if has_parts_of(self.connection, object_id) if only_sealed else has_parts(self.connection):
-            add_parts(self.connection, object_id, parts)
-        return unopened
-
-    def forget_day(self, name: str) -> int:
-        """Take all of a day whose key was destroyed off this machine; return how many segments."""
-        stream, day = name.removesuffix(".age").rpartition("/day-")[2].split("-", 1)
-        rows = self.connection.execute(
-            "SELECT key FROM object WHERE state = 'indexed' AND key LIKE ?",
-            (f"%/events/dt={day}/{stream}-%",),
-        ).fetchall()
-        keys = [str(key) for (key,) in rows if wrapped_key_of(str(key)) == name]
-        keys = [key for key in keys if not self._opens(key)]
-        for key in keys:
-            self.forget(key)
-        files = self.connection.execute(
-            "SELECT key, sha256 FROM file WHERE key LIKE ?", (f"%-{stream}-{day}.age",)
-        ).fetchall()
-        for key, sha256 in files:
-            if wrapped_key_of(str(key)) == name:
-                (self.folder / "media" / sha256[:2] / sha256).unlink(missing_ok=True)
-        self._day_key_path(name).unlink(missing_ok=True)
+    def forget_days(self, names: Collection[str]) -> int:
+        """Take all of days whose keys were destroyed off this machine; return how many segments."""
+        found: list[str] = []
+        for name in names:
+            stream, day = name.removesuffix(".age").rpartition("/day-")[2].split("-", 1)
+            rows = self.connection.execute(
+                "SELECT key FROM object WHERE state = 'indexed' AND key LIKE ?",
+                (f"%/events/dt={day}/{stream}-%",),
+            ).fetchall()
+            found += [str(key) for (key,) in rows if wrapped_key_of(str(key)) == name]
+        keys = [key for key in found if not self._opens(key)]
+        self.forget(keys)
+        for name in names:
+            stream, day = name.removesuffix(".age").rpartition("/day-")[2].split("-", 1)
+            files = self.connection.execute(
+                "SELECT key, sha256 FROM file WHERE key LIKE ?", (f"%-{stream}-{day}.age",)
+            ).fetchall()
+            for key, sha256 in files:
+                if wrapped_key_of(str(key)) == name:
+                    (self.folder / "media" / sha256[:2] / sha256).unlink(missing_ok=True)
+            self._day_key_path(name).unlink(missing_ok=True)
         return len(keys)
 
     def _opens(self, key: str) -> bool:
@@ -458,13 +425,3 @@ def detail_of(record: Json) -> Json:
 
 def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _decoded(key: str, line: bytes) -> Json:
-    try:
-        record = msgspec.json.decode(line)
-    except ValueError as error:
-        raise DamagedArchiveError(f"“{key}” holds a line that is no record.") from error
-    if not isinstance(record, dict):
-        raise DamagedArchiveError(f"“{key}” holds a line that is no record.")
-    return record

@@ -13,6 +13,7 @@ in another way (:data:`FOLDING`) is made anew.
 import sqlite3
 from collections.abc import Iterable
 
+from auditbot.reader.index.unopened import WHOLE
 from auditbot.reader.index.words import FOLDING, folded
 from common.errors import UserError
 
@@ -114,10 +115,12 @@ def clear_parts(connection: sqlite3.Connection) -> None:
 
 
 def without_parts(connection: sqlite3.Connection) -> list[int]:
-    """Return the objects whose texts are not in the table yet."""
+    """Return the objects whose texts are not in the table yet; those without words get both."""
     rows = connection.execute(
         "SELECT id FROM object WHERE state = 'indexed'"
-        " AND id NOT IN (SELECT object FROM part_object) ORDER BY id"
+        " AND id NOT IN (SELECT object FROM part_object)"
+        " AND id NOT IN (SELECT object FROM unopened WHERE key = ?) ORDER BY id",
+        (WHOLE,),
     )
     return [int(row[0]) for row in rows]
 

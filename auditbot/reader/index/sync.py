@@ -90,7 +90,9 @@ async def sync(
         async with asyncio.TaskGroup() as group:
             for stream in inventory.streams:
                 await run.stream(stream, group)
+            await run.fetch_awaited(group)
         run.forget_removed()
+    done.faults += library.complete_words()
     return done
 
 
@@ -101,7 +103,8 @@ def complete_parts(library: Library, progress: Progress = lambda _objects, _reco
     of its own, so whoever stops it loses little.
 
     Raises:
-        DamagedArchiveError: an object is not on this machine, or no identity opens it.
+        DamagedArchiveError: objects are not on this machine, or no identity opens them. All others
+            have been added.
     """
     connection = library.connection
     if not has_parts(connection):
@@ -109,13 +112,19 @@ def complete_parts(library: Library, progress: Progress = lambda _objects, _reco
     missing = without_parts(connection)
     builder = Builder(connection, library.contents)
     records = 0
+    reasons = []
     for number, object_id in enumerate(missing, 1):
         key, first_id, count = connection.execute(
             "SELECT key, first_id, last_seq - first_seq + 1 FROM object WHERE id = ?", (object_id,)
         ).fetchone()
-        builder.add_parts(object_id, key, first_id, library.object_body(key))
+        try:
+            builder.add_parts(object_id, key, first_id, library.object_body(key))
+        except DamagedArchiveError as error:
+            reasons.append(str(error))
         records += count
         progress(number, records)
+    if reasons:
+        raise DamagedArchiveError(f"{len(reasons):,} segments: {reasons[0]}")
     return len(missing)
 
 
@@ -234,25 +243,45 @@ class _Sync:
 
     async def _keep_keys(self, manifest: Manifest, group: asyncio.TaskGroup) -> None:
         """Keep the wrapped keys of content beside what they open."""
-        wanted = [
+        listed = [
             file
             for file in manifest.content_keys
-            if is_content_key(file.key)
-            and self.inventory.there(file.key)
-            and not self.library.has_key(file.key)
+            if is_content_key(file.key) and not self.library.has_key(file.key)
         ]
+        wanted = [file for file in listed if self.inventory.there(file.key)]
+        for file in listed:
+            if file not in wanted and file.key not in self.statements.erased:
+                self.library.await_key(file.key, file.sha256)
 
         async def fetch(file: ListedFile) -> bytes:
             return await self.place.get(file.key, file.version_id, most_bytes=_LARGEST_KEY)
 
         async for file, got in ahead(group, wanted, fetch):
             if isinstance(got, MissingObjectError):
-                continue  # destroyed meanwhile, or lost: whatever needs it says so
+                # Destroyed meanwhile, or lost: whatever needs it says so.
+                self.library.await_key(file.key, file.sha256)
+                continue
             if isinstance(got, PermanentError):
                 raise DamagedArchiveError(f"“{file.key}”: {got}")
             if hashlib.sha256(got).hexdigest() != file.sha256:
                 raise DamagedArchiveError(f"“{file.key}” was changed: run verify.")
             self.library.keep_day_key(file.key, got)
+
+    async def fetch_awaited(self, group: asyncio.TaskGroup) -> None:
+        """Keep the keys of content that were not there when their manifest was indexed."""
+        wanted = [item for item in self.library.awaited_keys() if self.inventory.there(item[0])]
+
+        async def fetch(item: tuple[str, str]) -> bytes:
+            # What was brought back may be another version than the one that was listed.
+            return await self.place.get(item[0], most_bytes=_LARGEST_KEY)
+
+        async for (key, sha256), got in ahead(group, wanted, fetch):
+            if isinstance(got, PermanentError):
+                self.done.faults.append(f"“{key}”: {got}")
+            elif hashlib.sha256(got).hexdigest() != sha256:
+                self.done.faults.append(f"“{key}” was changed: run verify.")
+            else:
+                self.library.keep_awaited(key, got)
 
     async def _fetch(self, item: ListedSegment) -> bytes:
         if segment_key(item.key) is None:
@@ -287,15 +316,13 @@ class _Sync:
 
     def forget_removed(self) -> None:
         """Take out of the index and the cache what was deleted from the archive on purpose."""
-        for key in self.library.indexed_keys(list(self.statements.tombstones)):
-            if not self.inventory.there(key):
-                self.library.forget(key)
-                self.done.removed += 1
+        known = self.library.indexed_keys(list(self.statements.tombstones))
+        removed = [key for key in known if not self.inventory.there(key)]
+        self.library.forget(removed)
         gone = [name for name in self.statements.erased if not self.inventory.there(name)]
-        for name in filter(is_day_key, gone):
-            self.done.removed += self.library.forget_day(name)
+        erased = self.library.forget_days(list(filter(is_day_key, gone)))
+        self.done.removed += len(removed) + erased
         self.library.forget_contents([name for name in gone if is_content_key(name)])
-        self.library.open_unopened()
 
     def is_erased(self, key: str) -> bool:
         """Return whether the key of the day that an object is encrypted to was destroyed."""
