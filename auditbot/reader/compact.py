@@ -88,6 +88,12 @@ def days_of(library: Library, period: Period) -> list[Day]:
     return [Day(*name, tuple(parts)) for name, parts in sorted(found.items())]
 
 
+def servers_of(library: Library) -> list[str]:
+    """Return the servers of which anything is or was indexed: a copy outlives its last segment."""
+    keys = library.connection.execute("SELECT key FROM object")
+    return sorted({named.server for (key,) in keys if (named := segment_key(key)) is not None})
+
+
 def write_day(library: Library, day: Day, path: Path, scratch: Path) -> None:
     """Write a day's Parquet file; memory does not grow with the day.
 

@@ -1,11 +1,13 @@
 """``steward audit parquet``: a copy of the records for query engines, a file for each day."""
 
 import argparse
+import fcntl
+import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import aclosing
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -13,15 +15,16 @@ from typing import Any
 
 from auditbot.reader.commands.library import Open, add_library_options, open_library, reach
 from auditbot.reader.commands.options import add_period_options, open_derived, period_of
-from auditbot.reader.compact import FILE, Day, days_of, write_day
+from auditbot.reader.compact import FILE, Day, days_of, servers_of, write_day
 from auditbot.reader.layout import derived_folder, derived_prefix
 from auditbot.reader.memory import private_directory, write_private
 from auditbot.reader.read import Period
 from auditbot.storage.derived import DerivedStore, DirectoryDerived
 from auditbot.storage.reading import DirectoryPlace, Place
-from common.errors import ConfigError, UserError
+from common.errors import ConfigError, PermanentError, UserError
 
 _SCRATCH = ".steward-parquet-"
+_LOCK = ".steward-parquet.lock"
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -104,17 +107,51 @@ async def _build(arguments: argparse.Namespace) -> int:
             opened=arguments.opened,
             days=len(days),
         )
-        target = _target(arguments, opened)
-        try:
-            await _fill(target, days, period, opened)
-        finally:
-            await target.store.close()
+        with _alone(arguments.into or opened.archive.cache):
+            await _copy(arguments, days, period, opened)
     return 1 if opened.faults else 0
 
 
+async def _copy(
+    arguments: argparse.Namespace, days: Sequence[Day], period: Period, opened: Open
+) -> None:
+    target = _target(arguments, opened)
+    try:
+        await _fill(target, days, period, opened)
+    finally:
+        await target.store.close()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep a second run out, which would take this one's files for those of a run that was killed.
+
+    Raises:
+        UserError: another run is at work there.
+        PermanentError: the folder cannot be used.
+    """
+    private_directory(folder.absolute())
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        handle = os.open(folder / _LOCK, flags, 0o600)
+    except OSError as error:
+        raise PermanentError(f"“{folder}” cannot be used: {error.strerror}.") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"Another “steward audit parquet” is at work, with “{folder}”: nothing was written "
+                "by this one. Run it again when the other has ended; days that are done are not "
+                "written twice."
+            ) from None
+        yield
+    finally:
+        os.close(handle)
+
+
 async def _fill(target: _Target, days: Sequence[Day], period: Period, opened: Open) -> None:
-    servers = sorted({day.server for day in days_of(opened.library, Period())})
-    await target.look(servers)
+    await target.look(servers_of(opened.library))
     made = 0
     for day in days:
         if target.is_made(day):
@@ -167,7 +204,6 @@ def _target(arguments: argparse.Namespace, opened: Open) -> _Target:
     if arguments.into is None:
         return _Target(opened.archive.place, open_derived(arguments), None)
     folder: Path = arguments.into.absolute()
-    private_directory(folder)
     for left in folder.glob(f"{_SCRATCH}*"):
         shutil.rmtree(left)  # of a run that was killed: it may hold what was opened
     # Its own right to enter, also where it was there before.

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 
 from auditbot.reader.cli import main
 from auditbot.reader.columns import COLUMNS
+from auditbot.reader.compact import Day, write_day
+from auditbot.reader.index.library import Library
 from auditbot.storage.derived import derived_key
 from common.errors import ConfigError, PermanentError, UserError
 from tests.support.archive_maker import Json, Maker, compress
@@ -206,6 +209,52 @@ def test_what_was_deleted_from_the_archive_goes_from_the_copy_too(archive: Archi
     assert not (archive.maker.root / BASE / "dt=2025-11-25").exists()
 
 
+@pytest.mark.parametrize("into", [False, True])
+def test_nothing_stays_of_a_server_of_which_nothing_is_left(
+    archive: Archive, tmp_path: Path, into: bool
+) -> None:
+    where = (f"--into={tmp_path / 'own'}",) if into else ()
+    archive.types(*where)
+    strangers = (tmp_path / "own" if into else archive.maker.root) / "v1/b.org/derived/parquet/x"
+    strangers.parent.mkdir(parents=True)
+    strangers.write_bytes(b"of another archive")
+    archive.maker.remove(*archive.maker.segments)
+    archive.maker.manifest()
+
+    assert archive.types(*where) == 0
+
+    base = tmp_path / "own" / BASE if into else archive.maker.root / BASE
+    assert files(base) == {}
+    assert strangers.exists()
+
+
+@pytest.mark.parametrize("into", [False, True])
+def test_a_second_run_is_told_of_the_first_and_touches_nothing_of_it(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, into: bool
+) -> None:
+    words = (f"--into={tmp_path / 'own'}",) if into else ()
+    second: list[str] = []
+
+    def meanwhile(library: Library, day: Day, path: Path, scratch: Path) -> None:
+        monkeypatch.undo()
+        # In a thread, because there each run has an event loop of its own.
+        with ThreadPoolExecutor(1) as other, pytest.raises(UserError) as refused:
+            other.submit(archive.types, "--no-sync", *words).result()
+        second.append(str(refused.value))
+        assert scratch.is_dir()
+        write_day(library, day, path, scratch)
+
+    monkeypatch.setattr("auditbot.reader.commands.compacting.write_day", meanwhile)
+
+    assert archive.types(*words) == 0
+
+    (told,) = second
+    assert "Another “steward audit parquet” is at work" in told
+    assert (str(tmp_path / "own") in told) == into
+    assert read(tmp_path / "own" if into else archive.maker.root / BASE) == archive.records()
+    assert archive.types(*words) == 0, "the lock ends with the run"
+
+
 def test_verify_neither_looks_at_copies_nor_calls_them_foreign(
     archive: Archive, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -277,7 +326,9 @@ def test_a_sealed_archive_is_opened_into_a_private_directory(tmp_path: Path) -> 
 
     assert read(own) == archive.records()
     assert stat.S_IMODE(own.stat().st_mode) == 0o700
-    assert {path.suffix for path in own.rglob("*") if path.is_file()} == {".parquet", ".json"}
+    assert {path.suffix for path in (own / "v1").rglob("*") if path.is_file()} == {
+        ".parquet", ".json",
+    }  # fmt: skip
     assert not left.exists()
 
 
