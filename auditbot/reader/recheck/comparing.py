@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from auditbot.reader.recheck.opening import Session, UnopenedError, message_index, opened
+from auditbot.reader.recheck.opening import (
+    Opened,
+    Session,
+    UnopenedError,
+    message_index,
+    opened,
+)
 
 Json = Mapping[str, Any]
 _LONGEST = 1024
@@ -39,17 +45,15 @@ class Compared:
     """What it was decrypted with."""
 
 
-def compare(record: Json, wire: bytes | None, sessions: Sequence[Session]) -> Compared:
+def compare(record: Json, wire: bytes, sessions: Sequence[Session]) -> Compared:
     """Decrypt a record's ciphertext again and compare.
 
     Args:
         record: an ``event`` that was decrypted, or a ``decryption``
-        wire: the event as it came, ``None`` if that was not kept
+        wire: the event as it came
         sessions: those that are kept for the record's stream and day
     """
-    if wire is None:
-        return Compared(State.NOT_KEPT)
-    event = _object(wire)
+    event = _object(wire) or {}
     content = event.get("content")
     content = content if isinstance(content, dict) else {}
     ciphertext = content.get("ciphertext")
@@ -61,28 +65,50 @@ def compare(record: Json, wire: bytes | None, sessions: Sequence[Session]) -> Co
         place = message_index(ciphertext)
     except UnopenedError as error:
         return Compared(State.DIFFERS, (*found, ("ciphertext", str(error))))
-    session = _choose(record, content.get("session_id"), place, sessions)
-    if session is None:
+    copies = _copies(record, content.get("session_id"), place, sessions)
+    if not copies:
         return Compared(State.DIFFERS if found else State.NO_KEY, tuple(found))
+    session, again = _first_opened(copies, ciphertext)
     found += _device(record, session)
-    try:
-        again = opened(session, ciphertext)
-    except UnopenedError as error:
-        return Compared(State.DIFFERS, (*found, ("key", str(error))), session)
+    if isinstance(again, UnopenedError):
+        which = "" if len(copies) == 1 else f"none of {len(copies)} copies of the key opens it: "
+        return Compared(State.DIFFERS, (*found, ("key", f"{which}{again}")), session)
     if again.index != record.get("enc_index"):
         found.append(("index", f"it is message {again.index}, not {record.get('enc_index')}"))
     found += _said(record, again.payload)
     return Compared(State.DIFFERS if found else State.AGREES, tuple(found), session)
 
 
-def wire_of(record: Json) -> bytes | None:
-    """Return an event as it came, from the record that holds its ciphertext."""
+def kept_wire(record: Json) -> bytes | Compared:
+    """Return an event as it came, or how a record turns out without it.
+
+    Args:
+        record: the one that holds the ciphertext
+    """
     text = record.get("wire_json")
     if isinstance(text, str):
         return text.encode("utf-8", "surrogatepass")
+    name, encoded = _encoded(record)
+    if encoded is None:
+        return Compared(State.NOT_KEPT)
+    wire = _base64(encoded) if name.endswith("_b64") else None
+    if wire is None:
+        # Not the same as never kept: something was written that is no event any more.
+        return Compared(State.DIFFERS, (("ciphertext", f"what is kept in {name} is damaged"),))
+    return wire
+
+
+def _encoded(record: Json) -> tuple[str, object]:
+    """Return where an event that is no sound JSON is kept, and what stands there."""
+    if record.get("wire_json") is not None:
+        return "wire_json", record["wire_json"]
     if record.get("enc_status") == "undecryptable":
-        return _base64(record.get("raw_b64"))
-    return _base64(_object((record.get("detail_json") or "{}").encode()).get("wire_b64"))
+        return "raw_b64", record.get("raw_b64")
+    detail = record.get("detail_json")
+    if detail is None:
+        return "detail_json", None
+    said = _object(detail.encode("utf-8", "replace")) if isinstance(detail, str) else None
+    return ("detail_json", detail) if said is None else ("wire_b64", said.get("wire_b64"))
 
 
 def _identity(record: Json, event: Json) -> list[tuple[str, str]]:
@@ -109,10 +135,10 @@ def _named_session(record: Json, content: Json) -> list[tuple[str, str]]:
     return [("session", f"the ciphertext is of session {said}, not {kept}")]
 
 
-def _choose(
+def _copies(
     record: Json, session_id: object, place: int, sessions: Sequence[Session]
-) -> Session | None:
-    """Return the copy of a session that the writer read with, else another one that opens."""
+) -> Sequence[Session]:
+    """Return the copies of a session that should open a message, first what the writer read with."""
     fitting = [
         one
         for one in sessions
@@ -120,15 +146,27 @@ def _choose(
         and one.room_id == record.get("room_id")
         and one.first_index <= place
     ]
-    return min(
+    return sorted(
         fitting,
         key=lambda one: (
             one.sender_key != record.get("enc_sender_key"),
             one.source != record.get("enc_key_source"),
             one.first_index,
         ),
-        default=None,
     )
+
+
+def _first_opened(
+    copies: Sequence[Session], ciphertext: str
+) -> tuple[Session, Opened | UnopenedError]:
+    """Return the first copy that opens a ciphertext, else the first with why it does not."""
+    failed: list[tuple[Session, UnopenedError]] = []
+    for session in copies:
+        try:
+            return session, opened(session, ciphertext)
+        except UnopenedError as error:
+            failed.append((session, error))
+    return failed[0]
 
 
 def _device(record: Json, session: Session) -> list[tuple[str, str]]:
@@ -161,18 +199,18 @@ def _said(record: Json, payload: bytes) -> list[tuple[str, str]]:
     )
     if archived != payload:
         found.append(("payload", "it says something else than is archived"))
-    room_id = _object(payload).get("room_id")
+    room_id = (_object(payload) or {}).get("room_id")
     if room_id != record.get("room_id"):
         found.append(("room", f"it says that it is for {room_id}"))
     return found
 
 
-def _object(data: bytes) -> dict[str, Any]:
+def _object(data: bytes) -> dict[str, Any] | None:
     try:
         found = json.loads(data.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _base64(text: object) -> bytes | None:

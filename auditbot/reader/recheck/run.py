@@ -9,7 +9,7 @@ from auditbot.reader.index.library import Library, Stored, detail_of
 from auditbot.reader.index.schema import DECRYPTED, KINDS, LATE, UNDECRYPTABLE
 from auditbot.reader.layout import segment_key
 from auditbot.reader.read import Period
-from auditbot.reader.recheck.comparing import Compared, State, compare, wire_of
+from auditbot.reader.recheck.comparing import Compared, State, compare, kept_wire
 from auditbot.reader.recheck.shelf import Shelf
 
 _EVENT, _DECRYPTION = KINDS.index("event"), KINDS.index("decryption")
@@ -33,9 +33,10 @@ async def recheck(library: Library, shelf: Shelf, ids: Iterable[int]) -> AsyncIt
     """Yield how each record turns out, in the order in which they are given."""
     for stored in library.stored(ids):
         segment = segment_key(stored.key)
-        wire = wire_of(_first(library, stored).record)
-        if segment is None or wire is None:
-            yield Rechecked(stored, Compared(State.NOT_KEPT), keys_wanted=True)
+        wire = kept_wire(_first(library, stored).record)
+        if segment is None or isinstance(wire, Compared):
+            found = wire if isinstance(wire, Compared) else Compared(State.NOT_KEPT)
+            yield Rechecked(stored, found, keys_wanted=True)
             continue
         kept = await shelf.of(segment)
         yield Rechecked(stored, compare(stored.record, wire, kept.sessions), kept.wanted)

@@ -17,7 +17,7 @@ from auditbot.pipeline.record import Setting, event_record
 from auditbot.pipeline.room_state import RoomContext
 from auditbot.reader.cli import _parser, main
 from auditbot.reader.commands.rechecking import UNREADABLE
-from auditbot.reader.recheck.comparing import Compared, State, compare, wire_of
+from auditbot.reader.recheck.comparing import Compared, State, compare, kept_wire
 from auditbot.reader.recheck.opening import Session, UnopenedError, message_index, opened
 from common.crypto.port import Decrypted, EncryptedEvent
 from tests.unit.auditbot.builders import NOON, ROOM
@@ -78,7 +78,8 @@ def record(device: Device) -> Json:
 
 
 def rechecked(record: Json, *sessions: Session) -> Compared:
-    return compare(record, wire_of(record), sessions)
+    wire = kept_wire(record)
+    return wire if isinstance(wire, Compared) else compare(record, wire, sessions)
 
 
 def named(found: Compared) -> set[str]:
@@ -188,9 +189,56 @@ def test_the_copy_that_was_read_with_is_taken(device: Device, record: Json) -> N
 
 
 def test_what_was_not_kept_is_no_difference(device: Device, record: Json) -> None:
-    bare = record | {"wire_json": None, "detail_json": None}
+    for detail in (None, "{}"):
+        bare = record | {"wire_json": None, "detail_json": detail}
 
-    assert compare(bare, wire_of(bare), [session_of(device)]).state is State.NOT_KEPT
+        assert rechecked(bare, session_of(device)).state is State.NOT_KEPT
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"detail_json": '{"wire_b64":"e30"}'},
+        {"detail_json": '{"wire_b64":"e30=\n"}'},
+        {"detail_json": '{"wire_b64":7}'},
+        {"detail_json": '{"wire_b64":"e30='},
+        {"detail_json": 7},
+        {"wire_json": 7},
+        {"enc_status": "undecryptable", "raw_b64": "e3"},
+        {"enc_status": "undecryptable", "raw_b64": 7},
+        {"enc_status": "undecryptable", "raw_b64": "e30="},
+    ],
+)
+def test_what_is_damaged_does_not_pass_for_not_kept(
+    device: Device, record: Json, damage: Json
+) -> None:
+    damaged = record | {"wire_json": None, "detail_json": None} | damage
+
+    found = rechecked(damaged, session_of(device))
+
+    assert found.state is State.DIFFERS
+    assert "ciphertext" in named(found)
+
+
+def test_each_copy_of_a_key_is_tried_before_it_is_said_that_none_opens(
+    device: Device, record: Json
+) -> None:
+    good = session_of(device)
+    damaged = [
+        structs.replace(good, session_key="A" * len(good.session_key)),
+        structs.replace(good, session_key=session_of(device, 2).session_key),
+        structs.replace(good, session_key=""),
+    ]
+    from_later = structs.replace(session_of(device, 1), first_index=1)
+
+    for sessions in ([*damaged, from_later], [from_later, *damaged], [*damaged, good]):
+        found = rechecked(record, *sessions)
+        assert (found.state, found.differences) == (State.AGREES, ()), sessions
+        assert found.session in (from_later, good)
+
+    found = rechecked(record, *damaged)
+    assert (found.state, named(found)) == (State.DIFFERS, {"key"})
+    assert found.differences[0][1] == "none of 3 copies of the key opens it: the key is none"
 
 
 def test_junk_beside_a_ciphertext_hides_nothing(device: Device) -> None:
