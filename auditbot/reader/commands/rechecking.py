@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 
+from auditbot.reader.commands.exporting_keys import add_key_options, export_keys, passphrase_of
 from auditbot.reader.commands.library import (
     Open,
     add_library_options,
@@ -52,20 +53,31 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command.add_argument("event_ids", nargs="*", metavar="EVENT_ID")
     command.add_argument("--room", metavar="ROOM_ID", help="only this room, by its ID")
     command.add_argument("--json", action="store_true", help="print one JSON object a message")
+    add_key_options(command)
     add_period_options(command)
     add_library_options(command)
 
 
 async def _recheck(arguments: argparse.Namespace) -> int:
     try:
-        return await _compare(arguments)
+        passphrase = passphrase_of(arguments)
+        if passphrase is None:
+            return await _compare(arguments)
+        async with open_library(arguments) as opened:
+            ids, trouble = _ids(opened, arguments)
+            return await export_keys(arguments, opened, ids, trouble, passphrase)
     except ConfigError:
         raise
     except StewardError as error:
         sentence = str(error)
     except ExceptionGroup as group:
         sentence = foreseen(group)
-    sys.stderr.write(f"steward: Nothing could be decrypted again: {visible(sentence)}\n")
+    what = (
+        "No room keys were exported"
+        if arguments.export_keys
+        else "Nothing could be decrypted again"
+    )
+    sys.stderr.write(f"steward: {what}: {visible(sentence)}\n")
     return UNREADABLE
 
 

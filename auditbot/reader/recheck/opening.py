@@ -63,6 +63,24 @@ def opened(session: Session, ciphertext: str) -> Opened:
         UnopenedError: it does not open.
     """
     message = _message(ciphertext)
+    inbound = _inbound(session)
+    try:
+        found = inbound.decrypt(message)
+    except ValueError as error:
+        raise UnopenedError(f"it does not open with the key ({error})") from None
+    return Opened(found.plaintext, found.message_index)
+
+
+def is_sound(session: Session) -> bool:
+    """Return whether a session's key is one, and of the session that it says."""
+    try:
+        _inbound(session)
+    except UnopenedError:
+        return False
+    return True
+
+
+def _inbound(session: Session) -> vodozemac.InboundGroupSession:
     if session.algorithm != MEGOLM:
         raise UnopenedError("the key is for another algorithm")
     try:
@@ -72,11 +90,7 @@ def opened(session: Session, ciphertext: str) -> Opened:
         raise UnopenedError("the key is none") from None
     if inbound.session_id != session.session_id:
         raise UnopenedError("the key is of another session than it says")
-    try:
-        found = inbound.decrypt(message)
-    except ValueError as error:
-        raise UnopenedError(f"it does not open with the key ({error})") from None
-    return Opened(found.plaintext, found.message_index)
+    return inbound
 
 
 def _message(ciphertext: str) -> vodozemac.MegolmMessage:

@@ -162,6 +162,7 @@ COMMANDS = (
     ("transcript", "Trading desk"),
     ("prove", "$4"),
     ("recheck",),
+    ("recheck", "--export-keys=keys", "--passphrase-file=/dev/zero"),
     ("sample", "draw", "3", "--from", "2026-03-23", "--to", "2026-03-27"),
     ("case", "create", "Desk"),
     ("case", "list"),

@@ -1,0 +1,67 @@
+"""Records of the index → the room keys that open what they say."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+
+from auditbot.reader.index.library import Library
+from auditbot.reader.layout import SegmentKey, segment_key
+from auditbot.reader.recheck.opening import Session, is_sound
+from auditbot.reader.recheck.shelf import Shelf
+
+_Name = tuple[str, str]
+"""A room and a session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Sessions, each once, and how many messages there are, and of how many no key is kept."""
+
+    sessions: tuple[Session, ...]
+    messages: int
+    without: int
+
+
+async def gather(library: Library, shelf: Shelf, ids: Iterable[int], room: str | None) -> Gathered:
+    """Return the sessions with which messages were read, each from the earliest message on.
+
+    Args:
+        library: the index
+        shelf: the room keys that are kept; what of them cannot be used is added to its faults
+        ids: the records that say what encrypted events say
+        room: only those of this room, ``None`` for all
+
+    Raises:
+        TransientError: the archive is away.
+    """
+    days: dict[tuple[str, str, date], SegmentKey] = {}
+    wanted: defaultdict[SegmentKey, Counter[_Name]] = defaultdict(Counter)
+    for stored in library.stored(ids):
+        record, segment = stored.record, segment_key(stored.key)
+        if segment is not None and room in {None, record.get("room_id")}:
+            # The keys of a stream's day are kept together, whichever segment is asked for.
+            first = days.setdefault((segment.server, segment.stream, segment.day), segment)
+            wanted[first][str(record.get("room_id")), str(record.get("enc_session_id"))] += 1
+    best: dict[_Name, Session] = {}
+    without = 0
+    for segment, names in wanted.items():
+        found = set()
+        for one in (await shelf.of(segment)).sessions:
+            name = (one.room_id, one.session_id)
+            if name not in names:
+                continue
+            if not is_sound(one):
+                shelf.faults.append(f"a key of the session {one.session_id} is damaged")
+                continue
+            found.add(name)
+            if name not in best or _order(one) < _order(best[name]):
+                best[name] = one
+        without += sum(count for name, count in names.items() if name not in found)
+    messages = sum(map(Counter.total, wanted.values()))
+    return Gathered(tuple(best[name] for name in sorted(best)), messages, without)
+
+
+def _order(session: Session) -> tuple[int, bool]:
+    """Put what opens most first, then what its owner sent."""
+    return session.first_index, session.source != "direct"
