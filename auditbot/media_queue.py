@@ -292,6 +292,16 @@ class MediaQueue:
         )
         if object_id is not None:
             days = {(wanted.stream, wanted.day), (target.stream, now_ms // DAY_MS)}
+            # Of a day from before there were classes the default one was not written down; beside
+            # another it would be forgotten.
+            await connection.executemany(
+                "INSERT INTO audit_object_class (place, id, stream, day, class, keep_days)"
+                " SELECT place, id, stream, day, CAST($5 AS TEXT), NULL FROM audit_object_day"
+                " WHERE place = $1 AND id = $2 AND stream = $3 AND day = $4 AND NOT EXISTS"
+                " (SELECT 1 FROM audit_object_class AS known WHERE known.place = $1"
+                " AND known.id = $2 AND known.stream = $3 AND known.day = $4)",
+                [(target.place, object_id, stream, day, DEFAULT) for stream, day in sorted(days)],
+            )
             await connection.executemany(
                 "INSERT INTO audit_object_day (place, id, stream, day) VALUES ($1, $2, $3, $4)"
                 " ON CONFLICT (place, id, stream, day) DO NOTHING",

@@ -319,6 +319,47 @@ async def test_an_attachment_is_kept_as_long_as_the_longest_class_that_speaks_of
     office.check()
 
 
+async def without_classes_yet(office: Office) -> None:
+    """Let what is stored be as it was before classes were written down."""
+    async with office.world.database.transaction() as connection:
+        await connection.execute("DELETE FROM audit_object_class")
+
+
+@pytest.mark.parametrize(("keep_days", "kept"), [(None, True), (200, True), (50, False)])
+async def test_an_attachment_from_before_there_were_classes_is_of_the_default_one(
+    database: Database, tmp_path: Path, keep_days: int | None, *, kept: bool
+) -> None:
+    office = await office_with(database, tmp_path, classes=())
+    await office.say(*room_of(LOBBY), picture(LOBBY))
+    await office.store()
+    await without_classes_yet(office)
+    office.at(TODAY)
+
+    await retain(office, keep_days)
+
+    assert any("/media/" in key for key in office.objects()) == kept
+    office.check()
+
+
+async def test_a_class_beside_it_does_not_shorten_what_was_kept_from_before(
+    database: Database, tmp_path: Path
+) -> None:
+    office = await office_with(database, tmp_path)
+    await office.say(*direct_chat(), *room_of(LOBBY), picture(LOBBY))
+    await office.store()
+    await without_classes_yet(office)
+    await office.say(picture(CHATS))
+    await office.store()
+    office.at(TODAY)
+
+    await retain(office, 200)
+    assert any("/media/" in key for key in office.objects()), "the lobby's is kept for 200 days"
+    await retain(office, 50)
+
+    assert not any("/media/" in key for key in office.objects())
+    office.check()
+
+
 async def test_a_held_attachment_stays_though_its_class_is_over(
     database: Database, tmp_path: Path
 ) -> None:
