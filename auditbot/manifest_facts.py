@@ -7,7 +7,7 @@ from auditbot.pipeline.merkle import CompactRange, unpack
 from common.database.pool import Connection, Row
 
 _STATEMENTS = (
-    "manifest IS NULL AND state = 'stored' AND (stream = $1 OR EXISTS (SELECT 1 FROM audit_stream"
+    "manifest IS NULL AND state <> 'made' AND (stream = $1 OR EXISTS (SELECT 1 FROM audit_stream"
     " WHERE audit_stream.id = $1 AND audit_stream.destination = audit_statement.destination"
     " AND coalesce(audit_stream.endpoint_url, '') = coalesce(audit_statement.endpoint_url, '')"
     " AND (stream IS NULL OR stream IN (SELECT id FROM audit_stream WHERE closed = 1))))"

@@ -157,23 +157,28 @@ async def _retain(at: Desk, arguments: argparse.Namespace) -> str:
     keep_days = arguments.keep_days or at.config.auditbot.keep_days
     if keep_days is None and not await retention.is_any_class_recorded(at):
         raise UserError("How long is the archive kept? Set auditbot.keep_days or add --keep-days.")
-    left = await retention.carry_out(at) if arguments.apply else ""
+    left = await retention.carry_out(at) if arguments.apply else None
     found = await retention.survey(at, keep_days=keep_days)
-    if not arguments.apply:
+    if left is None:
         return f"{found.text()}\nNothing was deleted: this was a dry run. --apply deletes it."
     told = await retention.apply(at, found, keep_days=keep_days)
-    return f"{found.text()}\n{told if found.free or found.media else left}"
+    return f"{found.text()}\n{told if found.free or found.media else left.text}"
 
 
 async def _erase(at: Desk, arguments: argparse.Namespace) -> str:
     if arguments.person is not None and (arguments.end, arguments.label) != (None, None):
         raise UserError("A person's key is of all days and classes: leave --to and --class out.")
-    left = await erasure.carry_out(at) if arguments.apply else ""
-    found = await _to_erase(at, arguments)
+    left = await erasure.carry_out(at) if arguments.apply else None
+    try:
+        found = await _to_erase(at, arguments)
+    except UserError as error:
+        if left is None or not left.done:
+            raise
+        return f"An erasure that was interrupted was finished: {left.text}\n{error}"
     if not arguments.apply:
         return f"{found.text()}\nNothing was destroyed: this was a dry run. --apply destroys them."
     told = await erasure.apply(at, found, reason=arguments.reason)
-    return f"{found.text()}\n{told}" if found.keys else left
+    return f"{found.text()}\n{told}"
 
 
 async def _to_erase(at: Desk, arguments: argparse.Namespace) -> Found:

@@ -1,10 +1,10 @@
-"""What is done by itself once a UTC day: legal holds on what was stored since, and a statement."""
+"""What is done by itself: what was interrupted, and once a UTC day legal holds and a statement."""
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from auditbot.operations import completeness, legal_holds
+from auditbot.operations import completeness, erasure, legal_holds, retention
 from auditbot.operations.desk import Desk
 from auditbot.pipeline.segment import DAY_MS
 from common.alarms import raise_alarm
@@ -19,6 +19,9 @@ log = Log("audit.daily")
 
 _HOLDS = "legal holds"
 _STATED = "completeness"
+_ANNOUNCED = "announced"
+_PATIENCE_MS = 900_000
+"""How long a command that was typed has for itself what it announced."""
 _MOST_DAYS = 7
 """How many days are made up for."""
 
@@ -29,6 +32,8 @@ class Daily:
 
     desk: Desk
     recorded: Callable[[], None]
+    _tried_ms: int | None = None
+    """Until when what was announced was tried since the start."""
 
     async def run(self) -> None:
         """Do what is due, until cancelled; what failed is tried again at each look."""
@@ -43,6 +48,7 @@ class Daily:
         """Do what is due today."""
         today = self.desk.clock.now_ms() // DAY_MS
         await self._keep_held(today)
+        await self._finish(today)
         await self._state(today)
 
     async def _keep_held(self, today: int) -> None:
@@ -57,6 +63,40 @@ class Daily:
                 await raise_alarm(connection, done.text, now_ms=self.desk.clock.now_ms())
             day = last if done.trouble is not None else today
             await _did(connection, _HOLDS, day, done.trouble)
+
+    async def _finish(self, today: int) -> None:
+        """Finish the erasures and removals that a crash or the store's refusal left undone.
+
+        What is refused or held is tried once a day, and after a start: looking for what holds it
+        may read much of the archive.
+        """
+        now_ms = self.desk.clock.now_ms()
+        last, told = await self._last(_ANNOUNCED)
+        after_ms = self._tried_ms if last == today else None
+        due = range(0 if after_ms is None else after_ms, now_ms - _PATIENCE_MS)
+        refused, is_away = list[str](), False
+        for carry_out in (erasure.carry_out, retention.carry_out):
+            try:
+                outcome = await carry_out(self.desk, made_ms=due)
+            except (PermanentError, TransientError) as error:
+                refused.append(str(error))
+                is_away |= isinstance(error, TransientError)
+            else:
+                refused += outcome.refused
+        if not is_away:
+            self._tried_ms = due.stop
+        trouble = refused[0] if refused else None if after_ms is None else told
+        async with self.desk.database.transaction() as connection:
+            if trouble is not None and told is None:
+                sentence = (
+                    "What was erased or removed by a signed document is not all gone, because the "
+                    f"store refuses: {trouble} Steward tries it again once a day. See that its key "
+                    "may use s3:DeleteObject and s3:DeleteObjectVersion, and how long the bucket "
+                    "locks what lies there."
+                )
+                await raise_alarm(connection, sentence, now_ms=now_ms)
+            if (last, told) != (today, trouble):
+                await _did(connection, _ANNOUNCED, today, trouble)
 
     async def _state(self, today: int) -> None:
         """State the days that are over; those of a long absence had no running Steward."""

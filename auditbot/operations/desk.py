@@ -22,7 +22,7 @@ from common.clock import Clock, SystemClock
 from common.config.schema import Config
 from common.crypto.canonical import canonical_json
 from common.database.migrations import upgrade_table
-from common.database.pool import Connection, Database
+from common.database.pool import Connection, Database, Row
 from common.errors import UserError
 
 
@@ -44,6 +44,7 @@ class Statement:
     signature: bytes
     page: bytes | None = None
     """The same for people, stored beside it; the document names its hash."""
+    is_stored: bool = False
 
     @property
     def content(self) -> dict[str, Any]:
@@ -149,7 +150,7 @@ class Desk:
         async with self.database.transaction() as connection:
             await connection.execute(
                 "UPDATE audit_statement SET state = 'stored', version_id = $2"
-                " WHERE object_key = $1",
+                " WHERE object_key = $1 AND state = 'made'",
                 statement.key,
                 stored.version_id if stored is not None else None,
             )
@@ -160,18 +161,43 @@ class Desk:
             "SELECT * FROM audit_statement WHERE state = 'made' ORDER BY made_ms, object_key"
         )
         return [
-            (
-                Place(row["destination"], row["endpoint_url"], row["stream"]),
-                Statement(
-                    row["object_key"],
-                    bytes(row["body"]),
-                    bytes(row["signature"]),
-                    None if row["page"] is None else bytes(row["page"]),
-                ),
-            )
+            _statement(row)
             for row in rows
             if str(row["object_key"]).startswith(f"{self.root}{prefix}")
         ]
+
+    async def unfinished(
+        self, prefix: str, *, made_ms: range | None = None
+    ) -> AsyncIterator[tuple[Place, Statement]]:
+        """Yield the documents, oldest first, of which not all is known to be done that they say.
+
+        Args:
+            prefix: of which kind
+            made_ms: only those that were made in these moments
+        """
+        rows = await self.database.fetch(
+            "SELECT object_key, made_ms FROM audit_statement"
+            " WHERE state <> 'done' AND object_key LIKE $1 ORDER BY made_ms, object_key",
+            f"{self.root}{prefix}%",
+        )
+        # One by one: each may be a megabyte.
+        for found in rows:
+            if made_ms is not None and found["made_ms"] not in made_ms:
+                continue
+            row = await self.database.fetchrow(
+                "SELECT * FROM audit_statement WHERE object_key = $1", found["object_key"]
+            )
+            if row is not None:
+                yield _statement(row)
+
+    async def note_done(self, statement: Statement) -> None:
+        """Write down that all is done that a stored document says: it is not looked at again."""
+        async with self.database.transaction() as connection:
+            await connection.execute(
+                "UPDATE audit_statement SET state = 'done' WHERE object_key = $1"
+                " AND state = 'stored'",
+                statement.key,
+            )
 
     async def newest_place(self) -> Place:
         """Return where the archive is written, or was last."""
@@ -222,6 +248,19 @@ async def as_listed(connection: Connection, place: Place, stream: str) -> Place:
     ):
         return Place(place.destination, place.endpoint_url, stream)
     return place
+
+
+def _statement(row: Row) -> tuple[Place, Statement]:
+    return (
+        Place(row["destination"], row["endpoint_url"], row["stream"]),
+        Statement(
+            row["object_key"],
+            bytes(row["body"]),
+            bytes(row["signature"]),
+            None if row["page"] is None else bytes(row["page"]),
+            is_stored=row["state"] != "made",
+        ),
+    )
 
 
 def page_key(key: str) -> str:

@@ -133,9 +133,10 @@ async def of_person(desk: Desk, person: str) -> Found:
     return Found(keys, held, person=person)
 
 
-async def still_held(desk: Desk, document: dict[str, Any], holding: Sequence[Hold]) -> list[str]:
-    """Return a sentence for each part of a document that is held by now."""
-    items = [*document["day_keys"], *document.get("content_keys", ())]
+async def still_held(
+    desk: Desk, items: Sequence[dict[str, Any]], holding: Sequence[Hold]
+) -> list[str]:
+    """Return a sentence for each of a document's keys of which something is held by now."""
     told: list[str] = []
     for text in sorted({str(item["day"]) for item in items if "day" in item}):
         begin = (date.fromisoformat(text) - date(1970, 1, 1)).days * DAY_MS

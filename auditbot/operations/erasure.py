@@ -10,11 +10,20 @@ from typing import Any
 
 from auditbot.content_keys import end_keys, forget_content
 from auditbot.day_keys import forget_day
-from auditbot.operations.desk import Desk, Place, as_listed, day_text
-from auditbot.operations.erasable import Found, KeyToErase, of_days, of_person, still_held
+from auditbot.operations.announced import Outcome, finish
+from auditbot.operations.desk import Desk, Place, Statement, as_listed, day_text
+from auditbot.operations.erasable import (
+    Found,
+    KeyToErase,
+    of_days,
+    of_person,
+    still_held,
+)
 from auditbot.operations.holds import active
 from auditbot.pipeline.segment import DAY_MS
 from common.errors import PermanentError, TransientError, UserError
+
+_FOLDER = "erasures/"
 
 
 async def survey(desk: Desk, *, first_day: int, last_day: int, label: str | None = None) -> Found:
@@ -44,7 +53,7 @@ async def survey_person(desk: Desk, person: str) -> Found:
 
 
 async def apply(desk: Desk, found: Found, *, reason: str) -> str:
-    """Destroy the keys; return what to tell. Whatever interrupts it, it can be repeated.
+    """Destroy the keys; return what to tell. Whatever interrupts it, it goes on by itself.
 
     Raises:
         UserError: a hold keeps something of it; that it was refused is recorded.
@@ -54,43 +63,72 @@ async def apply(desk: Desk, found: Found, *, reason: str) -> str:
         held = ", ".join(hold.id for hold in found.held_by)
         what = "what they wrote is" if found.person is not None else "the days are"
         raise UserError(f"Nothing was erased: {what} held ({held}). That is recorded.")
+    announced = {
+        item["key"]
+        async for _, statement in desk.unfinished(_FOLDER)
+        for item in _items(statement.content)
+    }
     by_place: dict[Place, list[KeyToErase]] = {}
     for key in found.keys:
-        by_place.setdefault(key.place, []).append(key)
+        if key.key not in announced:
+            by_place.setdefault(key.place, []).append(key)
     for place, keys in by_place.items():
         await _announce(desk, place, keys, found, reason)
-    return await carry_out(desk)
+    return (await carry_out(desk)).text
 
 
-async def carry_out(desk: Desk) -> str:
-    """Store the documents that were decided, and destroy the keys that they name.
+async def carry_out(desk: Desk, *, made_ms: range | None = None) -> Outcome:
+    """Store the documents that were decided, and destroy what is left of the keys they name.
 
     What was interrupted and is held since waits until that is released.
+
+    Args:
+        desk: the tools
+        made_ms: only what was decided in these moments
+
+    Raises:
+        TransientError: a store is away; what was written down is tried again at the next call.
+        PermanentError: a store refuses a document.
     """
-    destroyed, refused, waiting = 0, [], list[str]()
+    outcome = Outcome("keys were destroyed")
     holding = await active(desk)
-    for place, statement in await desk.unpublished("erasures/"):
-        held = await still_held(desk, statement.content, holding)
-        waiting += held
+
+    async def act(place: Place, statement: Statement) -> bool:
+        left = [item for item in _items(statement.content) if not await _is_erased(desk, item)]
+        if statement.is_stored and not left:
+            return True
+        held = await still_held(desk, left, holding)
         if held:
-            continue
+            outcome.waiting += held
+            return False
+        refused = len(outcome.refused)
         async with desk.store(place) as store:
-            await desk.publish(store, statement)
-            for item in _items(statement.content):
+            if not statement.is_stored:
+                await desk.publish(store, statement)
+            for item in left:
                 try:
                     await store.delete(item["key"], item["version_id"])
                 except (PermanentError, TransientError) as error:
-                    refused.append(f"{item['key']}: {error}")
+                    outcome.refused.append(f"{item['key']}: {error}")
                 else:
-                    destroyed += 1
+                    outcome.done += 1
                     await _forget(desk, item)
-    told = f"{destroyed:,} keys were destroyed."
-    if refused:
-        told += (
-            f"\n{len(refused):,} were not, because the store refused; they are tried again next "
-            f"time. The first: {refused[0]}"
+        return len(outcome.refused) == refused
+
+    await finish(desk, _FOLDER, act, made_ms=made_ms)
+    return outcome
+
+
+async def _is_erased(desk: Desk, item: dict[str, Any]) -> bool:
+    """Return whether a key is known to be destroyed."""
+    for table in ("audit_day_key", "audit_content_key"):
+        state = await desk.database.fetchval(
+            f"SELECT state FROM {table} WHERE object_key = $1",  # noqa: S608  # one of two words of our own
+            item["key"],
         )
-    return "\n".join([told, *waiting])
+        if state is not None:
+            return bool(state == "erased")
+    return False
 
 
 def _items(document: dict[str, Any]) -> list[dict[str, Any]]:

@@ -69,7 +69,8 @@ async def sessions(desk: Desk, hold: Hold) -> Sequence[Row]:
     return await desk.database.fetch(
         f"SELECT object_key, version_id, {_PLACE} FROM (SELECT stream, day, sessions_key AS"  # noqa: S608  # our words
         " object_key, sessions_version AS version_id FROM audit_segment WHERE state = 'uploaded'"
-        " AND removed_ms IS NULL AND sessions_version IS NOT NULL) AS kept"
+        # Those of a segment that is gone stay for the others of its day.
+        " AND sessions_key IS NOT NULL AND sessions_version IS NOT NULL) AS kept"
         " JOIN audit_stream ON audit_stream.id = kept.stream"
         " JOIN audit_hold_day ON audit_hold_day.stream = kept.stream"
         " AND audit_hold_day.day = kept.day"

@@ -1,28 +1,30 @@
 """``steward audit retention``: delete what is older than the policy, and say so for ever.
 
 A segment goes when the longest retention class in it is over, an attachment when the longest class
-of the records that speak of it is. What goes is announced first by a signed removal, its manifests
+of the records that speak of it is; a day's room keys when no segment of the day is left. What goes is announced first by a signed removal, its manifests
 stay, and their tree hashes stand for what is gone. A hold that meets any record of a day keeps the
 day: records of one day explain each other.
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from auditbot.operations.announced import Outcome, finish
 from auditbot.operations.desk import Desk, Place, Statement, as_listed, day_text
 from auditbot.operations.holds import Hold, active
+from auditbot.operations.removing import Left, count_left, is_unproved, left_of, remove
 from auditbot.operations.retention_text import ClassLine, survey_text
 from auditbot.pipeline.retention import DEFAULT, is_over, kept_until
-from auditbot.pipeline.seal import lines_in, sessions_key
+from auditbot.pipeline.seal import lines_in
 from auditbot.pipeline.segment import DAY_MS
 from auditbot.storage.port import ArchiveStore
 from common.database.pool import Row
-from common.errors import PermanentError, TransientError
 
+_FOLDER = "removals/"
 _MOST_OBJECTS = 5000
 """Objects in one removal; more make several."""
 
@@ -42,9 +44,6 @@ class Gone:
     """How many records of each retention class a segment holds."""
     keeps: Mapping[str, int | None] = field(default_factory=dict)
     """For how many days each of them is kept, ``None`` for ever."""
-
-    sessions: "Gone | None" = None
-    """The object with a segment's room keys, which goes with it."""
 
     @property
     def records(self) -> int:
@@ -83,6 +82,10 @@ class StreamDay:
     """Those in which a shorter class is over, and a longer one is not."""
     others: list[Gone] = field(default_factory=list)
     """Those in which nothing is over."""
+    sessions: list[Gone] = field(default_factory=list)
+    """Its room keys, if nothing would be left of it."""
+    is_whole: bool = True
+    """Whether all of it is stored and listed."""
     held_by: str | None = None
 
     @property
@@ -227,104 +230,130 @@ class _Holders:
         if name not in self._known:
             self._known[name] = None
             for hold in self.holds:
-                if hold.meets(day.first_ms, day.last_ms) and await _is_held(
-                    self.desk, day, hold, self.rooms[hold.id]
-                ):
+                if await self._keeps(hold, day):
                     self._known[name] = hold.id
                     break
         return self._known[name]
 
+    async def _keeps(self, hold: Hold, day: StreamDay) -> bool:
+        begin = day.day * DAY_MS
+        if not day.is_whole and hold.meets(begin, begin + DAY_MS - 1):
+            return True  # what is not stored and listed yet may be held
+        if not hold.meets(day.first_ms, day.last_ms):
+            return False
+        return await _is_held(self.desk, day, hold, self.rooms[hold.id])
+
 
 async def apply(desk: Desk, found: Survey, *, keep_days: int | None) -> str:
-    """Delete what was found; return what to tell. Whatever interrupts it, it can be repeated."""
-    by_place: dict[Place, tuple[list[Gone], list[Gone]]] = {}
+    """Delete what was found; return what to tell. Whatever interrupts it, it goes on by itself."""
+    announced = {
+        item["key"]
+        async for _, statement in desk.unfinished(_FOLDER)
+        for item in _items(statement.content)
+    }
+    by_place: dict[Place, _Going] = {}
     for day in found.free:
-        by_place.setdefault(day.place, ([], []))[0].extend(day.segments)
+        going = by_place.setdefault(day.place, _Going())
+        going.segments += (gone for gone in day.segments if gone.key not in announced)
+        going.sessions += (gone for gone in day.sessions if gone.key not in announced)
     for place, gone in found.media:
-        by_place.setdefault(place, ([], []))[1].append(gone)
-    for place, (segments, media) in by_place.items():
-        for at in range(0, max(len(segments), len(media)), _MOST_OBJECTS):
+        if gone.key not in announced:
+            by_place.setdefault(place, _Going()).media.append(gone)
+    for place, going in by_place.items():
+        for part in going.parts():
+            await _announce(desk, place, part, keep_days)
+    return (await carry_out(desk)).text
+
+
+@dataclass
+class _Going:
+    """What a removal names, or several."""
+
+    segments: list[Gone] = field(default_factory=list)
+    media: list[Gone] = field(default_factory=list)
+    sessions: list[Gone] = field(default_factory=list)
+
+    def parts(self) -> Iterator["_Going"]:
+        """Yield it in parts for one removal each; the room keys in the last one."""
+        count = max(len(self.segments), len(self.media), min(len(self.sessions), 1))
+        for at in range(0, count, _MOST_OBJECTS):
             part = slice(at, at + _MOST_OBJECTS)
-            await _announce(desk, place, segments[part], media[part], keep_days)
-    return await carry_out(desk)
+            sessions = self.sessions if at + _MOST_OBJECTS >= count else []
+            yield _Going(self.segments[part], self.media[part], sessions)
 
 
-async def carry_out(desk: Desk) -> str:
-    """Store the removals that were decided and delete what they name.
+async def carry_out(desk: Desk, *, made_ms: range | None = None) -> Outcome:
+    """Store the removals that were decided and delete what is left of what they name.
 
     What was interrupted and is held since waits until that is released.
+
+    Args:
+        desk: the tools
+        made_ms: only what was decided in these moments
+
+    Raises:
+        TransientError: a store is away; what was written down is tried again at the next call.
+        PermanentError: a store refuses a removal.
     """
-    deleted, refused, waiting = 0, [], 0
-    for place, statement in await desk.unpublished("removals/"):
+    outcome, waiting = Outcome("objects were deleted"), 0
+
+    async def act(place: Place, statement: Statement) -> bool:
+        nonlocal waiting
         content = statement.content
-        if await _is_held_since(desk, content):
+        left = await left_of(desk, content)
+        if statement.is_stored and left.is_nothing:
+            return True
+        if await _is_held_since(desk, content["policy"]["keep_days"], left):
             waiting += 1
-            continue
-        async with desk.store(place) as store:
-            await desk.publish(store, statement)
-            kept: set[str] = set()
-            # Copies and room keys first: a segment of which they stay stays too, and is tried
-            # again with them. What is gone is never looked at again.
-            copied, troubles = await _forget_copies(desk, store, content["objects"])
-            refused += troubles
-            for item in (*content.get("sessions", ()), *content["objects"], *content["media"]):
-                if sessions_key(item["key"]) in kept or _day_in(item["key"]) in copied:
-                    continue
-                trouble = await _delete(store, item)
-                if trouble is None:
-                    deleted += 1
-                    await _mark_gone(desk, item["key"])
-                else:
-                    kept.add(item["key"])
-                    refused.append(f"{item['key']}: {trouble}")
-    told = f"{deleted:,} objects were deleted."
-    if refused:
-        told += (
-            f"\n{len(refused):,} were not, because the store refused; they are tried again next "
-            f"time. The first: {refused[0]}"
-        )
+            return False
+        return await remove(desk, place, statement, left, outcome)
+
+    await finish(desk, _FOLDER, act, made_ms=made_ms)
     if waiting:
-        told += (
-            f"\n{waiting:,} earlier removals that were interrupted wait: what they name is held "
+        outcome.waiting.append(
+            f"{waiting:,} earlier removals that were interrupted wait: what they name is held "
             "since."
         )
-    return told
+    return outcome
 
 
-async def _is_held_since(desk: Desk, content: dict[str, Any]) -> bool:
+async def _is_held_since(desk: Desk, keep_days: int | None, left: Left) -> bool:
     """Say whether a hold came between a removal's decision and this moment."""
-    if not await active(desk):
+    if not (left.objects or left.media) or not await active(desk):
         return False
-    now = await survey(desk, keep_days=content["policy"]["keep_days"])
+    now = await survey(desk, keep_days=keep_days)
     free = {gone.key for day in now.free for gone in day.segments}
     free |= {gone.key for _, gone in now.media}
-    return any(item["key"] not in free for item in (*content["objects"], *content["media"]))
+    return any(item["key"] not in free for item in (*left.objects, *left.media))
+
+
+def _items(content: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*content["objects"], *content["media"], *content.get("sessions", ())]
 
 
 async def _announce(
     desk: Desk,
     place: Place,
-    segments: Sequence[Gone],
-    media: Sequence[Gone],
+    going: _Going,
     keep_days: int | None,
-) -> Statement:
+) -> None:
     document: dict[str, Any] = {
         "type": "steward.removal",
         "id": desk.new_id(),
         "created_ms": desk.clock.now_ms(),
         "actor": desk.actor,
         "reason": "retention",
-        "policy": {"keep_days": keep_days, **_classes_of([*segments, *media])},
-        "objects": [gone.entry() for gone in segments],
-        "sessions": [gone.sessions.entry() for gone in segments if gone.sessions is not None],
-        "media": [gone.entry() for gone in media],
+        "policy": {"keep_days": keep_days, **_classes_of([*going.segments, *going.media])},
+        "objects": [gone.entry() for gone in going.segments],
+        "sessions": [gone.entry() for gone in going.sessions],
+        "media": [gone.entry() for gone in going.media],
     }
     async with desk.database.transaction() as connection:
         writing = await desk.writing(connection)
         there = place
         if writing is not None:
             there = await as_listed(connection, place, writing.stream)
-        key = f"removals/{document['id']}.json"
+        key = f"{_FOLDER}{document['id']}.json"
         statement = await desk.state(connection, there, key, document)
         if writing is not None:
             writing.control(
@@ -334,68 +363,12 @@ async def _announce(
                     "document": statement.key,
                     "destination": place.destination,
                     "policy": document["policy"],
-                    "objects": len(segments),
-                    "records": sum(gone.records for gone in segments),
-                    "media": len(media),
+                    "objects": len(going.segments),
+                    "records": sum(gone.records for gone in going.segments),
+                    "media": len(going.media),
                 },
             )
             await writing.write(connection)
-    return statement
-
-
-async def _delete(store: ArchiveStore, item: dict[str, Any]) -> str | None:
-    """Delete an object; return why it could not be."""
-    try:
-        await store.delete(item["key"], item["version_id"])
-    except (PermanentError, TransientError) as error:
-        return str(error)
-    return None
-
-
-async def _forget_copies(
-    desk: Desk, store: ArchiveStore, objects: Sequence[dict[str, Any]]
-) -> tuple[set[str], list[str]]:
-    """Delete the copies for query engines of the days of segments.
-
-    Whoever makes them again makes them of what is left. Returns the days of which a copy stayed,
-    and what was refused.
-    """
-    stayed, refused = set[str](), list[str]()
-    for day in sorted({_day_in(item["key"]) for item in objects}):
-        folder = f"{desk.root}derived/parquet/dt={day}/"
-        try:
-            keys = [key async for key in store.list(folder)]
-        except (PermanentError, TransientError) as error:
-            stayed.add(day)
-            refused.append(f"{folder}: {error}")
-            continue
-        for key in keys:
-            trouble = await _delete(store, {"key": key, "version_id": None})
-            if trouble is not None:
-                stayed.add(day)
-                refused.append(f"{key}: {trouble}")
-    return stayed, refused
-
-
-def _day_in(key: str) -> str:
-    """Return the day in the key of an object, nothing where it has none."""
-    return key.partition("/dt=")[2][:10]
-
-
-async def _mark_gone(desk: Desk, key: str) -> None:
-    async with desk.database.transaction() as connection:
-        await connection.execute(
-            "DELETE FROM audit_session_key WHERE EXISTS (SELECT 1 FROM audit_segment"
-            " WHERE object_key = $1 AND audit_segment.stream = audit_session_key.stream"
-            " AND seq BETWEEN first_seq AND last_seq)",
-            key,
-        )
-        for table in ("audit_segment", "audit_object"):
-            await connection.execute(
-                f"UPDATE {table} SET removed_ms = $2 WHERE object_key = $1",  # noqa: S608  # placeholders and constants only
-                key,  # one of two words of our own
-                desk.clock.now_ms(),
-            )
 
 
 def _classes_of(gone: Sequence[Gone]) -> dict[str, Any]:
@@ -435,8 +408,7 @@ async def _day(
     rows = await desk.database.fetch(
         "SELECT audit_segment.object_key, version_id, audit_segment.sha256, stored_bytes,"
         " audit_segment.stream, first_seq, last_seq, first_ms, last_ms, classes, destination,"
-        " endpoint_url, sessions_key, sessions_version, sessions_sha256, sessions_bytes"
-        " FROM audit_segment"
+        " endpoint_url FROM audit_segment"
         " JOIN audit_stream ON audit_stream.id = audit_segment.stream"
         # Only what a manifest in the store lists: the others are not proved yet.
         " JOIN audit_manifest ON audit_manifest.stream = audit_segment.stream"
@@ -455,7 +427,33 @@ async def _day(
         over = [is_over(days, day, today) for days in gone.keeps.values()]
         where = found.segments if all(over) else found.longer if any(over) else found.others
         where.append(gone)
+    found.is_whole = len(rows) == await count_left(desk, stream, day) and not await is_unproved(
+        desk, stream, day
+    )
+    if found.is_whole and len(found.segments) == len(rows):
+        found.sessions += await _sessions(desk, stream, day)
     return found
+
+
+async def _sessions(desk: Desk, stream: str, day: int) -> list[Gone]:
+    """Return the room keys of a day, also of segments that are gone."""
+    rows = await desk.database.fetch(
+        "SELECT sessions_key, sessions_version, sessions_sha256, sessions_bytes"
+        " FROM audit_segment WHERE stream = $1 AND day = $2 AND sessions_key IS NOT NULL"
+        " ORDER BY first_seq",
+        stream,
+        day,
+    )
+    return [
+        Gone(
+            row["sessions_key"],
+            row["sessions_version"],
+            row["sessions_sha256"],
+            row["sessions_bytes"],
+            stream,
+        )
+        for row in rows
+    ]
 
 
 def _segment(row: Row, keep_days: int | None) -> Gone:
@@ -463,15 +461,6 @@ def _segment(row: Row, keep_days: int | None) -> Gone:
     said = {DEFAULT: {"records": last - first + 1}}
     if row["classes"] is not None:
         said = json.loads(row["classes"])
-    sessions = None
-    if row["sessions_key"] is not None:
-        sessions = Gone(
-            row["sessions_key"],
-            row["sessions_version"],
-            row["sessions_sha256"],
-            row["sessions_bytes"],
-            row["stream"],
-        )
     return Gone(
         row["object_key"],
         row["version_id"],
@@ -482,7 +471,6 @@ def _segment(row: Row, keep_days: int | None) -> Gone:
         last,
         {name: one["records"] for name, one in said.items()},
         {name: keep_days if name == DEFAULT else one["keep_days"] for name, one in said.items()},
-        sessions,
     )
 
 
@@ -606,18 +594,8 @@ async def _is_done(
     today: int,
 ) -> bool:
     """Return whether an attachment may go as far as a day's records of a class speak of it."""
-    left = await desk.database.fetchval(
-        "SELECT count(*) FROM audit_segment WHERE stream = $1 AND day = $2 AND removed_ms IS NULL",
-        one.stream,
-        one.day,
-    )
-    unproved = await desk.database.fetchval(
-        "SELECT count(*) FROM audit_lines WHERE stream = $1"
-        " AND first_ms / 86400000 <= $2 AND last_ms / 86400000 >= $2",
-        one.stream,
-        one.day,
-    )
-    if unproved:
+    left = await count_left(desk, one.stream, one.day)
+    if await is_unproved(desk, one.stream, one.day):
         return False
     if not left:
         return True

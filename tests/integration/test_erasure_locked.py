@@ -19,6 +19,7 @@ from auditbot.reader.memory import Remembered
 from auditbot.reader.verify.findings import Severity
 from auditbot.reader.verify.options import Options, Verified
 from auditbot.reader.verify.run import verify
+from auditbot.storage.s3 import S3Store
 from auditbot.storage.s3_place import S3Place
 from common.config.schema import S3
 from common.config.secret import Secret
@@ -180,6 +181,36 @@ async def test_what_a_person_wrote_is_erased_though_every_object_is_locked(
     after, count = await _looked_at(server, tmp_path / "after", now_ms)
     assert after.findings.of(Severity.WRONG) == []
     assert (len(after.erased), after.erased_records, count) == (1, 1, 1)
+
+
+class Killed(BaseException):
+    """The process ends here, and nothing of it runs on."""
+
+
+async def test_an_erasure_that_was_killed_is_finished_by_itself(
+    database: Database, server: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def killed(*_: object) -> None:
+        raise Killed
+
+    made = Office(database, tmp_path)
+    async with _filled(made, server, erasable="person", seal="content") as office:
+        found = await erasure.survey_person(office.desk, BOB)
+        assert found.keys[0].records == 1
+        with monkeypatch.context() as patch:
+            patch.setattr(S3Store, "delete", killed)
+            with pytest.raises(Killed):
+                await erasure.apply(office.desk, found, reason="he asked for it")
+        office.at(office.world.clock.now_ms() + 16 * 60_000)
+        await office.bot.daily.look()
+        await office.store()
+        now_ms = office.world.clock.now_ms()
+
+    async with s3_client(server) as client:
+        assert not [key for key, _ in await _versions(client, found.keys[0].key)]
+        assert len(await _versions(client, "/erasures/")) == 2, "one document and its signature"
+    after, count = await _looked_at(server, tmp_path / "after", now_ms)
+    assert (after.findings.of(Severity.WRONG), count) == ([], 1)
 
 
 async def test_where_nothing_is_to_be_erased_the_keys_of_content_are_locked(

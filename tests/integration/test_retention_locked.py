@@ -125,3 +125,12 @@ async def test_what_the_lock_keeps_is_tried_again(office: Office) -> None:
 
     assert [(len(day.segments), len(day.longer)) for day in found.days][-1] == (1, 0)
     assert "1 were not, because the store refused" in told
+    for minutes in (16, 32):
+        office.at(TODAY + minutes * 60_000)
+        await office.bot.daily.look()
+    rows = await office.world.database.fetch("SELECT sentence FROM alarm")
+    assert sum("is not all gone" in row["sentence"] for row in rows) == 1
+    statements = await office.world.database.fetch(
+        "SELECT state FROM audit_statement WHERE object_key LIKE '%/removals/%'"
+    )
+    assert [row["state"] for row in statements] == ["stored"]

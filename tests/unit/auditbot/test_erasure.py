@@ -11,6 +11,7 @@ import pytest
 
 from auditbot.operations import erasure, holds
 from auditbot.operations.cli import _parser
+from auditbot.operations.desk import Desk, Statement
 from auditbot.operations.erasable import Found
 from auditbot.pipeline.segment import DAY_MS
 from auditbot.reader.cli import main
@@ -28,10 +29,12 @@ from auditbot.reader.unpack import DamagedArchiveError
 from auditbot.reader.verify.findings import Severity
 from auditbot.reader.verify.options import Options, Verified
 from auditbot.reader.verify.run import verify
+from auditbot.storage.directory import DirectoryStore
+from auditbot.storage.port import ArchiveStore
 from auditbot.storage.reading import DirectoryPlace
 from common.crypto.port import SessionRef
 from common.database.pool import Database
-from common.errors import TransientError, UserError
+from common.errors import PermanentError, TransientError, UserError
 from tests.support.databases import open_database, sqlite_url
 from tests.unit.auditbot.builders import NOON, ROOM, encrypted, message, new_room
 from tests.unit.auditbot.test_media import PNG, image
@@ -331,6 +334,166 @@ async def test_what_was_interrupted_is_not_gone_on_with_once_it_is_held(
     await office.store()
     assert not [key for key in office.objects() if "/keys/day-" in key and "11-24" in key]
     assert wrong(await verified(office)) == []
+
+
+class Killed(BaseException):
+    """The process ends here, and nothing of it runs on."""
+
+
+def unable(patch: pytest.MonkeyPatch, folder: str, why: BaseException) -> list[str]:
+    """Let the store delete nothing of a folder; return what it refused, as that grows."""
+    whole, refused = DirectoryStore.delete, list[str]()
+
+    async def refuse(store: DirectoryStore, key: str, version_id: str | None = None) -> None:
+        if f"/{folder}/" in key:
+            refused.append(key)
+            raise why
+        await whole(store, key, version_id)
+
+    patch.setattr(DirectoryStore, "delete", refuse)
+    return refused
+
+
+def documents(office: Office, folder: str = "erasures") -> list[str]:
+    return [key for key in office.objects() if f"/{folder}/" in key and key.endswith(".json")]
+
+
+async def alarms(office: Office) -> list[str]:
+    rows = await office.world.database.fetch("SELECT sentence FROM alarm ORDER BY number")
+    return [row["sentence"] for row in rows if "signed document" in row["sentence"]]
+
+
+def later(office: Office, minutes: int = 16) -> None:
+    office.at(office.world.clock.now_ms() + minutes * 60_000)
+
+
+async def test_what_was_killed_before_the_key_was_gone_is_finished_by_itself(
+    office: Office, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with monkeypatch.context() as patch:
+        unable(patch, "keys", Killed())
+        with pytest.raises(Killed):
+            await erase(office, DAY, DAY + 1)
+    assert len(documents(office)) == 1, "it was announced"
+    office.start()
+    later(office, 1)
+    await office.bot.daily.look()
+    assert day_key(office).exists(), "a command that was just typed is left to itself"
+
+    later(office)
+    await office.bot.daily.look()
+    await office.store()
+
+    assert [key for key in office.objects() if "/keys/day-" in key] == [
+        day_key(office, "2025-11-26").relative_to(root(office)).as_posix()
+    ]
+    assert len(documents(office)) == 1
+    assert wrong(await verified(office)) == []
+    assert "said first" not in await texts(office, tmp_path / "cache")
+    assert await alarms(office) == []
+    rows = await office.world.database.fetch(
+        "SELECT state, manifest FROM audit_statement WHERE object_key LIKE '%/erasures/%'"
+    )
+    assert [(row["state"], row["manifest"] is None) for row in rows] == [("done", False)]
+
+
+async def test_a_key_that_the_store_refuses_to_delete_is_tried_again_and_told_once(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        unable(patch, "keys", PermanentError("it is locked"))
+        assert "1 were not, because the store refused" in await erase(office)
+        # Whoever repeats the command announces nothing twice.
+        assert "it is locked" in await erase(office)
+        for number in range(3):
+            # A store may say it in other words each time.
+            tried = unable(patch, "keys", PermanentError(f"it is locked, request {number}"))
+            later(office, 24 * 60)
+            for _ in range(2):
+                await office.bot.daily.look()
+            assert len(tried) == 1, "once a day"
+        assert day_key(office).exists()
+        (told,) = await alarms(office)
+        assert "it is locked" in told
+
+    later(office, 24 * 60)
+    await office.bot.daily.look()
+    await office.store()
+
+    assert not [key for key in office.objects() if "/keys/day-" in key and "11-24" in key]
+    assert len(documents(office)) == 1
+    assert len(await alarms(office)) == 1
+    assert wrong(await verified(office)) == []
+
+
+async def test_what_was_announced_and_is_held_since_waits_for_the_release(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        unable(patch, "keys", Killed())
+        with pytest.raises(Killed):
+            await erase(office)
+    await holds.add(office.desk, reason="a case", rooms=[], users=[], from_ms=NOON, to_ms=NOON + 1)
+    (hold,) = await holds.active(office.desk)
+    later(office)
+    await office.bot.daily.look()
+    assert day_key(office).exists()
+
+    await holds.remove(office.desk, hold.id, reason="over")
+    later(office, 24 * 60)
+    await office.bot.daily.look()
+
+    assert not [key for key in office.objects() if "/keys/day-" in key and "11-24" in key]
+    assert await alarms(office) == []
+
+
+async def test_a_repeated_command_says_what_it_finished(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = typed("--from=2025-11-24", "--apply")
+    with monkeypatch.context() as patch:
+        unable(patch, "keys", Killed())
+        with pytest.raises(Killed):
+            await wanted.act(office.desk, wanted)
+
+    told = await wanted.act(office.desk, wanted)
+
+    assert "An erasure that was interrupted was finished: 1 keys were destroyed." in told
+    with pytest.raises(UserError, match="no day's key"):
+        await wanted.act(office.desk, wanted)
+
+
+async def test_one_place_that_is_away_keeps_no_other_from_being_erased(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        unable(patch, "keys", Killed())
+        for day in (DAY, DAY + 1):
+            with pytest.raises(Killed):
+                await erase(office, day, day)
+    whole = type(office.desk).publish
+    first = documents(office)[0]
+
+    async def away(desk: Desk, store: ArchiveStore, statement: Statement) -> None:
+        if statement.key == first:
+            raise TransientError("the place is away")
+        await whole(desk, store, statement)
+
+    async with office.world.database.transaction() as connection:
+        await connection.execute("UPDATE audit_statement SET state = 'made'")
+    later(office)
+    with monkeypatch.context() as patch:
+        patch.setattr(Desk, "publish", away)
+        await office.bot.daily.look()
+
+    assert len([key for key in office.objects() if "/keys/day-" in key]) == 2
+    (told,) = await alarms(office)
+    assert "the place is away" in told
+
+    await office.bot.daily.look()
+
+    assert len([key for key in office.objects() if "/keys/day-" in key]) == 1
+    assert len(await alarms(office)) == 1
 
 
 async def test_what_is_too_large_for_a_days_key_is_none_and_is_not_kept(office: Office) -> None:

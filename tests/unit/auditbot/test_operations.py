@@ -12,11 +12,12 @@ import pyrage
 import pytest
 
 from auditbot.bot import Auditbot
-from auditbot.operations import destination, holds, keys, legal_holds, retention
+from auditbot.operations import destination, holds, keys, legal_holds, removing, retention
 from auditbot.operations.desk import Desk
 from auditbot.pipeline.segment import DAY_MS
+from auditbot.storage.directory import DirectoryStore
 from common.database.pool import Database
-from common.errors import TransientError, UserError
+from common.errors import PermanentError, TransientError, UserError
 from tests.support.archive_check import Checked, check_archive, read_directory
 from tests.support.databases import open_database, sqlite_url
 from tests.unit.auditbot.builders import (
@@ -223,7 +224,7 @@ async def test_an_interrupted_deletion_goes_on_where_it_was(
 ) -> None:
     found = await retention.survey(office.desk, keep_days=30)
     count = 0
-    delete = retention._delete
+    delete = removing._delete
 
     async def crash(*arguments: Any) -> str | None:
         nonlocal count
@@ -232,16 +233,172 @@ async def test_an_interrupted_deletion_goes_on_where_it_was(
             raise ConnectionResetError
         return await delete(*arguments)
 
-    monkeypatch.setattr(retention, "_delete", crash)
+    monkeypatch.setattr(removing, "_delete", crash)
     with pytest.raises(ConnectionResetError):
         await retention.apply(office.desk, found, keep_days=30)
     office.check()
-    monkeypatch.setattr(retention, "_delete", delete)
+    monkeypatch.setattr(removing, "_delete", delete)
     await retention.carry_out(office.desk)
     await retain(office)
     await office.store()
 
     assert office.events() == {"$today"}
+
+
+class Killed(BaseException):
+    """The process ends here, and nothing of it runs on."""
+
+
+def killed_at(patch: pytest.MonkeyPatch, folder: str, number: int = 1) -> None:
+    """End the process at a deletion below a folder."""
+    whole, count = DirectoryStore.delete, 0
+
+    async def delete(store: DirectoryStore, key: str, version_id: str | None = None) -> None:
+        nonlocal count
+        count += f"/{folder}/" in key
+        if count >= number:
+            raise Killed
+        await whole(store, key, version_id)
+
+    patch.setattr(DirectoryStore, "delete", delete)
+
+
+def removals(office: Office) -> list[str]:
+    return [key for key in office.objects() if "/removals/" in key and key.endswith(".json")]
+
+
+@pytest.mark.parametrize(("folder", "number"), [("events", 1), ("events", 2), ("media", 1)])
+async def test_a_deletion_that_was_killed_is_finished_by_itself(
+    office: Office, monkeypatch: pytest.MonkeyPatch, folder: str, number: int
+) -> None:
+    with monkeypatch.context() as patch:
+        killed_at(patch, folder, number)
+        with pytest.raises(Killed):
+            await retain(office)
+    assert len(removals(office)) == 1, "it was announced"
+    assert any("/media/" in key for key in office.objects())
+    office.at(TODAY + 16 * 60_000)
+    office.start()
+
+    await office.bot.daily.look()
+    await office.store()
+
+    assert office.events() == {"$today"}
+    assert not any("/media/" in key for key in office.objects())
+    assert len(removals(office)) == 1
+    assert len(office.controls("removal")) == 1
+
+
+async def test_what_was_announced_and_is_held_since_is_kept_until_the_release(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        killed_at(patch, "events", 2)
+        with pytest.raises(Killed):
+            await retain(office)
+    await holds.add(office.desk, reason="a case", rooms=[], users=[], from_ms=None, to_ms=None)
+    (hold,) = await holds.active(office.desk)
+    office.at(TODAY + 16 * 60_000)
+    await office.bot.daily.look()
+    assert any("/media/" in key for key in office.objects())
+
+    await holds.remove(office.desk, hold.id, reason="over")
+    office.at(TODAY + DAY_MS)
+    await office.bot.daily.look()
+    await office.store()
+
+    assert office.events() == {"$today"}
+
+
+async def test_an_attachment_that_comes_again_before_it_is_deleted_stays(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        killed_at(patch, "media")
+        with pytest.raises(Killed):
+            await retain(office)
+    await office.say(image("$again"))
+    await office.store()
+    office.at(TODAY + 16 * 60_000)
+
+    await office.bot.daily.look()
+    await office.store()
+
+    assert office.events() == {"$today", "$again"}
+    (media,) = [key for key in office.objects() if "/media/" in key]
+    (record,) = [one for one in office.check().of_kind("media") if one["event_id"] == "$again"]
+    assert record["media_key"] == media
+
+
+async def test_copies_go_before_the_segments_they_are_of(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = office.world.directory / "archive/v1/example.org/derived/parquet"
+    for day in ("2025-11-24", "2025-11-25"):
+        (folder / f"dt={day}").mkdir(parents=True)
+        (folder / f"dt={day}/records.parquet").write_bytes(b"copy")
+    with monkeypatch.context() as patch:
+        killed_at(patch, "events")
+        with pytest.raises(Killed):
+            await retain(office)
+
+    assert not list(folder.rglob("*.parquet")), (
+        "nobody looks for them once their segments are gone"
+    )
+    assert {"$1", "$2", "$3"} <= office.events()
+
+
+async def test_a_segment_stays_as_long_as_a_copy_of_it(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = office.world.directory / (
+        "archive/v1/example.org/derived/parquet/dt=2025-11-24/records.parquet"
+    )
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(b"copy")
+    whole = DirectoryStore.delete
+
+    async def refuse(store: DirectoryStore, key: str, version_id: str | None = None) -> None:
+        if "/derived/" in key:
+            raise PermanentError("it is locked")
+        await whole(store, key, version_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DirectoryStore, "delete", refuse)
+        assert "it is locked" in await retain(office)
+    await office.store()
+    assert {"$1", "$image"} <= office.events()
+    assert not {"$2", "$3"} & office.events()
+
+    office.at(TODAY + 16 * 60_000)
+    await office.bot.daily.look()
+    await office.store()
+
+    assert not copy.exists()
+    assert office.events() == {"$today"}
+    assert len(removals(office)) == 1
+
+
+@pytest.mark.parametrize("on_its_way", ["waiting", "built", "stored"])
+async def test_a_day_is_held_by_what_is_not_listed_of_it_yet(
+    office: Office, on_its_way: str
+) -> None:
+    office.at(NOON + DAY_MS)
+    await office.say(message("$late", room_id="!other"))
+    archive = office.bot.archive
+    if on_its_way != "waiting":
+        await archive.seal(flush=True)
+    if on_its_way == "stored":
+        await archive.upload()
+    office.at(TODAY)
+    await holds.add(
+        office.desk, reason="a case", rooms=["!other"], users=[], from_ms=None, to_ms=None
+    )
+
+    await retain(office)
+
+    assert any("dt=2025-11-25" in key for key in office.objects() if "/events/" in key)
+    assert not any("dt=2025-11-24" in key for key in office.objects() if "/events/" in key)
 
 
 async def test_what_was_interrupted_is_not_deleted_once_it_is_held(
@@ -266,7 +423,7 @@ async def test_what_was_interrupted_is_not_deleted_once_it_is_held(
     assert "interrupted wait" in told
     assert before <= office.events()
     await holds.remove(office.desk, hold.id, reason="over")
-    assert "wait" not in await retention.carry_out(office.desk)
+    assert "wait" not in (await retention.carry_out(office.desk)).text
     await retain(office)
     await office.store()
     assert office.events() == {"$today"}

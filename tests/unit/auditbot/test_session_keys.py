@@ -13,7 +13,8 @@ import pyrage
 import pytest
 import vodozemac
 
-from auditbot.operations import erasure
+from auditbot.operations import erasure, held_versions, retention
+from auditbot.operations.holds import Hold
 from auditbot.pipeline.seal import lines_in
 from auditbot.pipeline.segment import DAY_MS
 from auditbot.reader.cli import main
@@ -27,12 +28,14 @@ from auditbot.reader.recheck.shelf import Shelf
 from auditbot.reader.verify.findings import Severity
 from auditbot.reader.verify.options import Options, Verified
 from auditbot.reader.verify.run import verify
+from auditbot.storage.directory import DirectoryStore
 from auditbot.storage.reading import DirectoryPlace
+from common.config.bot_settings import RetentionClass
 from common.crypto.port import KeySource
 from common.database.pool import Database
 from common.errors import TransientError
 from tests.support.databases import open_database, sqlite_url
-from tests.unit.auditbot.builders import NOON, encrypted, message, new_room
+from tests.unit.auditbot.builders import NOON, ROOM, encrypted, message, new_room
 from tests.unit.auditbot.megolm import SENDER_KEY, SIGNING_KEY, Device
 from tests.unit.auditbot.test_operations import TODAY, Office, retain
 
@@ -342,7 +345,7 @@ async def test_retention_takes_the_keys_with_their_day(make: MakeExpert) -> None
     assert [row["day"] for row in rows] == [TODAY // DAY_MS]
 
 
-async def test_a_segment_whose_keys_the_store_keeps_stays_with_them(
+async def test_room_keys_that_the_store_keeps_are_tried_again(
     make: MakeExpert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expert = make()
@@ -351,10 +354,6 @@ async def test_a_segment_whose_keys_the_store_keeps_stays_with_them(
     await expert.store()
     expert.office.at(TODAY)
     (kept,) = expert.session_objects()
-    segment = kept.replace("/sessions/", "/events/")
-
-    from auditbot.storage.directory import DirectoryStore  # noqa: PLC0415  # patched only here
-
     whole = DirectoryStore.delete
 
     async def refuse(store: DirectoryStore, key: str, version_id: str | None = None) -> None:
@@ -365,12 +364,102 @@ async def test_a_segment_whose_keys_the_store_keeps_stays_with_them(
     with monkeypatch.context() as patch:
         patch.setattr(DirectoryStore, "delete", refuse)
         assert "it is locked" in await retain(expert.office)
-    assert {kept, segment} <= set(expert.office.objects())
-    await retain(expert.office)
-
-    assert not {kept, segment} & set(expert.office.objects())
+        assert "it is locked" in (await retention.carry_out(expert.office.desk)).text
+    assert expert.session_objects() == [kept]
     await expert.store()
     assert wrong(await expert.verified()) == []
+
+    expert.office.at(TODAY + 16 * 60_000)
+    await expert.office.bot.daily.look()
+
+    assert expert.session_objects() == []
+    await expert.store()
+    assert wrong(await expert.verified()) == []
+
+
+async def test_room_keys_stay_with_a_segment_that_the_store_keeps(
+    make: MakeExpert, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expert = make()
+    expert.device.give()
+    await expert.say(*new_room(), expert.device.say("$first", "said"))
+    await expert.store()
+    await expert.say(expert.device.say("$next", "said"))
+    await expert.store()
+    expert.office.at(TODAY)
+    (kept,) = expert.session_objects()
+    whole = DirectoryStore.delete
+
+    async def refuse(store: DirectoryStore, key: str, version_id: str | None = None) -> None:
+        if "/events/" in key and key != kept.replace("/sessions/", "/events/"):
+            raise TransientError("it is locked")
+        await whole(store, key, version_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DirectoryStore, "delete", refuse)
+        assert "it is locked" in await retain(expert.office)
+    await expert.store()
+    found, faults = await expert.rechecks()
+    assert (states(found), faults) == ({"$next": State.AGREES}, [])
+
+    expert.office.at(TODAY + 16 * 60_000)
+    await expert.office.bot.daily.look()
+
+    assert expert.session_objects() == []
+
+
+async def held_on(office: Office, day: int) -> list[str]:
+    """Return the room keys that a bucket's own hold would be set on for a day."""
+    hold = Hold("h", "x", frozenset(), frozenset(), None, None)
+    async with office.world.database.transaction() as connection:
+        await connection.execute("UPDATE audit_segment SET sessions_version = 'v'")
+        await connection.execute(
+            "INSERT INTO audit_hold_day (hold_id, stream, day, seen_seq, rooms, held)"
+            " SELECT DISTINCT 'h', stream, day, 0, '', 1 FROM audit_segment WHERE day = $1",
+            day,
+        )
+    found = [row["object_key"] for row in await held_versions.sessions(office.desk, hold)]
+    async with office.world.database.transaction() as connection:
+        await connection.execute("UPDATE audit_segment SET sessions_version = NULL")
+        await connection.execute("DELETE FROM audit_hold_day")
+    return found
+
+
+async def test_room_keys_stay_as_long_as_any_segment_of_their_day(make: MakeExpert) -> None:
+    expert = make()
+    office = expert.office
+    office.world.classes = (
+        RetentionClass(name="chats", keep_days=30, rooms=(ROOM,)),
+        RetentionClass(name="board", keep_days=60, rooms=("!board",)),
+    )
+    office.start()
+    expert.device.give()
+    await expert.say(*new_room())
+    await expert.store()
+    office.at(NOON + DAY_MS)
+    await expert.say(expert.device.say("$short", "said"))
+    await expert.store()
+    await expert.say(expert.device.say("$long", "said"), message("$board", room_id="!board"))
+    await expert.store()
+    (kept,) = expert.session_objects()
+    office.at(NOON + 40 * DAY_MS)
+
+    await retain(office, keep_days=10_000)
+    await expert.store()
+
+    assert kept.replace("/sessions/", "/events/") not in office.objects(), "its segment is gone"
+    assert await held_on(office, (NOON + DAY_MS) // DAY_MS) == [kept]
+    found, faults = await expert.rechecks()
+    assert (states(found), faults) == ({"$long": State.AGREES}, [])
+    assert wrong(await expert.verified()) == []
+
+    office.at(NOON + 70 * DAY_MS)
+    await retain(office, keep_days=10_000)
+    await expert.store()
+
+    assert expert.session_objects() == []
+    assert wrong(await expert.verified()) == []
+    assert await office.world.database.fetch("SELECT * FROM audit_session_key") == []
 
 
 async def test_the_exit_status_tells(

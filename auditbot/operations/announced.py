@@ -1,0 +1,65 @@
+"""What signed documents announced and is carried out: to the end, whatever interrupts it.
+
+The promise kept: what a document says is done by itself after a crash or a refusal, and the
+document is never made a second time for that.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from auditbot.operations.desk import Desk, Place, Statement
+from common.errors import PermanentError, StewardError, TransientError
+
+
+@dataclass
+class Outcome:
+    """What one pass over the documents did."""
+
+    what: str
+    """What was done, as in “3 keys were destroyed.”"""
+    done: int = 0
+    refused: list[str] = field(default_factory=list)
+    """What the store refused, and why."""
+    waiting: list[str] = field(default_factory=list)
+    """A sentence for each thing that waits because it is held."""
+
+    @property
+    def text(self) -> str:
+        """Return it for people."""
+        lines = [f"{self.done:,} {self.what}."]
+        if self.refused:
+            lines.append(
+                f"{len(self.refused):,} were not, because the store refused; Steward tries them "
+                f"again by itself once a day. The first: {self.refused[0]}"
+            )
+        return "\n".join([*lines, *self.waiting])
+
+
+async def finish(
+    desk: Desk,
+    prefix: str,
+    act: Callable[[Place, Statement], Awaitable[bool]],
+    *,
+    made_ms: range | None,
+) -> None:
+    """Carry out each document that is not done; one that fails keeps no other from it.
+
+    Args:
+        desk: the tools
+        prefix: of which kind
+        act: carries one out; returns whether all is done that it says
+        made_ms: only those that were made in these moments
+
+    Raises:
+        TransientError: a store is away; what was written down is tried again at the next call.
+        PermanentError: a store refuses a document.
+    """
+    first: StewardError | None = None
+    async for place, statement in desk.unfinished(prefix, made_ms=made_ms):
+        try:
+            if await act(place, statement):
+                await desk.note_done(statement)
+        except (PermanentError, TransientError) as error:
+            first = first or error
+    if first is not None:
+        raise first

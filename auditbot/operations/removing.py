@@ -1,0 +1,214 @@
+"""The deletion of what a removal names: what is left of it, in an order that a crash may interrupt.
+
+Copies for query engines go before the segments they are of, and the room keys of a day when no
+segment of it is left: another segment may need the keys that the first one brought.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from auditbot.operations.announced import Outcome
+from auditbot.operations.desk import Desk, Place, Statement
+from auditbot.pipeline.segment import DAY_MS
+from auditbot.storage.port import ArchiveStore
+from common.errors import PermanentError, TransientError
+
+_MOST_NAMES = 500
+
+_Item = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is still to be deleted of what a removal names."""
+
+    objects: Sequence[_Item]
+    media: Sequence[_Item]
+    sessions: Sequence[_Item]
+
+    @property
+    def is_nothing(self) -> bool:
+        """Return whether all of it is gone."""
+        return not (self.objects or self.media or self.sessions)
+
+
+async def left_of(desk: Desk, content: dict[str, Any]) -> Left:
+    """Return what of a removal is still there, as far as our database knows.
+
+    An attachment of which something was recorded since stays: it is another one's by now.
+    """
+    objects, media = content["objects"], content["media"]
+    sessions = content.get("sessions", ())
+    gone = await _named(
+        desk,
+        "SELECT object_key FROM audit_segment WHERE removed_ms IS NOT NULL AND object_key IN ({})",
+        objects,
+    )
+    # A day on which something was said of it that is not before the removal: that keeps it.
+    kept = await _named(
+        desk,
+        "SELECT object_key FROM audit_object WHERE (removed_ms IS NOT NULL OR EXISTS (SELECT 1"
+        " FROM audit_object_day WHERE audit_object_day.place = audit_object.place"
+        " AND audit_object_day.id = audit_object.id AND day >= $1))"
+        " AND object_key IN ({})",
+        media,
+        content["created_ms"] // DAY_MS,
+    )
+    there = await _named(
+        desk,
+        "SELECT sessions_key AS object_key FROM audit_segment WHERE sessions_key IN ({})",
+        sessions,
+    )
+    return Left(
+        [item for item in objects if item["key"] not in gone],
+        [item for item in media if item["key"] not in kept],
+        [item for item in sessions if item["key"] in there],
+    )
+
+
+async def remove(
+    desk: Desk, place: Place, statement: Statement, left: Left, outcome: Outcome
+) -> bool:
+    """Store a removal and delete what is left of it; return whether all of it is gone.
+
+    Args:
+        desk: the tools
+        place: where it is stored, and what it names
+        statement: the removal
+        left: what of it is still there
+        outcome: what is told of it
+    """
+    refused, is_needed = len(outcome.refused), False
+    async with desk.store(place) as store:
+        if not statement.is_stored:
+            await desk.publish(store, statement)
+        copied, troubles = await _forget_copies(desk, store, left.objects)
+        outcome.refused += troubles
+        for item in (*left.objects, *left.media):
+            if _day_in(item["key"]) in copied:
+                continue
+            if await _is_deleted(store, item, outcome):
+                await _mark_gone(desk, item["key"])
+        for item in left.sessions:
+            if await _is_needed(desk, item["key"]):
+                is_needed = True
+            elif await _is_deleted(store, item, outcome):
+                await _mark_sessions_gone(desk, item["key"])
+    return len(outcome.refused) == refused and not is_needed
+
+
+async def is_unproved(desk: Desk, stream: str, day: int) -> bool:
+    """Return whether records of a day wait for their segment."""
+    found = await desk.database.fetchval(
+        "SELECT 1 FROM audit_lines WHERE stream = $1"
+        " AND first_ms / 86400000 <= $2 AND last_ms / 86400000 >= $2 LIMIT 1",
+        stream,
+        day,
+    )
+    return bool(found)
+
+
+async def count_left(desk: Desk, stream: str, day: int) -> int:
+    """Return how many segments of a day there are, also of those that are not stored yet."""
+    return int(
+        await desk.database.fetchval(
+            "SELECT count(*) FROM audit_segment"
+            " WHERE stream = $1 AND day = $2 AND removed_ms IS NULL",
+            stream,
+            day,
+        )
+    )
+
+
+async def _is_needed(desk: Desk, sessions_key: str) -> bool:
+    """Return whether a segment of the day of room keys is left, which may need them."""
+    row = await desk.database.fetchrow(
+        "SELECT stream, day FROM audit_segment WHERE sessions_key = $1", sessions_key
+    )
+    if row is None:
+        return False
+    day = (str(row["stream"]), int(row["day"]))
+    return bool(await count_left(desk, *day)) or await is_unproved(desk, *day)
+
+
+async def _named(desk: Desk, query: str, items: Sequence[_Item], *first: object) -> set[str]:
+    """Return those of some objects that a query finds; its first arguments come before them."""
+    found: set[str] = set()
+    for at in range(0, len(items), _MOST_NAMES):
+        some = [item["key"] for item in items[at : at + _MOST_NAMES]]
+        marks = ", ".join(f"${len(first) + number}" for number in range(1, len(some) + 1))
+        rows = await desk.database.fetch(query.format(marks), *first, *some)
+        found.update(str(row["object_key"]) for row in rows)
+    return found
+
+
+async def _is_deleted(store: ArchiveStore, item: _Item, outcome: Outcome) -> bool:
+    trouble = await _delete(store, item)
+    if trouble is not None:
+        outcome.refused.append(f"{item['key']}: {trouble}")
+        return False
+    outcome.done += 1
+    return True
+
+
+async def _delete(store: ArchiveStore, item: _Item) -> str | None:
+    """Delete an object; return why it could not be."""
+    try:
+        await store.delete(item["key"], item["version_id"])
+    except (PermanentError, TransientError) as error:
+        return str(error)
+    return None
+
+
+async def _forget_copies(
+    desk: Desk, store: ArchiveStore, objects: Sequence[_Item]
+) -> tuple[set[str], list[str]]:
+    """Delete the copies for query engines of the days of segments.
+
+    Whoever makes them again makes them of what is left. Returns the days of which a copy stayed,
+    and what was refused.
+    """
+    stayed, refused = set[str](), list[str]()
+    for day in sorted({_day_in(item["key"]) for item in objects}):
+        folder = f"{desk.root}derived/parquet/dt={day}/"
+        try:
+            keys = [key async for key in store.list(folder)]
+        except (PermanentError, TransientError) as error:
+            stayed.add(day)
+            refused.append(f"{folder}: {error}")
+            continue
+        for key in keys:
+            trouble = await _delete(store, {"key": key, "version_id": None})
+            if trouble is not None:
+                stayed.add(day)
+                refused.append(f"{key}: {trouble}")
+    return stayed, refused
+
+
+def _day_in(key: str) -> str:
+    """Return the day in the key of an object, nothing where it has none."""
+    return key.partition("/dt=")[2][:10]
+
+
+async def _mark_gone(desk: Desk, key: str) -> None:
+    async with desk.database.transaction() as connection:
+        for table in ("audit_segment", "audit_object"):
+            await connection.execute(
+                f"UPDATE {table} SET removed_ms = $2 WHERE object_key = $1",  # noqa: S608  # placeholders and constants only
+                key,  # one of two words of our own
+                desk.clock.now_ms(),
+            )
+
+
+async def _mark_sessions_gone(desk: Desk, key: str) -> None:
+    async with desk.database.transaction() as connection:
+        await connection.execute(
+            "DELETE FROM audit_session_key WHERE EXISTS (SELECT 1 FROM audit_segment"
+            " WHERE sessions_key = $1 AND audit_segment.stream = audit_session_key.stream"
+            " AND seq BETWEEN first_seq AND last_seq)",
+            key,
+        )
+        await connection.execute(
+            "UPDATE audit_segment SET sessions_key = NULL WHERE sessions_key = $1", key
+        )
