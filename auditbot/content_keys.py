@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pyrage
 
 from auditbot.encryption import SUFFIX, encrypt
-from auditbot.pipeline.hostile import key
+from auditbot.pipeline.hostile import key as database_key
 from auditbot.pipeline.line import from_line
 from auditbot.pipeline.seal import day_of, root_of
 from auditbot.pipeline.sealing import DEFAULT_CLASS, Scope, is_label
@@ -67,7 +67,7 @@ async def keys_for(
         officers: for whom
         wanted: each scope with the last record that is to be sealed
     """
-    found = await _known(database, officers.stream, wanted)
+    found = await _existing(database, officers.stream, wanted)
     missing = [
         scope
         for scope, seq in wanted.items()
@@ -87,7 +87,7 @@ async def keys_for(
             " ON CONFLICT (stream, scope, number) DO NOTHING",
             made,
         )
-    return await _known(database, officers.stream, wanted)
+    return await _existing(database, officers.stream, wanted)
 
 
 async def publish_content_keys(database: Database, store: ArchiveStore, stream: str) -> None:
@@ -127,6 +127,25 @@ async def end_keys(connection: Connection, object_keys: Collection[str]) -> None
     )
 
 
+async def is_ended(reader: Connection | Database, stream: str, person: str, seq: int) -> bool:
+    """Return whether what a person's record says has a key that is destroyed, or will be.
+
+    Args:
+        reader: where the keys are
+        stream: the record's
+        person: who sent it
+        seq: the record's number
+    """
+    found = await reader.fetchval(
+        "SELECT 1 FROM audit_content_key WHERE stream = $1 AND person = $2 AND until_seq > $3"
+        " LIMIT 1",
+        stream,
+        database_key(person),
+        seq,
+    )
+    return bool(found)
+
+
 async def forget_content(connection: Connection, object_key: str) -> None:
     """Take out of our database what would say later what was sealed to a destroyed key."""
     row = await connection.fetchrow(
@@ -149,7 +168,7 @@ async def forget_content(connection: Connection, object_key: str) -> None:
 def scope_name(scope: Scope) -> str:
     """Return how the database knows a scope."""
     if scope.person is not None:
-        return f"person {key(scope.person)}"
+        return f"person {database_key(scope.person)}"
     return f"day {scope.day} {scope.label}"
 
 
@@ -198,7 +217,7 @@ async def _forget_day(connection: Connection, row: Row) -> None:
     )
 
 
-async def _known(
+async def _existing(
     database: Database, stream: str, scopes: Collection[Scope]
 ) -> dict[Scope, Sequence[ContentKey]]:
     by_name = {scope_name(scope): scope for scope in scopes}
@@ -234,7 +253,7 @@ def _made(officers: Officers, scope: Scope, number: int) -> tuple[object, ...]:
         number,
         scope.day,
         scope.label,
-        None if scope.person is None else key(scope.person),
+        None if scope.person is None else database_key(scope.person),
         str(identity.to_public()),
         wrapped,
         hashlib.sha256(wrapped).hexdigest(),

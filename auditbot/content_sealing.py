@@ -70,7 +70,8 @@ def said_at(parts: Split) -> int:
     """Return the number of the record by which a record's key is chosen.
 
     What becomes known later of what a person sent (decrypted late, a file fetched late) has the key
-    of that, destroyed or not: an erasure that is under way must not be outlived by it.
+    of that, destroyed or not: an erasure that is under way must not be outlived by it. What becomes
+    known of another stream is not recorded at all while that is under way.
     """
     record = parts.bare
     is_elsewhere = record.detail_json is not None and OF_STREAM in record.detail_json

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from auditbot.content_keys import is_ended
 from auditbot.ledger import Destinations, Writing, open_stream, seen
 from auditbot.media_queue import MediaQueue
 from auditbot.pipeline.content import relations
@@ -189,7 +190,13 @@ class LateKeys:
         self, connection: Connection, writing: Writing, rows: Sequence[Row]
     ) -> int:
         waiting = sorted(
-            ((str(row["event_id"]), from_line(bytes(row["line"]))) for row in rows),
+            [
+                (str(row["event_id"]), first)
+                for row in rows
+                if not await _is_being_erased(
+                    connection, writing, first := from_line(bytes(row["line"]))
+                )
+            ],
             key=lambda pair: pair[1].seq,
         )
         events = [_event(first) for _, first in waiting]
@@ -228,6 +235,17 @@ class LateKeys:
             await self.media.add(connection, files, writing.policy, now_ms=writing.now_ms)
             writing.attachments += len(files)
         return len(read)
+
+
+async def _is_being_erased(connection: Connection, writing: Writing, first: Record) -> bool:
+    """Return whether what an event says is to be destroyed, and would not be in this stream.
+
+    That of another stream would get a key of this one. It waits: once the erasure is carried out
+    nobody waits for it any more.
+    """
+    if first.stream == writing.stream or not first.sender:
+        return False
+    return await is_ended(connection, first.stream, first.sender, first.seq)
 
 
 def _event(first: Record) -> EncryptedEvent:

@@ -14,7 +14,7 @@ from typing import Protocol
 import puremagic
 
 from auditbot.clear_folder import clear_folder, sweep
-from auditbot.content_keys import LAST_SEQ, SEAL_CONTENT, ContentKey, Officers, keys_for
+from auditbot.content_keys import LAST_SEQ, SEAL_CONTENT, ContentKey, Officers, is_ended, keys_for
 from auditbot.day_keys import readers_of_day
 from auditbot.encryption import encrypt_file
 from auditbot.late_keys import SET_BACK_MS
@@ -36,6 +36,7 @@ from auditbot.storage.errors import ObjectExistsError
 from auditbot.storage.port import ArchiveStore, Found
 from common.clock import Clock
 from common.crypto.attachments import AttachmentError, EncryptedFile
+from common.database.pool import Connection
 from common.errors import PermanentError, StewardError, TransientError
 from common.inbox.signal import Signal
 from common.matrix.client import MatrixError
@@ -181,6 +182,12 @@ class MediaKeeper:
     async def _fetch(self, target: Target, wanted: Wanted, source: str) -> None:
         if target.seal == SEAL_CONTENT:
             target = replace(target, content_key=await self._content_key(target, wanted))
+        # After a key was made: one that is made later no erasure that is under way would name.
+        if await self._is_being_erased(target, wanted):
+            now_ms = self.clock.now_ms()
+            due_ms = now_ms + REFUSED_WAIT_MS
+            await self.queue.wait(wanted, due_ms=due_ms, sentence=None, now_ms=now_ms)
+            return
         known = await self.queue.known(target, source)
         if known is not None:
             await self._finish(target, wanted, _found("duplicate", known))
@@ -279,11 +286,24 @@ class MediaKeeper:
             self.clock.now_ms(),
             wanted.carrier.get("retention_class"),
         )
-        # What was sent before its key was destroyed is destroyed with it.
-        seq = wanted.seq if wanted.stream == target.stream else LAST_SEQ
+        seq = LAST_SEQ
+        if scope.person is not None and wanted.stream == target.stream:
+            # What was sent before its key was destroyed is destroyed with it.
+            seq = wanted.seq
         officers = Officers(self.server_name, target.stream, target.recipients)
         keys = await keys_for(self.queue.database, officers, {scope: seq})
         return next(one for one in keys[scope] if one.serves(seq))
+
+    async def _is_being_erased(self, target: Target, wanted: Wanted) -> bool:
+        """Return whether what an attachment says is to be destroyed, and would not be where it goes.
+
+        That of another stream would get a key of this one. It waits: once the erasure is carried
+        out nobody wants it any more.
+        """
+        sender = wanted.carrier.get("sender")
+        if wanted.stream == target.stream or not sender:
+            return False
+        return await is_ended(self.queue.database, wanted.stream, sender, wanted.seq)
 
     async def _trouble(self, target: Target, wanted: Wanted, trouble: _GoneWrongError) -> None:
         if not trouble.final and wanted.attempts < len(self.again_after_ms):
@@ -310,7 +330,8 @@ class MediaKeeper:
             )
             if writing is None or writing.stream != target.stream:
                 return  # another destination was chosen meanwhile: fetch it again for that one
-            if not await self.queue.done(connection, wanted):
+            is_wanted = await self.queue.done(connection, wanted)
+            if not is_wanted and stored is None:
                 return
             if named is not None:
                 source, kept = named
@@ -319,13 +340,11 @@ class MediaKeeper:
                     found = replace(found, status="duplicate")
                 elif stored is not None:
                     await self.queue.keep(connection, target, kept, stored, now_ms=now_ms)
-                await self.queue.name(connection, target, source, kept)
-            room_class = await writing.class_of_room(connection, wanted.carrier["room_id"])
-            if found.key is not None:
-                kept_for = (room_class, writing.policy.keeps.get(room_class))
-                await self.queue.mention(
-                    connection, target, found.key, wanted, kept_for, now_ms=now_ms
-                )
+                if is_wanted:
+                    await self.queue.name(connection, target, source, kept)
+            room_class = await self._mention(connection, writing, target, wanted, found.key)
+            if not is_wanted:
+                return  # erased meanwhile: the object is listed, and nothing more is said of it
             record = media_record(
                 wanted.carrier,
                 found,
@@ -336,6 +355,23 @@ class MediaKeeper:
             writing.add(record, name=wanted.name, sub_key=f"{wanted.stream}:{wanted.seq}")
             await writing.write(connection)
         self.written(writing)
+
+    async def _mention(
+        self,
+        connection: Connection,
+        writing: Writing,
+        target: Target,
+        wanted: Wanted,
+        key: str | None,
+    ) -> str:
+        """Remember which records speak of an attachment, if it is there; return its room's class."""
+        room_class = await writing.class_of_room(connection, wanted.carrier["room_id"])
+        if key is not None:
+            kept_for = (room_class, writing.policy.keeps.get(room_class))
+            await self.queue.mention(
+                connection, target, key, wanted, kept_for, now_ms=writing.now_ms
+            )
+        return room_class
 
     def _store_of(self, target: Target) -> ArchiveStore:
         if target.stream not in self._stores:

@@ -7,7 +7,8 @@ import hashlib
 import json
 import shutil
 import zipfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ from common.database.pool import Database
 from common.errors import TransientError, UserError
 from tests.support.databases import open_database, sqlite_url
 from tests.unit.auditbot.builders import ALICE, NOON, ROOM, encrypted, event, message, new_room
-from tests.unit.auditbot.test_media import PNG, image
+from tests.unit.auditbot.test_media import PNG, ScriptedFiles, image
 from tests.unit.auditbot.test_operations import Office
 
 BOB = "@bob:example.org"
@@ -439,6 +440,38 @@ async def test_the_picture_of_who_was_erased_is_gone_and_the_others_stays(
     assert (got, gone) == (1, 1)
 
 
+async def test_the_files_of_who_was_erased_are_gone_whatever_interrupts_their_deletion(
+    by_person: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    library = await opened(by_person, cache)
+    place = DirectoryPlace(root(by_person))
+    for key in (key for key in by_person.objects() if "/media/" in key):
+        await fetch_file(place, library, key)
+    library.close()
+    fetched = {path for path in (cache / "media").rglob("*") if path.is_file()}
+    assert len(fetched) == 2
+    await erase_bob(by_person)
+    whole = Path.unlink
+
+    def killed(path: Path, missing_ok: bool = False) -> None:
+        if path in fetched:
+            raise KeyboardInterrupt
+        whole(path, missing_ok=missing_ok)
+
+    library = Library(cache, (str(IDENTITIES[0]),))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            await sync(place, library, lambda _: Remembered())
+    library.close()
+    assert fetched == {path for path in fetched if path.exists()}
+
+    (await opened(by_person, cache)).close()
+
+    assert len([path for path in fetched if path.exists()]) == 1, "alice's"
+
+
 async def test_who_was_erased_and_writes_on_gets_another_key(
     by_person: Office, tmp_path: Path
 ) -> None:
@@ -549,6 +582,151 @@ async def test_what_was_interrupted_is_not_gone_on_with_once_it_is_held(
     assert (await erasure.carry_out(desk)).text == "1 keys were destroyed."
     await by_person.store()
     assert wrong(await verified(by_person)) == []
+
+
+def elsewhere(office: Office) -> None:
+    """Let another stream begin, in another place."""
+    office.world.destination = f"file:{office.world.directory / 'elsewhere'}"
+    office.at(office.world.clock.now_ms() + 1000)
+    office.start()
+
+
+async def interrupted(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decide to erase bob, and do nothing of it."""
+    found = await erasure.survey_person(office.desk, BOB)
+
+    async def crash(*_: object) -> None:
+        raise TransientError("no power")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(office.desk), "publish", crash)
+        with pytest.raises(TransientError):
+            await erasure.apply(office.desk, found, reason="x")
+
+
+async def test_what_was_killed_before_the_persons_key_was_gone_is_finished_by_itself(
+    by_person: Office, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    await interrupted(by_person, monkeypatch)
+    by_person.at(by_person.world.clock.now_ms() + 16 * 60_000)
+    by_person.start()
+    await by_person.bot.daily.look()
+    await by_person.store()
+
+    assert "bob says one" not in await texts(by_person, tmp_path / "cache")
+    assert len(keys(by_person)) == 1
+    assert len(by_person.controls("erasure")) == 1
+    assert wrong(await verified(by_person)) == []
+    assert len(await by_person.world.database.fetch("SELECT * FROM audit_pending")) == 1
+
+
+async def test_a_key_that_comes_while_a_person_is_erased_says_nothing_in_another_stream(
+    by_person: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await interrupted(by_person, monkeypatch)
+    elsewhere(by_person)
+    await by_person.say(message("$new", "hello"))
+    by_person.world.crypto.sessions.add("late")
+
+    await by_person.bot.keys_arrived([SessionRef(ROOM, "late")])
+    await by_person.store()
+
+    late = by_person.check("elsewhere").of_kind("decryption")
+    assert [one["event_id"] for one in late] == ["$late-a"]
+    await erasure.carry_out(by_person.desk)
+    await by_person.bot.late_keys.retry_all()
+    assert await by_person.world.database.fetchval("SELECT count(*) FROM audit_pending") == 0
+    await by_person.store()
+    assert len(by_person.check("elsewhere").of_kind("decryption")) == 1
+
+
+async def test_a_file_that_comes_while_a_person_is_erased_is_not_stored_in_another_stream(
+    by_person: Office, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = by_person.files.held.pop("mxc://example.org/a")
+    by_person.files.troubles.append(TransientError("away"))
+    content = {"msgtype": "m.image", "body": "b.png", "url": "mxc://example.org/b"}
+    await by_person.say(event("$image-late", content, sender=BOB))
+    await by_person.store()
+    await interrupted(by_person, monkeypatch)
+    elsewhere(by_person)
+    by_person.files.held["mxc://example.org/b"] = held
+    by_person.at(by_person.world.clock.now_ms() + 120_000)
+    await by_person.say(message("$new", "hello"))
+    await by_person.store()
+
+    assert not [key for key in by_person.objects("elsewhere") if "/media/" in key]
+    assert await database.fetchval("SELECT count(*) FROM audit_media") == 1
+    await erasure.carry_out(by_person.desk)
+    assert await database.fetchval("SELECT count(*) FROM audit_media") == 0
+
+
+@dataclass
+class MeanwhileFiles(ScriptedFiles):
+    """A homeserver while whose file is on its way something else happens."""
+
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def download(self, content_uri: object) -> AsyncIterator[bytes]:
+        async for portion in super().download(content_uri):
+            if self.meanwhile is not None:
+                act, self.meanwhile = self.meanwhile, None
+                await act()
+            yield portion
+
+
+async def test_a_file_that_is_on_its_way_while_its_sender_is_erased_is_listed_and_shut(
+    by_person: Office, database: Database
+) -> None:
+    before = {key for key in by_person.objects() if "/media/" in key}
+    found = await erasure.survey_person(by_person.desk, BOB)
+    by_person.media.files = MeanwhileFiles(
+        {"mxc://example.org/b": PNG + b"another"},
+        meanwhile=lambda: erasure.apply(by_person.desk, found, reason="x"),
+    )
+    content = {"msgtype": "m.image", "body": "b.png", "url": "mxc://example.org/b"}
+    await by_person.say(event("$image-late", content, sender=BOB))
+
+    await by_person.store()
+
+    (new,) = {key for key in by_person.objects() if "/media/" in key} - before
+    assert new.endswith(found.keys[0].key.rpartition("/content-")[2])
+    manifests = [one for found in by_person.check().manifests.values() for one in found]
+    assert new in [item["key"] for one in manifests for item in one["media"]]
+    assert not [
+        one for one in by_person.check().of_kind("media") if one["event_id"] == "$image-late"
+    ]
+    result = await verified(by_person)
+    assert [one.key for one in result.findings.of(Severity.NOTICE) if one.key == new] == []
+    assert wrong(result) == []
+    # So that retention deletes it when its days are over.
+    assert await database.fetchval(
+        "SELECT count(*) FROM audit_object JOIN audit_object_day ON audit_object_day.id ="
+        " audit_object.id AND audit_object_day.place = audit_object.place WHERE object_key = $1",
+        new,
+    )
+
+
+async def test_a_file_that_comes_on_an_erased_day_because_the_clock_went_back_can_be_opened(
+    office: Office, tmp_path: Path
+) -> None:
+    office.files.troubles.append(TransientError("away"))
+    content = {"msgtype": "m.image", "body": "b.png", "url": "mxc://example.org/b"}
+    await office.say(event("$image-late", content))
+    await office.store()
+    found = await erasure.survey(office.desk, first_day=DAY, last_day=DAY)
+    await erasure.apply(office.desk, found, reason="x")
+    office.files.held["mxc://example.org/b"] = PNG + b"another"
+    office.at(NOON + 1000)
+    await office.store()
+
+    (key,) = [key for key in office.objects() if "/media/" in key and "2025-11-24" in key
+              and key.endswith("-2.age")]  # fmt: skip
+    library = await opened(office, tmp_path / "cache")
+    assert (await fetch_file(DirectoryPlace(root(office)), library, key)).read_bytes() == (
+        PNG + b"another"
+    )
+    library.close()
 
 
 async def test_a_day_of_one_class_is_erased_alone(office: Office, tmp_path: Path) -> None:
