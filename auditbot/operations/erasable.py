@@ -1,5 +1,6 @@
 """What ``steward audit erase`` finds: the keys that would be destroyed, and the holds against it."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -7,13 +8,16 @@ from typing import Any
 
 import msgspec
 
+from auditbot.content_keys import BY_PERSON, LAST_SEQ, SEAL_CONTENT
 from auditbot.operations.desk import Desk, Place, day_text
 from auditbot.operations.holds import Hold, active
+from auditbot.operations.recorded import recorded, said_by, unsealed
 from auditbot.operations.retention import names, rooms_of
 from auditbot.pipeline.hostile import key as database_key
+from auditbot.pipeline.retention import DEFAULT
 from auditbot.pipeline.seal import lines_in
 from auditbot.pipeline.segment import DAY_MS
-from common.database.pool import Row
+from common.database.pool import Connection, Database, Row
 from common.errors import UserError
 
 
@@ -28,8 +32,10 @@ class KeyToErase:
     sha256: str
     size: int
     records: int
-    """How many records are sealed to it at most."""
+    """How many records are sealed to it; of a day or class those that say nothing count too."""
     is_content: bool = False
+    of_nobody: bool = False
+    """Whether people have keys of their own there, and this one is for what nobody sent."""
     day: int | None = None
     label: str | None = None
     person: str | None = None
@@ -70,6 +76,11 @@ class Found:
     def text(self) -> str:
         """Return it for people."""
         lines = [key.text() for key in self.keys]
+        if any(key.of_nobody for key in self.keys):
+            lines.append(
+                "Where each person has a key of their own, only what nobody sent goes with a day, "
+                "and only that is counted. What people sent stays: “--person” destroys their keys."
+            )
         lines += [f"HELD by {hold.text}" for hold in self.held_by]
         return "\n".join(lines)
 
@@ -99,7 +110,8 @@ async def of_days(desk: Desk, first_day: int, last_day: int, label: str | None) 
     if not whole and not content:
         raise UserError(
             "There is no day's key to destroy then. Only what was archived with auditbot.erasable "
-            "can be erased; “steward audit retention” deletes whole objects."
+            "can be erased; “steward audit retention” deletes whole objects. What people sent where "
+            "each person has a key of their own (“erasable: person”) is erased with --person."
         )
     keys = [await _of_day(desk, row, is_content=False) for row in whole]
     keys += [await _of_day(desk, row, is_content=True) for row in content]
@@ -129,8 +141,57 @@ async def of_person(desk: Desk, person: str) -> Found:
                 f"A key of {person} is not stored and listed yet: try again in half an hour."
             )
     keys = [await _of_person(desk, row, person) for row in rows]
+    await check_whole(desk, desk.database, person, keys)
     held = [hold for hold in await active(desk) if await _keeps(desk, hold, person)]
     return Found(keys, held, person=person)
+
+
+async def check_whole(
+    desk: Desk, reader: Connection | Database, person: str, keys: Sequence[KeyToErase]
+) -> None:
+    """Refuse if something that a person sent until now is, or will be, sealed to another key.
+
+    Args:
+        desk: the tools
+        reader: where it is looked up
+        person: whose keys are to be destroyed
+        keys: all that were found
+
+    Raises:
+        UserError: it is; it can be repeated when that is stored.
+    """
+    rows = await reader.fetch(
+        "SELECT object_key FROM audit_content_key JOIN audit_stream ON audit_stream.id = stream"
+        " WHERE person = $1 AND until_seq IS NULL AND erasable <> 0",
+        database_key(person),
+    )
+    is_new = {row["object_key"] for row in rows} - {key.key for key in keys}
+    if is_new or await _is_unsealed(desk, reader, person):
+        raise UserError(
+            f"What {person} sent lately is not all stored and listed yet: try again in half an hour."
+        )
+
+
+async def _is_unsealed(desk: Desk, reader: Connection | Database, person: str) -> bool:
+    """Return whether what a person sent waits for a key that is not made yet."""
+    streams = await reader.fetch(
+        "SELECT id, (SELECT max(coalesce(until_seq, $3)) FROM audit_content_key"
+        " WHERE stream = audit_stream.id AND person = $1) AS until_seq FROM audit_stream"
+        " WHERE erasable = $2 AND seal = $4 AND EXISTS (SELECT 1 FROM audit_lines"
+        " WHERE audit_lines.stream = audit_stream.id)",
+        database_key(person),
+        BY_PERSON,
+        LAST_SEQ,
+        SEAL_CONTENT,
+    )
+    for row in streams:
+        until_seq = row["until_seq"] or 0
+        if until_seq >= LAST_SEQ:
+            continue
+        async for record in unsealed(desk, reader, str(row["id"])):
+            if record["sender"] == person and said_by(record) >= until_seq:
+                return True
+    return False
 
 
 async def still_held(
@@ -153,32 +214,100 @@ def _sentence(what: str, keeping: Iterable[Hold]) -> list[str]:
 
 
 _CONTENT = (
-    "SELECT audit_content_key.*, destination, endpoint_url FROM audit_content_key"
+    "SELECT audit_content_key.*, destination, endpoint_url, erasable FROM audit_content_key"
     " JOIN audit_stream ON audit_stream.id = stream WHERE state <> 'erased' AND erasable <> 0"
 )
 
 
 async def _of_day(desk: Desk, row: Row, *, is_content: bool) -> KeyToErase:
-    stream, day = str(row["stream"]), int(row["day"])
+    day = int(row["day"])
     if row["state"] != "stored" or row["manifest"] is None or await _is_waiting(desk, row):
         raise UserError(
             f"Not all of {day_text(day)} is stored and listed yet: try again in half an hour."
         )
-    records = await desk.database.fetchval(
-        "SELECT coalesce(sum(last_seq - first_seq + 1), 0) FROM audit_segment"
-        " WHERE stream = $1 AND day = $2",
-        stream,
-        day,
+    if not is_content:
+        records = await _count_day(desk, row, None)
+        return _key(row, records, day=day)
+    label = str(row["label"])
+    what: dict[str, Any] = {"is_content": True, "day": day, "label": label}
+    if row["erasable"] == BY_PERSON:
+        return _key(row, await _count_sealed(desk, row), of_nobody=True, **what)
+    return _key(row, await _count_day(desk, row, label), **what)
+
+
+async def _count_day(desk: Desk, row: Row, label: str | None) -> int:
+    """Return how many records of a day a key is for; with a label those of that class."""
+    begin, end = (0, LAST_SEQ) if label is None else await _numbers(desk, row)
+    segments = await desk.database.fetch(
+        "SELECT last_seq - first_seq + 1 AS records, classes FROM audit_segment WHERE stream = $1"
+        " AND day = $2 AND removed_ms IS NULL AND last_seq >= $3 AND first_seq < $4",
+        row["stream"],
+        row["day"],
+        begin,
+        end,
     )
-    label = str(row["label"]) if is_content else None
-    return _key(row, int(records), is_content=is_content, day=day, label=label)
+    return sum(_in_class(segment, label) for segment in segments)
+
+
+def _in_class(segment: Row, label: str | None) -> int:
+    if label is None:
+        return int(segment["records"])
+    if segment["classes"] is None:
+        return int(segment["records"]) if label == DEFAULT else 0
+    said = json.loads(segment["classes"]).get(label)
+    return 0 if said is None else int(said["records"])
+
+
+async def _count_sealed(desk: Desk, row: Row) -> int:
+    """Return how many records of a day are sealed to its key, as they say it where they lie."""
+    segments = await desk.database.fetch(
+        "SELECT object_key, version_id FROM audit_segment WHERE stream = $1 AND day = $2"
+        " AND removed_ms IS NULL ORDER BY first_seq",
+        row["stream"],
+        row["day"],
+    )
+    found = 0
+    async with desk.store(Place(row["destination"], row["endpoint_url"], None)) as store:
+        for segment in segments:
+            body = await store.get(segment["object_key"], segment["version_id"])
+            lines = (_sealed.decode(line) for line in lines_in(body))
+            found += sum(line.sealed_to == row["object_key"] for line in lines)
+    return found
+
+
+class _Sealed(msgspec.Struct, frozen=True):
+    """What of a line tells which key opens it."""
+
+    sealed_to: str | None = None
+
+
+_sealed = msgspec.json.Decoder(_Sealed)
+
+
+async def _numbers(desk: Desk, row: Row) -> tuple[int, int]:
+    """Return the numbers of the records that a key is for, the second one exclusive."""
+    begin = await desk.database.fetchval(
+        "SELECT max(until_seq) FROM audit_content_key WHERE stream = $1 AND scope = $2"
+        " AND number < $3",
+        row["stream"],
+        row["scope"],
+        row["number"],
+    )
+    return begin or 0, LAST_SEQ if row["until_seq"] is None else row["until_seq"]
 
 
 async def _of_person(desk: Desk, row: Row, person: str) -> KeyToErase:
+    # What was learnt later of what they sent counts too; it has the key of that in its stream.
     records = await desk.database.fetchval(
-        "SELECT count(*) FROM audit_seen WHERE kind = 'event' AND stream = $1 AND sender = $2",
+        "SELECT count(*) FROM audit_seen AS one JOIN audit_seen AS said ON said.kind = 'event'"
+        " AND said.event_id = one.event_id AND said.sub_key = ''"
+        " WHERE one.stream = $1 AND one.kind IN ('event', 'decryption', 'media')"
+        " AND said.sender = $2"
+        " AND ((said.stream = $1 AND said.seq >= $3 AND said.seq < $4)"
+        " OR (said.stream <> $1 AND one.seq >= $3 AND one.seq < $4))",
         row["stream"],
         row["person"],
+        *await _numbers(desk, row),
     )
     return _key(row, int(records), is_content=True, person=person)
 
@@ -231,22 +360,12 @@ async def _keeps(desk: Desk, hold: Hold, person: str) -> bool:
     )
     if {str(row["room_id"]) for row in theirs} & (rooms | hold.rooms):
         return True
-    segments = await desk.database.fetch(
-        "SELECT object_key, audit_segment.version_id, destination, endpoint_url FROM audit_segment"
-        " JOIN audit_stream ON audit_stream.id = audit_segment.stream"
-        " WHERE audit_segment.stream IN (SELECT stream FROM audit_content_key WHERE person = $1)"
-        " AND state = 'uploaded' AND removed_ms IS NULL ORDER BY audit_segment.stream, first_seq",
+    streams = await desk.database.fetch(
+        "SELECT DISTINCT stream FROM audit_content_key WHERE person = $1 ORDER BY stream",
         database_key(person),
     )
-    by_place: dict[Place, list[Row]] = {}
-    for row in segments:
-        place = Place(row["destination"], row["endpoint_url"], None)
-        by_place.setdefault(place, []).append(row)
-    for place, rows in by_place.items():
-        async with desk.store(place) as store:
-            for row in rows:
-                body = await store.get(row["object_key"], row["version_id"])
-                records = (msgspec.json.decode(line) for line in lines_in(body))
-                if any(one.get("sender") == person and names(hold, one, rooms) for one in records):
-                    return True
+    for row in streams:
+        async for record in recorded(desk, str(row["stream"])):
+            if record["sender"] == person and names(hold, record, rooms):
+                return True
     return False

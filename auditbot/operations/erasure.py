@@ -15,6 +15,7 @@ from auditbot.operations.desk import Desk, Place, Statement, as_listed, day_text
 from auditbot.operations.erasable import (
     Found,
     KeyToErase,
+    check_whole,
     of_days,
     of_person,
     still_held,
@@ -151,6 +152,9 @@ async def _announce(
         document["content_keys"] = [key.entry() for key in content]
     async with desk.database.transaction() as connection:
         writing = await desk.writing(connection)
+        if found.person is not None:
+            # With the ledger locked: nothing more is recorded of them before their keys end.
+            await check_whole(desk, connection, found.person, found.keys)
         await end_keys(connection, [key.key for key in content])
         there = place
         if writing is not None:

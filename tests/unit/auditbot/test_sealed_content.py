@@ -44,6 +44,7 @@ from auditbot.reader.verify.options import Options, Verified
 from auditbot.reader.verify.report import as_json, as_text
 from auditbot.reader.verify.run import verify
 from auditbot.storage.reading import DirectoryPlace
+from common.config.bot_settings import RetentionClass
 from common.crypto.port import SessionRef
 from common.database.pool import Database
 from common.errors import TransientError, UserError
@@ -661,6 +662,77 @@ async def test_a_file_that_comes_while_a_person_is_erased_is_not_stored_in_anoth
     assert await database.fetchval("SELECT count(*) FROM audit_media") == 0
 
 
+@pytest.mark.parametrize("erased_before", [False, True])
+async def test_who_has_written_where_no_key_of_theirs_is_yet_is_erased_once_there_is_one(
+    by_person: Office, tmp_path: Path, *, erased_before: bool
+) -> None:
+    elsewhere(by_person)
+    if erased_before:
+        await by_person.say(message("$b7", "bob says this", sender=BOB))
+        await by_person.store()
+        await erase_bob(by_person)
+        # Another key, so that there is something to be erased.
+        by_person.world.destination = f"file:{root(by_person)}"
+        by_person.at(by_person.world.clock.now_ms() + 1000)
+        by_person.start()
+        await by_person.say(message("$b8", "bob says that", sender=BOB))
+        await by_person.store()
+        elsewhere(by_person)
+    await by_person.say(message("$b9", "bob says elsewhere", sender=BOB))
+    with pytest.raises(UserError, match="not all stored and listed yet"):
+        await erasure.survey_person(by_person.desk, BOB)
+
+    await by_person.store()
+    await erase_bob(by_person)
+
+    assert "bob says one" not in await texts(by_person, tmp_path / "cache")
+    there = DirectoryPlace(tmp_path / "elsewhere")
+    library = Library(tmp_path / "other", (str(IDENTITIES[0]),))
+    await sync(there, library, lambda _: Remembered())
+    found = {one.text for one in load(library, search(library, Query(rooms=(ROOM,))))}
+    library.close()
+    assert "bob says elsewhere" not in found
+
+
+@pytest.mark.parametrize("stored", [False, True])
+async def test_what_was_recorded_between_finding_and_ending_the_keys_is_not_left_out(
+    by_person: Office, *, stored: bool
+) -> None:
+    elsewhere(by_person)
+    await by_person.say(message("$new", "hello"))
+    await by_person.store()
+    found = await erasure.survey_person(by_person.desk, BOB)
+    await by_person.say(message("$b9", "bob says elsewhere", sender=BOB))
+    if stored:
+        await by_person.store()
+
+    with pytest.raises(UserError, match="not all stored and listed yet"):
+        await erasure.apply(by_person.desk, found, reason="x")
+
+    assert not [key for key in by_person.objects() if "/erasures/" in key]
+
+
+@pytest.mark.parametrize("on_its_way", ["waiting", "built", "stored"])
+async def test_a_hold_is_looked_up_wherever_a_record_is_on_its_way(
+    by_person: Office, database: Database, on_its_way: str
+) -> None:
+    await by_person.say(message("$b9", "bob says elsewhere", sender=BOB, room_id="!other"))
+    archive = by_person.bot.archive
+    if on_its_way != "waiting":
+        await archive.seal(flush=True)
+    if on_its_way == "stored":
+        await archive.upload()
+    async with database.transaction() as connection:
+        await connection.execute("DELETE FROM audit_member")
+    await holds.add(
+        by_person.desk, reason="a case", rooms=["!other"], users=[], from_ms=None, to_ms=None
+    )
+
+    found = await erasure.survey_person(by_person.desk, BOB)
+
+    assert len(found.held_by) == 1
+
+
 @dataclass
 class MeanwhileFiles(ScriptedFiles):
     """A homeserver while whose file is on its way something else happens."""
@@ -727,6 +799,78 @@ async def test_a_file_that_comes_on_an_erased_day_because_the_clock_went_back_ca
         PNG + b"another"
     )
     library.close()
+
+
+async def test_of_a_day_each_class_is_counted_for_itself(
+    database: Database, tmp_path: Path
+) -> None:
+    office = Office(database, tmp_path)
+    office.world.erasable = "day"
+    office.world.classes = (RetentionClass(name="other", keep_days=30, rooms=("!other",)),)
+    await fill(office)
+    office.at(NOON + 2 * DAY_MS)
+    await office.say(message("$o1", "one", room_id="!other"), message("$a9", "two"))
+    await office.store()
+    office.at(NOON + 3 * DAY_MS)
+    await office.store()
+    day = DAY + 2
+    records = [one for one in office.check().records if one["ts_received"] // DAY_MS == day]
+
+    found = await erasure.survey(office.desk, first_day=day, last_day=day)
+
+    counted = {key.label: key.records for key in found.keys}
+    assert counted == {
+        name: sum(one["retention_class"] == name for one in records)
+        for name in ("default", "other")
+    }
+    assert counted["other"] > 0
+    (alone,) = (await erasure.survey(office.desk, first_day=day, last_day=day, label="other")).keys
+    assert alone.records == counted["other"]
+
+
+async def test_of_a_person_is_counted_what_goes_with_the_key(by_person: Office) -> None:
+    def sealed_to(name: str) -> int:
+        return sum(one["sealed_to"] == name for one in by_person.check().records)
+
+    by_person.world.crypto.sessions.add("late")
+    await by_person.bot.keys_arrived([SessionRef(ROOM, "late")])
+    await by_person.store()
+    (key,) = (await erasure.survey_person(by_person.desk, BOB)).keys
+    assert key.records == sealed_to(key.key) > 5
+
+    await erase_bob(by_person)
+    await by_person.say(message("$b9", "bob says after", sender=BOB))
+    await by_person.store()
+
+    (key,) = (await erasure.survey_person(by_person.desk, BOB)).keys
+    assert key.records == sealed_to(key.key) == 1
+
+
+async def test_a_day_erases_of_what_people_have_keys_for_only_what_nobody_sent(
+    by_person: Office, database: Database, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="is erased with --person"):
+        await erasure.survey(by_person.desk, first_day=DAY, last_day=DAY)
+    async with database.transaction() as connection:
+        writing = await by_person.desk.writing(connection)
+        assert writing is not None
+        detail = {"command": "kick", "reason": "a secret word"}
+        writing.control(actor=ALICE, action="admin_action", detail=detail)
+        await writing.write(connection)
+    await by_person.store()
+    by_person.at(NOON + 3 * DAY_MS)
+    await by_person.store()
+
+    wanted = typed("--from=2025-11-26", "--apply")
+    told = await wanted.act(by_person.desk, wanted)
+    await by_person.store()
+
+    assert "          1 records  default" in told
+    assert "only what nobody sent goes with a day" in told
+    (act,) = by_person.controls("erasure")
+    assert (act["records"], act["days"]) == (1, ["2025-11-26"])
+    assert "alice says three" in await texts(by_person, tmp_path / "cache")
+    assert wrong(await verified(by_person)) == []
 
 
 async def test_a_day_of_one_class_is_erased_alone(office: Office, tmp_path: Path) -> None:
