@@ -6,11 +6,12 @@ disk; when it ends with one (cancellation included), nothing of it is.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import aiosqlite
 import asyncpg
@@ -19,6 +20,8 @@ from mautrix.util.async_db import Scheme, UpgradeTable
 from mautrix.util.async_db.connection import LoggingConnection
 
 from common.errors import ConfigError, PermanentError, TransientError
+
+T = TypeVar("T")
 
 Row = Mapping[str, Any]
 """One row, by column name. Column types are those of the schema, booleans may be 0 and 1."""
@@ -161,6 +164,24 @@ class Database:
                 await wrapped.rollback()
                 raise
 
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``work`` in one transaction of SQLite, in the connection's own thread.
+
+        As ``transaction()``, but the event loop is asked once and not for each statement: whoever
+        waits for the transaction does not wait for everybody else in between.
+
+        Raises:
+            TransientError: the database is away, slow or busy; nothing was written.
+            PermanentError: the database can never store one of the values; nothing was written.
+        """
+        async with self._acquired() as connection:
+            wrapped = connection.wrapped
+            if not isinstance(wrapped, aiosqlite.Connection):
+                raise TypeError("only SQLite's connection has a thread")
+            # No public method runs more than one statement with arguments in that thread.
+            in_thread = cast(_InThread, wrapped._execute)  # noqa: SLF001
+            return await in_thread(_in_transaction, wrapped._conn, work)  # noqa: SLF001
+
     async def fetch(self, query: str, *args: Any) -> Sequence[Row]:
         """Return all rows of one query outside any transaction."""
         async with self._reading() as connection:
@@ -200,6 +221,23 @@ class Database:
             raise _refused(error) from error
         except _AWAY as error:
             raise _unusable(error) from error
+
+
+class _InThread(Protocol):
+    """aiosqlite's way into a connection's thread, which has no types."""
+
+    def __call__(self, function: Callable[..., T], *args: object) -> Coroutine[None, None, T]: ...
+
+
+def _in_transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        result = work(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()
+        raise
+    return result
 
 
 def _fast(connection: LoggingConnection) -> Connection:

@@ -4,12 +4,13 @@ The entries are in our database or, with SQLite, in a file of their own (``commo
 What is done about them is in our database in either case, and so are the cursors.
 """
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from common.clock import Clock
 from common.database.pool import Connection, Database
+from common.inbox.appending import insert_in_sqlite, keys_of, rows_of, unseen
 from common.inbox.port import Entry, EntryKind, NewEntry, Source
 from common.inbox.signal import Signal
 from common.inbox.space import Space
@@ -46,8 +47,11 @@ class StoredInbox:
         """
         if self._space is not None and entries:
             await self._space.check()
-        async with self._entries.transaction() as connection:
-            new = await self._insert(connection, entries)
+        if self._entries.is_postgres:
+            async with self._entries.transaction() as connection:
+                new = await _insert(connection, entries, self._clock)
+        else:
+            new = await self._entries.run(partial(insert_in_sqlite, entries, self._clock))
         if new:
             self.arrived.notify()
         return new
@@ -55,63 +59,6 @@ class StoredInbox:
     async def knows(self, key: str) -> bool:
         """Return whether there ever was an entry with this key."""
         return bool(await self._entries.fetchval("SELECT 1 FROM inbox_seen WHERE key = $1", key))
-
-    async def _insert(self, connection: Connection, entries: Sequence[NewEntry]) -> int:
-        # The row lock (SQLite: the write lock) is held until the commit; without it a reader
-        # could see position 8, move on, and never see position 7 that was committed later.
-        head = int(
-            await connection.fetchval(
-                "UPDATE inbox_head SET position = position + $1 WHERE id = 1 RETURNING position",
-                len(entries),
-            )
-        ) - len(entries)
-        fresh = await self._unseen(connection, entries)
-        if not fresh:
-            return 0
-        now = self._clock.now_ms()
-        await connection.executemany(
-            "INSERT INTO inbox_entry"
-            " (position, kind, recipient, source, source_pos, received_ms, body)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7)",
-            [
-                (
-                    head + place,
-                    entry.kind.value,
-                    entry.recipient,
-                    entry.source.value,
-                    entry.source_pos,
-                    now,
-                    entry.body,
-                )
-                for place, entry in enumerate(fresh, start=1)
-            ],
-        )
-        keys = [(entry.key,) for entry in fresh if entry.key is not None]
-        if keys:
-            await connection.executemany("INSERT INTO inbox_seen (key) VALUES ($1)", keys)
-        return len(fresh)
-
-    async def _unseen(self, connection: Connection, entries: Sequence[NewEntry]) -> list[NewEntry]:
-        """Return the entries whose key is neither stored nor repeated among them, in order."""
-        keys = sorted({entry.key for entry in entries if entry.key is not None})
-        if self._entries.is_postgres:
-            rows = await connection.fetch(
-                "SELECT key FROM inbox_seen WHERE key = ANY($1::text[])", keys
-            )
-        else:
-            rows = await connection.fetch(
-                "SELECT key FROM inbox_seen WHERE key IN (SELECT value FROM json_each($1))",
-                json.dumps(keys),
-            )
-        seen = {row["key"] for row in rows}
-        fresh: list[NewEntry] = []
-        for entry in entries:
-            if entry.key is not None:
-                if entry.key in seen:
-                    continue
-                seen.add(entry.key)
-            fresh.append(entry)
-        return fresh
 
     async def read(
         self, after: int, kinds: Collection[EntryKind], *, limit: int, recipient: str = ""
@@ -226,6 +173,33 @@ def _left_behind(
         ]
         slowest[recipient] = min(positions, default=0)
     return slowest
+
+
+async def _insert(connection: Connection, entries: Sequence[NewEntry], clock: Clock) -> int:
+    # The row lock is held until the commit; without it a reader could see position 8, move on, and
+    # never see position 7 that was committed later.
+    head = await connection.fetchval(
+        "UPDATE inbox_head SET position = position + $1 WHERE id = 1 RETURNING position",
+        len(entries),
+    )
+    seen = await connection.fetch(
+        "SELECT key FROM inbox_seen WHERE key = ANY($1::text[])", keys_of(entries)
+    )
+    fresh = unseen(entries, {row["key"] for row in seen})
+    if not fresh:
+        return 0
+    await connection.executemany(
+        "INSERT INTO inbox_entry"
+        " (position, kind, recipient, source, source_pos, received_ms, body)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        rows_of(fresh, int(head) - len(entries), clock.now_ms()),
+    )
+    keys = keys_of(fresh)
+    if keys:
+        await connection.executemany(
+            "INSERT INTO inbox_seen (key) VALUES ($1)", [(key,) for key in keys]
+        )
+    return len(fresh)
 
 
 async def move_cursor(connection: Connection, reader: str, position: int) -> None:

@@ -1,9 +1,11 @@
 """The inbox keeps everything once, in order, and readers leave nothing half done."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -303,6 +305,33 @@ async def test_what_was_read_ahead_is_not_dealt_with_before_a_batch_that_failed(
     assert [body.decode() for body in seen] == names
 
 
+async def test_a_batch_that_could_not_be_read_ahead_is_read_when_its_turn_comes(
+    inbox: StoredInbox, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number}" for number in range(2 * BATCH)]
+    await inbox.append([event(name, name.encode()) for name in names])
+    seen: list[bytes] = []
+    reads, read = [0], inbox.read
+
+    async def away_once(*what: Any, **limits: Any) -> list[Entry]:
+        reads[0] += 1
+        if reads[0] == 2:
+            raise TransientError("away")
+        return await read(*what, **limits)
+
+    async def prepare(entries: Sequence[Entry], storing: asyncio.Event) -> None:
+        pass
+
+    monkeypatch.setattr(inbox, "read", away_once)
+    consumer = _consumer(inbox, database, _keep(seen), prepare)
+    async with asyncio.TaskGroup() as group:
+        while await consumer.step(group):
+            pass
+
+    assert reads[0] > 2
+    assert [body.decode() for body in seen] == names
+
+
 @pytest.mark.parametrize(
     "trouble",
     [
@@ -324,6 +353,27 @@ async def test_trouble_that_is_no_entrys_fault_sets_nothing_aside(
 
     assert await database.fetchval("SELECT count(*) FROM inbox_set_aside") == 0
     assert await inbox.waiting("test", (EntryKind.EVENT,)) == 2
+
+
+async def test_what_goes_wrong_in_sqlites_thread_leaves_nothing_and_is_told_as_what_it_is(
+    database: Database,
+) -> None:
+    def half_done(statement: str) -> Callable[[sqlite3.Connection], None]:
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT INTO inbox_cursor (reader, position) VALUES ('a', 1)")
+            connection.execute(statement)
+
+        return work
+
+    again = "INSERT INTO inbox_cursor (reader, position) VALUES ('a', 2)"
+    with pytest.raises(PermanentError):
+        await database.run(half_done(again))
+    with pytest.raises(TransientError):
+        await database.run(half_done("SELECT nothing FROM nowhere"))
+
+    assert await database.fetch("SELECT reader FROM inbox_cursor") == []
+    await database.run(half_done("SELECT 1"))
+    assert await database.fetchval("SELECT position FROM inbox_cursor WHERE reader = 'a'") == 1
 
 
 async def test_every_commit_is_on_the_disk_before_it_is_told(database: Database) -> None:
