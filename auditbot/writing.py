@@ -151,9 +151,17 @@ class Writing:
         what = (self.stream, self.next_seq - len(self._lines), self._lines, self.spool)
         if self.held_bytes < _THREAD_BYTES:
             kept = keep(*what)
+            await self._write_seen(connection)
         else:
-            # Compressing lets go of Python's lock: the receiver answers meanwhile.
-            kept = await asyncio.to_thread(keep, *what)
+            # Compressing lets go of Python's lock: the database works and the receiver answers
+            # meanwhile.
+            keeping = asyncio.get_running_loop().run_in_executor(None, keep, *what)
+            try:
+                await self._write_seen(connection)
+            except BaseException:
+                keeping.cancel()
+                raise
+            kept = await keeping
         await connection.execute(
             "INSERT INTO audit_lines"
             " (stream, first_seq, last_seq, first_ms, last_ms, written_ms, sizes, lines, keeps)"
@@ -168,12 +176,6 @@ class Writing:
             kept.lines,
             json.dumps(dict(self.policy.keeps)) if self.policy.rules else None,
         )
-        if self._seen:
-            await connection.executemany(
-                "INSERT INTO audit_seen (kind, event_id, sub_key, stream, seq, sender)"
-                " VALUES ($1, $2, $3, $4, $5, $6)",
-                self._seen,
-            )
         await connection.execute(
             "UPDATE audit_stream SET next_seq = $2, open_bytes = $3, open_since_ms = $4"
             " WHERE id = $1",
@@ -183,8 +185,16 @@ class Writing:
             self.open_since_ms,
         )
         self._lines.clear()
-        self._seen.clear()
         self.held_bytes = 0
+
+    async def _write_seen(self, connection: Connection) -> None:
+        if self._seen:
+            await connection.executemany(
+                "INSERT INTO audit_seen (kind, event_id, sub_key, stream, seq, sender)"
+                " VALUES ($1, $2, $3, $4, $5, $6)",
+                self._seen,
+            )
+            self._seen.clear()
 
 
 async def _facts(connection: Connection, room_id: str) -> Facts:

@@ -48,11 +48,10 @@ log = Log("inbox")
 
 @dataclass
 class _Ahead:
-    """The batch after the present one, if it was read already."""
+    """The batch after the present one, if it is being read already."""
 
     after: int = -1
-    entries: Sequence[Entry] = ()
-    preparing: asyncio.Task[None] | None = None
+    entries: asyncio.Task[Sequence[Entry]] | None = None
     storing: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -112,7 +111,7 @@ class Consumer:
         if self.prepare is not None:
             entries = await self._gathered(entries, self.prepare)
         if group is not None and self.prepare is not None:
-            await self._look_ahead(group, self.prepare, entries)
+            self._look_ahead(group, self.prepare, entries)
         if await self._try(entries, partial(self._leave, entries[-1])) is not None:
             # One of these entries is poison: find it by dealing with them one at a time.
             for entry in entries:
@@ -145,26 +144,35 @@ class Consumer:
 
     async def _taken(self, after: int) -> Sequence[Entry]:
         """Return the batch that was read ahead if it is the one whose turn it is."""
-        entries, preparing = self._ahead.entries, self._ahead.preparing
-        self._ahead.entries, self._ahead.preparing = (), None
-        if preparing is not None:
-            self._ahead.storing.set()
-            await preparing
+        reading, self._ahead.entries = self._ahead.entries, None
+        if reading is None:
+            return ()
+        self._ahead.storing.set()
+        entries = await reading
         return entries if self._ahead.after == after else ()
 
-    async def _look_ahead(
+    def _look_ahead(
         self, group: asyncio.TaskGroup, prepare: Prepare, entries: Sequence[Entry]
     ) -> None:
-        """Read the batch after this one; it is prepared while this one is dealt with."""
+        """Have the batch after this one read and prepared while this one is dealt with."""
         if len(entries) < BATCH or sum(len(entry.body) for entry in entries) > AHEAD_BYTES:
             return
         self._ahead.after = entries[-1].position
-        self._ahead.entries = await self._read(self._ahead.after)
-        if self._ahead.entries:
-            self._ahead.storing = asyncio.Event()
-            self._ahead.preparing = group.create_task(
-                _quietly(prepare, self._ahead.entries, self._ahead.storing)
-            )
+        self._ahead.storing = asyncio.Event()
+        self._ahead.entries = group.create_task(
+            self._read_ahead(prepare, self._ahead.after, self._ahead.storing)
+        )
+
+    async def _read_ahead(
+        self, prepare: Prepare, after: int, storing: asyncio.Event
+    ) -> Sequence[Entry]:
+        try:
+            entries = await self._read(after)
+        except TransientError:
+            return ()  # it shows when their turn comes
+        if entries:
+            await _quietly(prepare, entries, storing)
+        return entries
 
     async def try_aside(self, *, only_due: bool) -> int:
         """Deal with what was set aside, once each; return how much could be dealt with now.
