@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
+import uvloop
 from aiohttp import web
 
 from common import identity
@@ -41,7 +42,7 @@ def main(config: Config, read: Callable[[], Config]) -> int:
     configure_logging(config.logging.level, as_json=config.logging.json)
     gc.freeze()  # what was imported stays
     set_thresholds()
-    asyncio.run(_until_signal(Reload(config, read)))
+    uvloop.run(_until_signal(Reload(config, read)))
     return 0
 
 
