@@ -67,7 +67,13 @@ def unidentified(key: str) -> DamagedArchiveError:
 
 
 def opens(key: str, body: bytes, identities: Sequence[str]) -> bool:
-    """Return whether the officers' keys open an object without the key of its day."""
+    """Return whether the officers' keys open an object without the key of its day.
+
+    Raises:
+        DamagedArchiveError: there are no identities, so nobody can tell.
+    """
+    if not identities:
+        raise unidentified(key)
     try:
         unseal(key, body, identities)
     except DamagedArchiveError:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from auditbot.reader.documents import ListedSegment, is_newer
-from auditbot.reader.index.parts import add_parts, has_parts, parts_text
+from auditbot.reader.index.parts import add_parts, has_parts, has_parts_of, parts_text
 from auditbot.reader.index.schema import KINDS, STATUSES
 from auditbot.reader.index.unopened import note_unopened, waiting_keys
 from auditbot.reader.index.words import indexed
@@ -109,15 +109,30 @@ class Builder:
         default_factory=lambda: msgspec.json.Decoder(_Record)
     )
 
-    def add(self, listed: ListedSegment, stream: str, manifest: str, clear: bytes) -> int:
+    def add(
+        self,
+        listed: ListedSegment,
+        stream: str,
+        manifest: str,
+        clear: bytes,
+        *,
+        of_day: bool = False,
+    ) -> int:
         """Add a segment; return how many records it has.
+
+        Args:
+            listed: what the manifest says of it
+            stream: its stream
+            manifest: the key of the manifest
+            clear: its compressed lines
+            of_day: whether the key of its day opened it, not the officers' own
 
         Raises:
             DamagedArchiveError: its lines do not give the hashes that the manifest holds.
         """
         try:
             with self.connection:
-                return self._add(listed, stream, manifest, clear)
+                return self._add(listed, stream, manifest, clear, of_day=of_day)
         except BaseException:
             # What was learnt in a transaction that failed is not in the file.
             self._names.clear()
@@ -125,7 +140,9 @@ class Builder:
             self._people.clear()
             raise
 
-    def _add(self, listed: ListedSegment, stream: str, manifest: str, clear: bytes) -> int:
+    def _add(
+        self, listed: ListedSegment, stream: str, manifest: str, clear: bytes, *, of_day: bool
+    ) -> int:
         object_id, first_id = self._object(listed, stream, manifest)
         self._first_seq, self._roots = listed.first_seq, []
         self._content, self._unopened = 0, set()
@@ -147,7 +164,8 @@ class Builder:
                 f"“{listed.key}” does not hold what its manifest says: run verify."
             )
         self.connection.execute(
-            "UPDATE object SET content = ? WHERE id = ?", (self._content, object_id)
+            "UPDATE object SET content = ?, of_day = ? WHERE id = ?",
+            (self._content, of_day, object_id),
         )
         note_unopened(self.connection, object_id, self._unopened)
         self._tell_about()
@@ -332,6 +350,11 @@ class Builder:
             why = "is not here" if self.contents.identities else "opens with your --identity"
             raise DamagedArchiveError(f"“{key}” is sealed, and its key {why}.")
         with self.connection:
+            self.connection.execute("BEGIN IMMEDIATE")
+            if has_parts_of(self.connection, object_id) or waiting != waiting_keys(
+                self.connection, object_id
+            ):
+                return  # another process was here meanwhile: what is missing is added the next time
             add_parts(self.connection, object_id, rows)
 
     def _write(self, object_id: int) -> None:

@@ -6,12 +6,12 @@ by its number too. Events are known by 63 bits of the hash of their IDs: million
 be most of the file. What belongs to one message (its edits, deletion, reactions, later
 decryption, attachment) has the same ``root``; ``first`` is the record that a later decryption
 speaks of, ``thread`` the message that a thread begins with (MSC3440). Of an object's records
-``content`` have a part that is sealed; ``unopened`` names the keys to whose content the words of
+``content`` have a part that is sealed, ``of_day`` is whether the key of its day opened it; ``unopened`` names the keys to whose content the words of
 the object lack (see ``unopened.py``), ``awaited`` those that were not in the archive when a manifest
 listed them; ``erased`` are the keys that were destroyed.
 """
 
-VERSION = 4
+VERSION = 5
 
 TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -28,7 +28,7 @@ CREATE TABLE object (
     first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, first_id INTEGER NOT NULL,
     size INTEGER NOT NULL, sha256 TEXT NOT NULL, version_id TEXT, manifest TEXT NOT NULL,
     first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, hashes BLOB NOT NULL,
-    state TEXT NOT NULL, content INTEGER NOT NULL DEFAULT 0
+    state TEXT NOT NULL, content INTEGER NOT NULL DEFAULT 0, of_day INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE unopened (
     object INTEGER NOT NULL, key TEXT NOT NULL, PRIMARY KEY (object, key)

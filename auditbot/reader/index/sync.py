@@ -305,13 +305,14 @@ class _Sync:
         return body if hashlib.sha256(body).hexdigest() == item.sha256 else None
 
     def _index(self, item: ListedSegment, stream: str, manifest: str, body: bytes) -> int:
-        clear = body
+        clear, wrapped = body, None
         if item.key.endswith(".age"):
-            wrapped = self.library.day_key(item.key)
+            # Of an erased day the key may still be on this machine: what comes now is not sealed to it.
+            wrapped = None if self.is_erased(item.key) else self.library.day_key(item.key)
             clear = unseal(item.key, body, self.library.identities, wrapped)
         self.library.cache(item.sha256, body)
         return Builder(self.library.connection, self.library.contents).add(
-            item, stream, manifest, clear
+            item, stream, manifest, clear, of_day=wrapped is not None
         )
 
     def forget_removed(self) -> None:

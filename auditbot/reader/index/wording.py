@@ -106,13 +106,19 @@ class Wording:
         waiting = waiting_keys(self.connection, object_id)
         if WHOLE in waiting:
             texts, unopened = self._read(key, first_id)
-            parts = has_parts(self.connection)
         elif not any(self.contents.find(name).body for name in waiting):
             return  # nothing came that would open more
         else:
             texts, unopened = self._read(key, first_id, lambda name: name in waiting)
-            parts = has_parts_of(self.connection, object_id)
         with self.connection:
+            self.connection.execute("BEGIN IMMEDIATE")
+            if waiting_keys(self.connection, object_id) != waiting:
+                return  # another process was here meanwhile: nothing is put in twice
+            parts = (
+                has_parts(self.connection)
+                if WHOLE in waiting
+                else has_parts_of(self.connection, object_id)
+            )
             self._put_in(object_id, texts, parts=parts)
             note_unopened(self.connection, object_id, unopened)
 

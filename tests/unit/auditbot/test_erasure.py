@@ -556,6 +556,44 @@ async def test_what_comes_on_an_erased_day_because_the_clock_went_back_is_kept(
     assert "said first" not in found
 
 
+async def test_what_came_on_an_erased_day_waits_for_an_identity_and_stays(
+    office: Office, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    await erase(office)
+    await texts(office, cache)
+    office.at(NOON + 1000)
+    await office.say(message("$back", "said in the past"))
+    await office.store()
+
+    async def faults_without_an_identity() -> list[str]:
+        library = Library(cache, ())
+        done = await sync(DirectoryPlace(root(office)), library, lambda _: Remembered())
+        library.close()
+        return done.faults
+
+    assert any("with --identity" in fault for fault in await faults_without_an_identity())
+    assert "said in the past" in await texts(office, cache)
+    await faults_without_an_identity()
+    found = await texts(office, cache)
+    assert "said in the past" in found
+    assert "said first" not in found
+
+
+async def test_the_key_of_an_erased_day_that_is_still_here_is_not_tried_on_what_comes(
+    office: Office, tmp_path: Path
+) -> None:
+    await texts(office, tmp_path / "cache")
+    await erase(office)
+    office.at(NOON + 1000)
+    await office.say(message("$back", "said in the past"))
+    await office.store()
+
+    assert "said in the past" in await texts(office, tmp_path / "cache"), (
+        "at once, without a fault"
+    )
+
+
 def typed(*words: str) -> argparse.Namespace:
     return _parser().parse_args(["erase", *words, "--reason=a court said so"])
 

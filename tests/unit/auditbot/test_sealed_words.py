@@ -1,7 +1,8 @@
 """The words of what is sealed: exactly those that could be opened are in the index, at any time."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from auditbot.operations import erasure, retention
 from auditbot.pipeline.segment import DAY_MS
 from auditbot.reader.cli import main
 from auditbot.reader.index.library import Library
-from auditbot.reader.index.parts import has_parts, want_parts
+from auditbot.reader.index.parts import drop_parts, has_parts, want_parts
 from auditbot.reader.index.query import Query, search
 from auditbot.reader.index.sync import complete_parts, sync
 from auditbot.reader.memory import Remembered
@@ -209,6 +210,67 @@ async def test_what_needs_no_key_stays_searchable_without_one_and_the_rest_is_na
     assert terms(library) == await fresh(mixed, tmp_path / "fresh")
     assert terms(library, "parts") == await fresh(mixed, tmp_path / "fresh", "parts")
     library.close()
+
+
+async def test_of_two_who_use_one_index_none_puts_in_or_takes_out_what_the_other_did(
+    by_day: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await indexed(by_day, tmp_path / "cache", identity=False, parts=True)
+    overtakes: list[Callable[[], object]] = []
+    plain = Library._clear
+
+    def overtaken(library: Library, key: str) -> bytes:
+        if library is mine and overtakes:
+            overtakes.pop()()
+        return plain(library, key)
+
+    monkeypatch.setattr(Library, "_clear", overtaken)
+    mine = library_of(tmp_path / "cache", identity=True)
+    other = library_of(tmp_path / "cache", identity=True)
+    other.connection.execute("PRAGMA busy_timeout = 0")
+
+    overtakes.append(other.complete_words)
+    assert mine.complete_words() == []
+    assert terms(mine) == await fresh(by_day, tmp_path / "fresh")
+    anew = library_of(tmp_path / "fresh", identity=True)
+    assert put_in(mine) == put_in(anew)
+    assert put_in(mine, "parts") == put_in(anew, "parts")
+
+    drop_parts(mine.connection)
+    want_parts(mine.connection)
+    overtakes.append(lambda: complete_parts(other))
+    complete_parts(mine)
+    assert put_in(mine, "parts") == put_in(anew, "parts")
+    anew.close()
+
+    first, *_ = object_keys(mine)
+    left = [one for one in terms(mine) if one[1] > records_of(mine, first)]
+
+    def forget_too() -> None:
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.forget([first])
+
+    overtakes.append(forget_too)
+    mine.forget([first])
+    assert not overtakes
+    assert terms(mine) == left
+    mine.close()
+    other.close()
+
+
+def put_in(library: Library, table: str = "words") -> bytes:
+    """Return how many texts SQLite says are in, and of how many words: those put in twice twice."""
+    (block,) = library.connection.execute(
+        f"SELECT block FROM {table}_data WHERE id = 1"
+    ).fetchone()
+    return bytes(block)
+
+
+def records_of(library: Library, key: str) -> int:
+    (last,) = library.connection.execute(
+        "SELECT first_id + last_seq - first_seq FROM object WHERE key = ?", (key,)
+    ).fetchone()
+    return int(last)
 
 
 async def test_a_segment_that_is_sealed_whole_is_forgotten_without_an_identity(
