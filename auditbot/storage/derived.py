@@ -7,16 +7,19 @@ can touch what is proved.
 import asyncio
 import os
 import re
+import secrets
 import shutil
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from common.errors import PermanentError
 
 _DERIVED = re.compile(r"v1/[A-Za-z0-9_][A-Za-z0-9._-]*/derived/[A-Za-z0-9_=./-]+")
-_TEMPORARY = ".writing-"
+TEMPORARY = ".writing-"
+"""How the name of a file begins that is not whole yet; a killed run may leave one."""
 
 
 class DerivedStore(Protocol):
@@ -74,11 +77,12 @@ class DirectoryDerived:
 
     def _put(self, key: str, file: Path) -> None:
         path = self._root / PurePosixPath(key)
-        temporary = path.with_name(f"{_TEMPORARY}{path.name}")
+        # A name of its own: who writes the same copy at the same time writes another file.
+        temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
         try:
             self._make(path.parent)
             mode = 0o600 if self._private else 0o666
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
             with os.fdopen(os.open(temporary, flags, mode), "wb") as target:
                 with file.open("rb") as source:
                     shutil.copyfileobj(source, target, 2**20)
@@ -87,6 +91,9 @@ class DirectoryDerived:
             temporary.replace(path)
         except OSError as error:
             raise PermanentError(f"“{path}” cannot be written: {error.strerror}.") from error
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
     def _make(self, folder: Path) -> None:
         """Make a folder and those above it; a link on the way may lead anywhere."""

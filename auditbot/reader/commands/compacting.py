@@ -19,7 +19,7 @@ from auditbot.reader.compact import FILE, Day, days_of, servers_of, write_day
 from auditbot.reader.layout import derived_folder, derived_prefix
 from auditbot.reader.memory import private_directory, write_private
 from auditbot.reader.read import Period
-from auditbot.storage.derived import DerivedStore, DirectoryDerived
+from auditbot.storage.derived import TEMPORARY, DerivedStore, DirectoryDerived
 from auditbot.storage.reading import DirectoryPlace, Place
 from common.errors import ConfigError, PermanentError, UserError
 
@@ -161,7 +161,9 @@ async def _fill(target: _Target, days: Sequence[Day], period: Period, opened: Op
         made += 1
         sys.stdout.write(f"{day.day}: {day.records:,} records of {len(day.parts):,} segments.\n")
         sys.stdout.flush()
-    gone = [] if opened.faults else _over(target, days, period)
+    # An index that nobody brought up to date does not know what is gone, only what it has not seen.
+    is_known = opened.synced is not None and not opened.faults
+    gone = _over(target, days, period) if is_known else []
     for folder in gone:
         await target.drop(folder)
     sys.stdout.write(
@@ -206,6 +208,8 @@ def _target(arguments: argparse.Namespace, opened: Open) -> _Target:
     folder: Path = arguments.into.absolute()
     for left in folder.glob(f"{_SCRATCH}*"):
         shutil.rmtree(left)  # of a run that was killed: it may hold what was opened
+    for unfinished in folder.glob(f"v1/*/derived/**/{TEMPORARY}*"):
+        unfinished.unlink(missing_ok=True)
     # Its own right to enter, also where it was there before.
     if arguments.opened:
         folder.chmod(0o700)

@@ -1,11 +1,13 @@
 """The copy for query engines holds every record, is made of what is signed, and proves nothing."""
 
+import errno
 import json
+import shutil
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import duckdb
 import pyrage
@@ -15,7 +17,7 @@ from auditbot.reader.cli import main
 from auditbot.reader.columns import COLUMNS
 from auditbot.reader.compact import Day, write_day
 from auditbot.reader.index.library import Library
-from auditbot.storage.derived import derived_key
+from auditbot.storage.derived import DirectoryDerived, derived_key
 from common.errors import ConfigError, PermanentError, UserError
 from tests.support.archive_maker import Json, Maker, compress
 
@@ -207,6 +209,25 @@ def test_what_was_deleted_from_the_archive_goes_from_the_copy_too(archive: Archi
 
     assert read(archive.maker.root / BASE) == archive.records()[: len(HOSTILE)]
     assert not (archive.maker.root / BASE / "dt=2025-11-25").exists()
+
+
+def test_what_this_machine_has_not_seen_yet_is_not_taken_for_deleted(
+    archive: Archive, tmp_path: Path
+) -> None:
+    assert (
+        main(["sync", f"--destination=file:{archive.maker.root}", f"--home={tmp_path / 'old'}"])
+        == 0
+    )
+    archive.maker.now_ms += DAY_MS
+    archive.maker.message("after the other machine looked")
+    archive.maker.segment()
+    archive.maker.manifest()
+    archive.types()
+    before = files(archive.maker.root / BASE)
+
+    assert Archive(archive.maker, tmp_path / "old").types("--no-sync") == 0
+
+    assert files(archive.maker.root / BASE) == before
 
 
 @pytest.mark.parametrize("into", [False, True])
@@ -403,6 +424,47 @@ def test_athena_has_the_same_columns_in_both_tables() -> None:
 def test_a_reader_writes_nothing_but_copies(key: str) -> None:
     with pytest.raises(PermanentError, match="writes nothing else"):
         derived_key(key)
+
+
+async def test_each_copy_is_written_under_a_name_of_its_own_and_none_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"what is written")
+    key = f"{BASE}/dt=2025-11-24/records.parquet"
+    names: list[str] = []
+    store = DirectoryDerived(tmp_path / "copies", private=True)
+    copy = shutil.copyfileobj
+
+    def full(source: BinaryIO, target: BinaryIO, length: int) -> None:
+        names.extend(path.name for path in tmp_path.rglob(".writing-*"))
+        copy(source, target, length)
+        if len(names) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    await store.put(key, file)
+    for _ in range(2):
+        with pytest.raises(PermanentError, match="cannot be written: No space left"):
+            await store.put(key, file)
+
+    assert files(tmp_path / "copies") == {key: b"what is written"}
+    assert stat.S_IMODE((tmp_path / "copies" / key).stat().st_mode) == 0o600
+    assert len(names) == len(set(names)) == 3
+
+
+def test_nothing_unfinished_of_a_killed_run_stays_in_a_directory_of_ones_own(
+    archive: Archive, tmp_path: Path
+) -> None:
+    folder = tmp_path / "own" / BASE / "dt=2025-11-24"
+    folder.mkdir(parents=True)
+    (folder / ".writing-0123").write_bytes(b"half of what was opened")
+    (tmp_path / "own" / ".writing-mine").write_bytes(b"somebody's")
+
+    assert archive.types(f"--into={tmp_path / 'own'}") == 0
+
+    assert not (folder / ".writing-0123").exists()
+    assert (tmp_path / "own" / ".writing-mine").exists()
 
 
 def test_a_link_in_the_archive_leads_nowhere(archive: Archive, tmp_path: Path) -> None:
