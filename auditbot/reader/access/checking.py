@@ -70,6 +70,8 @@ class Checked:
     chains: dict[str, Chain] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     """What is wrong with none of the chains in particular."""
+    remarks: tuple[str, ...] = ()
+    """What could not be looked at, each in a sentence."""
 
     @property
     def all_faults(self) -> list[str]:
@@ -110,6 +112,7 @@ async def check(
     checked = Checked()
     listed = await _list(place)
     checked.faults += listed.faults.get(None, [])
+    checked.remarks = place.remarks
     for key_id in sorted({*listed.entries, *listed.publics, *seen}):
         chain = checked.chains[key_id] = Chain(key_id, faults=listed.faults.get(key_id, []))
         await _check_chain(place, chain, listed)
@@ -270,7 +273,7 @@ class Ends:
         """Return what was seen at a place.
 
         Raises:
-            PermanentError: the file is damaged.
+            PermanentError: the file is damaged, or cannot be read.
         """
         return self._load().places.get(place, {})
 
@@ -301,6 +304,11 @@ class Ends:
             return msgspec.json.decode(self.path.read_bytes(), type=_File)
         except FileNotFoundError:
             return _File()
+        except OSError as error:
+            raise PermanentError(
+                f"“{self.path}”, which remembers how far access logs went, cannot be read "
+                f"({error.strerror}): give it to this user."
+            ) from None
         except ValueError:
             raise PermanentError(
                 f"“{self.path}”, which remembers how far access logs went, is damaged: bring it "

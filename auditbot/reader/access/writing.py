@@ -132,7 +132,8 @@ class RemoteLog:
                 name = "damaged"
             with suppress(FileNotFoundError):
                 (self.folder / _KEY).replace(self.folder / f"key-{name}.pem")
-            for path in self.folder.glob(f"*-{name}.json"):
+            # Of older keys too: what is damaged of them would keep the new one from beginning.
+            for path in self.folder.glob("*-*.json"):
                 if _state_in(path) is None:
                     path.replace(path.with_suffix(".damaged"))
             sync_folder(self.folder)
@@ -152,6 +153,11 @@ class RemoteLog:
             state = _state_in(path)
         except FileNotFoundError:
             return State(self.place)
+        except OSError as error:
+            raise PermanentError(
+                f"“{path}” cannot be read ({error.strerror}), so it is not known which entry of the "
+                "access log comes next, and nothing is shown: give it to this user."
+            ) from None
         if state is None:
             raise PermanentError(
                 f"“{path}” is damaged, so it is not known which entry of the access log comes next, "

@@ -240,6 +240,8 @@ def _verified(checked: Checked, opened: _Open, arguments: argparse.Namespace) ->
     faults = checked.all_faults
     for fault in faults:
         yield f"WRONG: {one_line(fault)}"
+    for remark in checked.remarks:
+        yield f"NOTE: {one_line(remark)}"
     if not checked.chains:
         yield "Nothing was ever written there."
     yield (
@@ -273,6 +275,8 @@ async def _list(arguments: argparse.Namespace) -> int:
     else:
         sys.stdout.writelines(f"{line}\n" for line in _told(wanted, arguments))
     sys.stdout.flush()
+    for remark in checked.remarks:
+        sys.stderr.write(f"NOTE: {one_line(remark)}\n")
     for fault in checked.all_faults:
         sys.stderr.write(f"THE LOG IS NOT WHOLE: {one_line(fault)}\n")
     return BROKEN if checked.all_faults else WHOLE
@@ -327,6 +331,7 @@ def _as_json(checked: Checked) -> dict[str, object]:
     return {
         "whole": not checked.all_faults,
         "faults": checked.all_faults,
+        "remarks": list(checked.remarks),
         "keys": [
             {
                 "key_id": chain.key_id,

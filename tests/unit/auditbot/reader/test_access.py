@@ -18,6 +18,7 @@ from auditbot.reader.access.writing import RemoteLog
 from auditbot.reader.cli import main
 from auditbot.reader.verify.report import grouped
 from auditbot.storage.adding import Adding, DirectoryAdding, RefusedError
+from auditbot.storage.reading import DirectoryPlace
 from common.clock import SystemClock
 from common.config.schema import S3
 from common.errors import ConfigError, StewardError
@@ -71,6 +72,8 @@ def officer(
 ) -> Officer:
     monkeypatch.chdir(tmp_path)
     maker = tell_story(tmp_path / "archive")
+    (tmp_path / "passphrase").touch(mode=0o600)
+    (tmp_path / "passphrase").write_text("correct horse staple\n")
     return Officer(maker, tmp_path / "officer", tmp_path / "log", capsys)
 
 
@@ -162,7 +165,7 @@ COMMANDS = (
     ("transcript", "Trading desk"),
     ("prove", "$4"),
     ("recheck",),
-    ("recheck", "--export-keys=keys", "--passphrase-file=/dev/zero"),
+    ("recheck", "--export-keys=keys", "--passphrase-file=passphrase"),
     ("sample", "draw", "3", "--from", "2026-03-23", "--to", "2026-03-27"),
     ("case", "create", "Desk"),
     ("case", "list"),
@@ -351,6 +354,20 @@ def test_keys_that_nobody_wrote_down_are_told(officer: Officer, tmp_path: Path) 
     assert "none of those that you named" in officer.said
     assert officer.types("access", "verify", "--key", known, "--key", "0" * 64) == 1
     assert "Nothing was done with the key 0000" in officer.said
+
+
+def test_what_could_not_be_looked_at_is_said(
+    officer: Officer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    officer.types("rooms")
+    monkeypatch.setattr(DirectoryPlace, "remarks", ("Versions cannot be listed.",))
+
+    assert officer.types("access", "verify") == 0
+    assert "NOTE: Versions cannot be listed." in officer.said
+    assert officer.types("access", "verify", "--json") == 0
+    assert json.loads(officer.said)["remarks"] == ["Versions cannot be listed."]
+    officer.types("access", "list")
+    assert "NOTE: Versions cannot be listed." in officer.said + officer.told
 
 
 def test_a_new_key_is_begun_and_the_old_one_not_forgotten(officer: Officer) -> None:

@@ -222,6 +222,38 @@ def test_what_is_damaged_here_says_so_until_a_new_key_begins(tmp_path: Path) -> 
     assert acts == ["key made", "first", "key made", "second", "key made", "third"]
 
 
+def test_what_is_damaged_of_an_older_key_keeps_no_new_one_from_beginning(tmp_path: Path) -> None:
+    place = Place()
+    log = log_at(place, tmp_path)
+    log.write("alice", "first", {})
+    (older,) = tmp_path.glob("*.json")
+    log.renew()
+    log.write("alice", "second", {})
+    older.write_bytes(b"{")
+    (tmp_path / "key.pem").write_bytes(b"x")
+    with pytest.raises(PermanentError, match=r"is damaged.*access key --new"):
+        log.states()
+
+    log.renew()
+
+    log.write("alice", "third", {})
+    assert len(log.states()) == 2
+
+
+def test_what_cannot_be_read_here_says_whose_it_has_to_be(tmp_path: Path) -> None:
+    log = log_at(Place(), tmp_path)
+    log.write("alice", "first", {})
+    (state,) = tmp_path.glob("*.json")
+    state.unlink()
+    state.mkdir()
+    (tmp_path / "seen.json").mkdir()
+
+    with pytest.raises(PermanentError, match=r"cannot be read .* give it to this user"):
+        log.states()
+    with pytest.raises(PermanentError, match=r"cannot be read .* give it to this user"):
+        Ends(tmp_path / "seen.json").recall("s3://log")
+
+
 def test_no_power_cut_breaks_the_chain(tmp_path: Path) -> None:
     cuts = 0
     while True:
