@@ -20,7 +20,7 @@ from common.config.secret import Secret
 from common.errors import ConfigError, PermanentError, UserError
 
 WRITTEN, FAULTS, SOME_WITHOUT = 0, 1, 3
-_LONGEST_PASSPHRASE = 4096
+_LONGEST_LINE = 4097
 
 
 def add_key_options(command: argparse.ArgumentParser) -> None:
@@ -88,6 +88,7 @@ async def export_keys(
         "room keys exported",
         archive=opened.archive.destination,
         events=len(arguments.event_ids),
+        event_ids=" ".join(arguments.event_ids) or None,
         room=arguments.room,
         start_ms=period_of(arguments).start_ms,
         end_ms=period_of(arguments).end_ms,
@@ -128,14 +129,20 @@ def _read(path: Path) -> str:
     """Return the first line of a file that nobody else can read.
 
     Raises:
-        ConfigError: it cannot be read, is no text, or others can read it.
+        ConfigError: it cannot be read, is no text, too long for one, or others can read it.
     """
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if stat.S_ISREG(mode) and mode & 0o077:
                 raise ConfigError(f"Others can read “{path}”: type “chmod 600 {path}” first.")
-            return file.readline(_LONGEST_PASSPHRASE).decode().rstrip("\r\n")
+            line = file.readline(_LONGEST_LINE)
+            if len(line) == _LONGEST_LINE:
+                raise ConfigError(
+                    f"The first line of “{path}” is longer than {_LONGEST_LINE - 1:,} bytes: is it "
+                    "the right file?"
+                )
+            return line.decode().rstrip("\r\n")
     except OSError as error:
         raise ConfigError(f"“{path}” cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:

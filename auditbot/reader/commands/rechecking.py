@@ -89,6 +89,7 @@ async def _compare(arguments: argparse.Namespace) -> int:
             "rechecked",
             archive=opened.archive.destination,
             events=len(arguments.event_ids),
+            event_ids=" ".join(arguments.event_ids) or None,
             room=arguments.room,
             start_ms=period_of(arguments).start_ms,
             end_ms=period_of(arguments).end_ms,

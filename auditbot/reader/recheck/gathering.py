@@ -1,13 +1,13 @@
 """Records of the index → the room keys that open what they say."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
 from auditbot.reader.index.library import Library
 from auditbot.reader.layout import SegmentKey, segment_key
-from auditbot.reader.recheck.opening import Session, is_sound
+from auditbot.reader.recheck.opening import Session, UnopenedError, advanced
 from auditbot.reader.recheck.shelf import Shelf
 
 _Name = tuple[str, str]
@@ -24,7 +24,7 @@ class Gathered:
 
 
 async def gather(library: Library, shelf: Shelf, ids: Iterable[int], room: str | None) -> Gathered:
-    """Return the sessions with which messages were read, each from the earliest message on.
+    """Return the sessions with which messages were read, each from the earliest of them on.
 
     Args:
         library: the index
@@ -36,30 +36,45 @@ async def gather(library: Library, shelf: Shelf, ids: Iterable[int], room: str |
         TransientError: the archive is away.
     """
     days: dict[tuple[str, str, date], SegmentKey] = {}
-    wanted: defaultdict[SegmentKey, Counter[_Name]] = defaultdict(Counter)
+    wanted: dict[SegmentKey, dict[_Name, list[int]]] = defaultdict(lambda: defaultdict(list))
+    earliest: dict[_Name, int] = {}
     for stored in library.stored(ids):
         record, segment = stored.record, segment_key(stored.key)
         if segment is not None and room in {None, record.get("room_id")}:
             # The keys of a stream's day are kept together, whichever segment is asked for.
             first = days.setdefault((segment.server, segment.stream, segment.day), segment)
-            wanted[first][str(record.get("room_id")), str(record.get("enc_session_id"))] += 1
+            name = (str(record.get("room_id")), str(record.get("enc_session_id")))
+            index = _index(record.get("enc_index"))
+            wanted[first][name].append(index)
+            earliest[name] = min(index, earliest.get(name, index))
     best: dict[_Name, Session] = {}
     without = 0
     for segment, names in wanted.items():
-        found = set()
+        found: dict[_Name, int] = {}
         for one in (await shelf.of(segment)).sessions:
             name = (one.room_id, one.session_id)
             if name not in names:
                 continue
-            if not is_sound(one):
+            try:
+                # Whoever gets the file is to read what was asked for, not all of the day.
+                given = advanced(one, earliest[name])
+            except UnopenedError:
                 shelf.faults.append(f"a key of the session {one.session_id} is damaged")
                 continue
-            found.add(name)
-            if name not in best or _order(one) < _order(best[name]):
-                best[name] = one
-        without += sum(count for name, count in names.items() if name not in found)
-    messages = sum(map(Counter.total, wanted.values()))
+            found[name] = min(one.first_index, found.get(name, one.first_index))
+            if name not in best or _order(given) < _order(best[name]):
+                best[name] = given
+        without += sum(
+            name not in found or index < found[name]
+            for name, indexes in names.items()
+            for index in indexes
+        )
+    messages = sum(len(indexes) for names in wanted.values() for indexes in names.values())
     return Gathered(tuple(best[name] for name in sorted(best)), messages, without)
+
+
+def _index(said: object) -> int:
+    return said if isinstance(said, int) else 0
 
 
 def _order(session: Session) -> tuple[int, bool]:

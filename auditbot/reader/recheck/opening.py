@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 import vodozemac
+from msgspec import structs
 
 MEGOLM = "m.megolm.v1.aes-sha2"
 
@@ -71,13 +72,17 @@ def opened(session: Session, ciphertext: str) -> Opened:
     return Opened(found.plaintext, found.message_index)
 
 
-def is_sound(session: Session) -> bool:
-    """Return whether a session's key is one, and of the session that it says."""
-    try:
-        _inbound(session)
-    except UnopenedError:
-        return False
-    return True
+def advanced(session: Session, index: int) -> Session:
+    """Return a session that opens nothing before a message, itself if it begins there or later.
+
+    Raises:
+        UnopenedError: its key is none, or of another session than it says.
+    """
+    inbound = _inbound(session)
+    key = inbound.export_at(index) if index > inbound.first_known_index else None
+    if key is None:
+        return session
+    return structs.replace(session, session_key=key.to_base64(), first_index=index)
 
 
 def _inbound(session: Session) -> vodozemac.InboundGroupSession:

@@ -135,6 +135,23 @@ async def test_only_the_keys_of_what_was_asked_for_are_written(
         assert not (tmp_path / "none").exists()
 
 
+async def test_a_key_opens_nothing_before_the_first_message_that_was_asked_for(
+    expert: Expert, types: Types, tmp_path: Path
+) -> None:
+    await expert.say(expert.device.say("$3", "three"), expert.device.say("$4", "four"))
+    await expert.store()
+
+    status, told = await types("$4", "$3", "--export-keys", str(tmp_path / "keys"))
+
+    assert (status, "1 room keys, for 2 of 2 messages" in told) == (0, True)
+    (exported,) = json.loads(clear(tmp_path / "keys"))
+    key = vodozemac.ExportedSessionKey(exported["session_key"])
+    session = vodozemac.InboundGroupSession.import_session(key)
+    assert session.first_known_index == 2, "“one” and, of the same day, “two” stay closed"
+    (entry,) = entries(tmp_path)
+    assert entry["event_ids"] == "$4 $3"
+
+
 async def test_what_has_no_key_or_a_damaged_one_is_counted(
     expert: Expert, types: Types, tmp_path: Path
 ) -> None:
@@ -193,6 +210,11 @@ async def test_a_passphrase_comes_from_a_file_of_ones_own_or_a_pipe(
         await types()
     empty = tmp_path / "empty"
     empty.touch(mode=0o600)
+    long = tmp_path / "long"
+    long.touch(mode=0o600)
+    long.write_text("x" * 4097)
+    with pytest.raises(ConfigError, match="longer than 4,096 bytes"):
+        await types("--export-keys", str(file), passphrase=str(long))
     status, told = await types("--export-keys", str(file), passphrase=str(empty))
     assert (status, "No passphrase was given" in told) == (2, True)
     assert not file.exists()
