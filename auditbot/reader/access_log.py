@@ -18,7 +18,8 @@ from typing import Any
 
 from auditbot.reader.access.details import short
 from auditbot.reader.access.writing import RemoteLog, Written
-from auditbot.reader.memory import private_directory, sync_folder
+from auditbot.reader.memory import private_directory
+from auditbot.storage.syncing import sync_folder
 from common.clock import Clock
 from common.errors import PermanentError
 

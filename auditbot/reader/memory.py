@@ -19,6 +19,7 @@ import msgspec
 from msgspec import structs
 
 from auditbot.storage.addressing import place_name
+from auditbot.storage.syncing import sync_folder, sync_made
 from common.errors import PermanentError
 
 
@@ -143,7 +144,7 @@ def private_directory(path: Path) -> None:
     try:
         if not path.is_dir():
             path.mkdir(mode=0o700, exist_ok=True)
-            sync_folder(path.parent)
+            sync_made(path)
     except OSError as error:
         raise PermanentError(f"“{path}” cannot be used: {error.strerror}.") from error
 
@@ -161,15 +162,6 @@ def locked(path: Path) -> Iterator[None]:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(handle)
-
-
-def sync_folder(path: Path) -> None:
-    """Have the names in a folder survive a power cut."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)
 

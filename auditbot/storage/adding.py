@@ -7,10 +7,13 @@ are enough.
 import errno
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from auditbot.storage.syncing import sync_folder, sync_found, sync_made
 from common.errors import PermanentError, TransientError
 
 
@@ -51,7 +54,7 @@ class DirectoryAdding:
         path = self._root / relative
         temporary = path.with_name(f".writing-{secrets.token_hex(8)}")
         try:
-            _make(path.parent)
+            made = _make(path.parent)
             # Whoever reads the log is another user than who writes it, of the same group.
             handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
             with os.fdopen(handle, "wb") as file:
@@ -65,20 +68,26 @@ class DirectoryAdding:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
         # Each folder on the way may have been made just now, or by whoever was killed then.
-        for folder in (path.parent, *path.parent.parents):
-            _sync(folder)
-            if folder in {self._root.parent, folder.parent}:
-                break
+        for folder in path.parents[: len(relative.parts)]:
+            with _told_of(folder):
+                sync_folder(folder)
+        for folder in (self._root, *(one for one in made if one in self._root.parents)):
+            with _told_of(folder.parent):
+                (sync_made if folder in made else sync_found)(folder)
 
 
-def _make(folder: Path) -> None:
+def _make(folder: Path) -> list[Path]:
+    """Make a folder and those above it; return those that were not there, the uppermost first."""
+    missing = [*takewhile(lambda one: not one.is_dir(), (folder, *folder.parents))][::-1]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for one in missing:
+            one.mkdir(exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise PermanentError(
             f"“{folder}” cannot be made, because it, or what should be a folder above it, is a file: "
             "move that away."
         ) from None
+    return missing
 
 
 def _link(temporary: Path, path: Path, key: str) -> None:
@@ -88,19 +97,16 @@ def _link(temporary: Path, path: Path, key: str) -> None:
         raise TakenKeyError(f"“{key}” is there already.") from None
 
 
-def _sync(folder: Path) -> None:
-    """Have the names in a folder survive a power cut; the object is there by now, so this is no refusal.
+@contextmanager
+def _told_of(folder: Path) -> Iterator[None]:
+    """Say what is wrong with a folder that cannot be synced; the object is there by now.
 
     Raises:
-        PermanentError: this user may not read the folder.
+        PermanentError: this user may not read the folder; this is no refusal.
         TransientError: it does not work now.
     """
     try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        yield
     except PermissionError:
         raise PermanentError(
             f"“{folder}” may not be read by this user, so it is not known whether what was created "

@@ -38,9 +38,10 @@ from auditbot.reader.access.entries import (
     public_object,
     sealed,
 )
-from auditbot.reader.memory import locked, sync_folder, write_private
+from auditbot.reader.memory import locked, write_private
 from auditbot.reader.signatures import PublicKey
 from auditbot.storage.adding import Adding, RefusedError, TakenKeyError
+from auditbot.storage.syncing import sync_folder
 from common.clock import Clock
 from common.errors import PermanentError, TransientError
 
