@@ -119,8 +119,18 @@ def _told(path: Path, found: Gathered) -> str:
 def _ask() -> str:
     if not sys.stdin.isatty():
         raise ConfigError("There is no terminal to ask at: name a --passphrase-file.")
-    text = getpass.getpass("Passphrase for the file: ")
-    if getpass.getpass("The same once more: ") != text:
+    try:
+        text = getpass.getpass("Passphrase for the file: ")
+        again = getpass.getpass("The same once more: ")
+        text.encode()
+    except UnicodeError:
+        raise UserError(
+            "What was typed is no text in UTF-8: nothing was written. Set the terminal to UTF-8, or "
+            "name a --passphrase-file."
+        ) from None
+    except EOFError:
+        text = again = ""
+    if again != text:
         raise UserError("The two are not the same: nothing was written.")
     return text
 

@@ -246,6 +246,28 @@ async def test_a_passphrase_is_asked_for_twice(
     assert clear(file)
 
 
+async def test_what_is_no_text_or_nothing_at_the_terminal_is_a_sentence(
+    expert: Expert, types: Types, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def undecodable(_: str) -> str:
+        return b"pass\xff".decode()
+
+    def nothing(_: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    for asked, sentence in (
+        (undecodable, "no text in UTF-8"),
+        # As standard input gives it, where there is no /dev/tty.
+        (lambda _: "pass\udcff", "no text in UTF-8"),
+        (nothing, "No passphrase was given"),
+    ):
+        monkeypatch.setattr(getpass, "getpass", asked)
+        status, told = await types("--export-keys", str(tmp_path / "keys"), passphrase="")
+        assert (status, sentence in told) == (2, True)
+        assert not (tmp_path / "keys").exists()
+
+
 def test_the_file_is_as_the_specification_says(monkeypatch: pytest.MonkeyPatch) -> None:
     device = Device()
     device.give()
