@@ -100,12 +100,17 @@ async def _build(arguments: argparse.Namespace) -> int:
     async with open_library(arguments) as opened:
         days = days_of(opened.library, period)
         _refuse_sealed(days, arguments)
+        dates = [day.day.isoformat() for day in days]
         opened.log.write(
             "parquet",
             archive=opened.archive.destination,
             into=str(arguments.into or ""),
             opened=arguments.opened,
+            start_ms=period.start_ms,
+            end_ms=period.end_ms,
             days=len(days),
+            first_day=min(dates, default=None),
+            last_day=max(dates, default=None),
         )
         with _alone(arguments.into or opened.archive.cache):
             await _copy(arguments, days, period, opened)

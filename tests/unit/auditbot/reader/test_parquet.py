@@ -6,6 +6,7 @@ import shutil
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -198,6 +199,22 @@ def test_only_the_days_of_the_period_are_written(archive: Archive) -> None:
 
     days = {name.split("/")[0] for name in files(archive.maker.root / BASE)}
     assert days == {"dt=2025-11-25"}
+
+
+def test_which_days_were_copied_is_written_down(archive: Archive) -> None:
+    first, second = sorted({path.name[3:] for path in (archive.maker.root).rglob("events/dt=*")})
+    begin_ms = int(datetime.fromisoformat(f"{second}T00:00Z").timestamp() * 1000)
+    archive.types("--from", second)
+    archive.types()
+    archive.types("--from", "2099-01-01")
+
+    log = [json.loads(line) for line in (archive.home / "access.jsonl").open()]
+    period = ("start_ms", "end_ms", "days", "first_day", "last_day")
+    assert [[one[name] for name in period] for one in log if one["what"] == "parquet"] == [
+        [begin_ms, None, 1, second, second],
+        [None, None, 2, first, second],
+        [4_070_908_800_000, None, 0, None, None],
+    ]
 
 
 def test_what_was_deleted_from_the_archive_goes_from_the_copy_too(archive: Archive) -> None:
