@@ -51,7 +51,7 @@ class AccessLog:
         known = {name: short(value) for name, value in detail.items()}
         if self.remote is not None:
             of = {"archive": self.archive} if self.archive else {}
-            known |= _stored(self.remote.write(_user(), what, {**of, **detail}))
+            known |= _stored(self.remote.write(account(), what, {**of, **detail}))
         self._append(what, known)
 
     def _append(self, what: str, detail: dict[str, object]) -> None:
@@ -63,7 +63,7 @@ class AccessLog:
                 last, is_ended = _last_line(handle)
                 entry: dict[str, Any] = {
                     "time_ms": self.clock.now_ms(),
-                    "user": _user(),
+                    "user": account(),
                     "what": what,
                     **detail,
                     "previous": hashlib.sha256(last).hexdigest() if last else _FIRST,
@@ -170,8 +170,9 @@ def _write(handle: int, line: bytes) -> None:
         raise
 
 
-def _user() -> str:
-    # Not getpass.getuser: that believes what the user's environment says.
+def account() -> str:
+    """Return the name of the account that this runs as, whatever its environment says."""
+    # Not getpass.getuser: that believes the environment.
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

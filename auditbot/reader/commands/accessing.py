@@ -4,7 +4,6 @@ Exit status: 0 it is whole; 1 something is wrong; 2 it could not be read.
 """
 
 import argparse
-import getpass
 import json
 import sys
 from collections import Counter
@@ -19,7 +18,7 @@ from auditbot.reader.access.checking import Checked, Ends, Seen, Stored, check, 
 from auditbot.reader.access.entries import Entry
 from auditbot.reader.access.settings import FILE, VARIABLE, AccessPlace, access_place
 from auditbot.reader.access.writing import RemoteLog
-from auditbot.reader.access_log import AccessLog
+from auditbot.reader.access_log import AccessLog, account
 from auditbot.reader.commands.options import (
     CHAIN,
     Act,
@@ -172,7 +171,7 @@ async def _key(arguments: argparse.Namespace) -> int:
     where, remote = _where(arguments)
     key = remote.renew() if arguments.new else remote.key()
     sys.stdout.write(
-        f"Key {key.key_id} of {one_line(getpass.getuser())} signs what is done here, for the "
+        f"Key {key.key_id} of {one_line(account())} signs what is done here, for the "
         f"access log {one_line(where.name)}. Have its fingerprint written down by whoever checks "
         f"the log:\n\n    {grouped(key.fingerprint)}\n"
     )

@@ -291,6 +291,7 @@ async def _log(arguments: argparse.Namespace) -> int:
     is_whole = True
     async with open_archive(arguments) as archive:
         log = access_log(archive)
+        log.write("access log shown", archive=archive.destination)
         for entry, follows in log.entries():
             is_whole &= follows
             detail = ", ".join(

@@ -110,6 +110,32 @@ def test_each_act_is_stored_elsewhere_and_the_log_is_whole(officer: Officer) -> 
     assert fingerprint in officer.said
 
 
+def test_who_looks_at_the_log_on_this_machine_is_in_it(officer: Officer) -> None:
+    officer.types("search", "price")
+
+    assert officer.types("log") == 0
+
+    assert [one["what"] for one in officer.entries()] == ["key made", "search", "access log shown"]
+    *_, shown, whole, end = officer.said.splitlines()
+    assert "access log shown" in shown, "that, too"
+    assert whole == "The log is unbroken."
+    assert officer.types("log", "--since", end.rpartition(" ")[2].rstrip(".")) == 0
+    assert officer.types("log", "--since", "0" * 63 + "1") == 1
+
+
+def test_a_key_is_of_the_account_and_not_of_who_the_environment_says(
+    officer: Officer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "somebody-else")
+
+    assert officer.types("access", "key", "--new") == 0
+    said = officer.said
+    officer.types("rooms")
+
+    assert f" of {officer.entries()[-1]['user']} signs " in said
+    assert "somebody-else" not in said
+
+
 def test_who_did_what_is_listed_and_counted(officer: Officer) -> None:
     officer.types("search", "price")
     officer.types("search", "nothing at all")
@@ -161,6 +187,7 @@ COMMANDS = (
     ("coverage",),
     ("coverage", "--unsigned"),
     ("report",),
+    ("log",),
     ("sql", "SELECT * FROM records"),
     ("transcript", "Trading desk"),
     ("prove", "$4"),
