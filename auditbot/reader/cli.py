@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+import sqlite3
+import sys
 from collections.abc import Sequence
 
 from auditbot.reader.commands import (
@@ -19,7 +21,9 @@ from auditbot.reader.commands import (
     verifying,
 )
 from auditbot.reader.commands.options import Act
+from auditbot.reader.index.database import unusable
 
+_UNUSABLE = 2
 _SUBJECTS = (
     verifying,
     searching,
@@ -39,13 +43,19 @@ _SUBJECTS = (
 def main(argv: Sequence[str]) -> int:
     """Run ``steward audit`` with these arguments; return the exit status.
 
+    It is 2 if the index on this machine could not be used, of which a sentence says why.
+
     Raises:
         ConfigError: it is not clear which archive is meant.
         StewardError: the archive cannot be read; ``steward`` itself says so.
     """
     arguments = _parser().parse_args(argv)
     act: Act = arguments.act
-    return asyncio.run(act(arguments))
+    try:
+        return asyncio.run(act(arguments))
+    except* sqlite3.OperationalError as group:
+        sys.stderr.write(f"steward: {unusable(group)}\n")
+    return _UNUSABLE
 
 
 def _parser() -> argparse.ArgumentParser:

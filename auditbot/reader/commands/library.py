@@ -17,8 +17,9 @@ from auditbot.reader.commands.options import (
     open_archive,
 )
 from auditbot.reader.index.library import Library
-from auditbot.reader.index.parts import drop_parts, has_parts, want_parts
+from auditbot.reader.index.parts import drop_parts, has_parts, want_parts, wished_parts
 from auditbot.reader.index.sync import Progress, Synced, complete_parts, sync
+from auditbot.reader.index.turns import IN_USE, own_turn, turn_if_free
 from auditbot.reader.memory import Remembered
 from auditbot.reader.render.words import one_line
 from auditbot.reader.times import moment
@@ -49,12 +50,14 @@ async def open_library(arguments: argparse.Namespace) -> AsyncIterator[Open]:
         library = Library(archive.cache, archive.identities)
         try:
             synced, faults = None, []
-            choose_parts(arguments, library)
+            await choose_parts(arguments, library)
             if not arguments.no_sync:
-                synced = await bring_up_to_date(archive, library, tuple(arguments.key))
+                async with own_turn(library.folder, _tell_waiting):
+                    synced = await bring_up_to_date(archive, library, tuple(arguments.key))
                 faults = synced.faults
             else:
-                faults = await asyncio.to_thread(_complete, library)
+                with turn_if_free(library.folder) as is_free:
+                    faults = await asyncio.to_thread(_complete, library) if is_free else [IN_USE]
                 _tell_faults(faults)
             yield Open(
                 archive, library, access_log(archive), synced, tuple(arguments.key), tuple(faults)
@@ -63,7 +66,14 @@ async def open_library(arguments: argparse.Namespace) -> AsyncIterator[Open]:
             library.close()
 
 
-def choose_parts(arguments: argparse.Namespace, library: Library) -> None:
+def _tell_waiting() -> None:
+    sys.stderr.write(
+        "Another “steward audit” is bringing this index up to date: waiting for it to end. With "
+        "--no-sync the index is used as it is.\n"
+    )
+
+
+async def choose_parts(arguments: argparse.Namespace, library: Library) -> None:
     """Let the index know parts of words from now on, or no longer.
 
     Whoever searches for a part of a word wants it, too: they need not know of the option.
@@ -72,13 +82,22 @@ def choose_parts(arguments: argparse.Namespace, library: Library) -> None:
     if wanted is None and getattr(arguments, "containing", None):
         wanted = True
     if wanted and not has_parts(library.connection):
-        sys.stderr.write(
-            "Parts of words are being indexed, once: the index gets about twice as large "
-            "(“steward audit sync --no-substrings” undoes it).\n"
-        )
-        want_parts(library.connection)
-    elif wanted is False:
-        drop_parts(library.connection)
+        async with own_turn(library.folder, _tell_waiting_for_parts):
+            sys.stderr.write(
+                "Parts of words are being indexed, once: the index gets about twice as large "
+                "(“steward audit sync --no-substrings” undoes it).\n"
+            )
+            want_parts(library.connection)
+    elif wanted is False and wished_parts(library.connection):
+        async with own_turn(library.folder, _tell_waiting_for_parts):
+            drop_parts(library.connection)
+
+
+def _tell_waiting_for_parts() -> None:
+    sys.stderr.write(
+        "Another “steward audit” is at work with this index, so that it cannot be told yet whether "
+        "to know parts of words: waiting for it to end.\n"
+    )
 
 
 def _complete(library: Library) -> list[str]:
@@ -179,7 +198,9 @@ def add_library_options(command: argparse.ArgumentParser) -> None:
         help="the signing key's fingerprint that you wrote down",
     )
     command.add_argument(
-        "--no-sync", action="store_true", help="use what is on this machine, fetch nothing"
+        "--no-sync",
+        action="store_true",
+        help="use what is on this machine: fetch nothing, and wait for nobody who does",
     )
 
 

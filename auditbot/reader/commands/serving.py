@@ -60,7 +60,7 @@ async def _serve(arguments: argparse.Namespace) -> int:
     async with open_archive(arguments) as archive:
         library = Library(archive.cache, archive.identities)
         try:
-            choose_parts(arguments, library)
+            await choose_parts(arguments, library)
             desk = Desk(
                 archive=archive,
                 library=library,

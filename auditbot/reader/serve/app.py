@@ -1,9 +1,11 @@
 """The server: routes, the guard before them, and what a failure looks like."""
 
+import sqlite3
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from auditbot.reader.index.database import unusable
 from auditbot.reader.serve import acts, pages
 from auditbot.reader.serve.acts import DOOR
 from auditbot.reader.serve.desk import Desk
@@ -73,6 +75,9 @@ async def failures(request: web.Request, handler: Handler) -> web.StreamResponse
         return _sentence(request, str(error), 400)
     except StewardError as error:
         return _sentence(request, str(error), 502)
+    except sqlite3.OperationalError as error:
+        # As plain text: each page says what the index holds.
+        return web.Response(status=503, text=unusable(error))
 
 
 def _sentence(request: web.Request, sentence: str, status: int) -> web.Response:

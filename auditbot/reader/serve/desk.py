@@ -1,6 +1,7 @@
 """What the page works with: the archive, its index, and what the last verification found."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,8 +12,10 @@ from auditbot.reader.access_log import AccessLog
 from auditbot.reader.commands.library import bring_up_to_date
 from auditbot.reader.commands.options import Archive
 from auditbot.reader.handover.cases import Cases
+from auditbot.reader.index.database import unusable
 from auditbot.reader.index.library import Library
 from auditbot.reader.index.sync import Synced, complete_parts
+from auditbot.reader.index.turns import own_turn
 from auditbot.reader.read import ALWAYS
 from auditbot.reader.times import moment
 from auditbot.reader.transcript.build import Request
@@ -64,23 +67,40 @@ class Desk:
     async def add_missing_parts(self) -> None:
         """Add the parts of words that the index lacks, from what is on this machine."""
         try:
-            await self.work(complete_parts, self.library)
+            async with own_turn(self.library.folder, self._tell_waiting):
+                await self.work(complete_parts, self.library)
+                self.trouble = ""
         except StewardError as error:
             self.trouble = str(error)
+        except sqlite3.OperationalError as error:
+            self.trouble = unusable(error)
 
     async def sync(self) -> None:
-        """Index what is new; a store that is away leaves things as they are."""
-        async with self._lock:
-            try:
+        """Index what is new; a store that is away leaves things as they are.
+
+        While another process does it the pages show the index as it is.
+        """
+        try:
+            async with own_turn(self.library.folder, self._tell_waiting), self._lock:
                 self.synced = await bring_up_to_date(self.archive, self.library, self.fingerprints)
                 self.trouble = ""
-            except StewardError as error:
-                self.trouble = str(error)
-            except ExceptionGroup as group:
-                foreseen, bugs = group.split(StewardError)
-                if foreseen is None or bugs is not None:
-                    raise
-                self.trouble = "The archive cannot be reached now."
+        except StewardError as error:
+            self.trouble = str(error)
+        except sqlite3.OperationalError as error:
+            self.trouble = unusable(error)
+        except ExceptionGroup as group:
+            index, others = group.split(sqlite3.OperationalError)
+            if others is not None and others.split(StewardError)[1] is not None:
+                raise
+            self.trouble = (
+                "The archive cannot be reached now." if index is None else unusable(index)
+            )
+
+    def _tell_waiting(self) -> None:
+        self.trouble = (
+            "Another “steward audit” is bringing the index up to date. Until it has ended this page "
+            "shows the index as it is."
+        )
 
     async def verify(self, *, everything: bool = False) -> None:
         """Verify the archive: what is new, or everything."""
