@@ -1,7 +1,7 @@
 """``steward audit recheck``: decrypt what is archived again, and compare.
 
-Exit status: 0 all agrees; 1 something differs; 2 it could not be read; 3 nothing differs, but not
-everything could be decrypted again.
+Exit status: 0 all agrees; 1 something differs or cannot be used; 2 it could not be read; 3 nothing
+differs, but not everything could be decrypted again.
 """
 
 import argparse
@@ -46,8 +46,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         description="Decrypt the ciphertexts that are kept with the room keys that are kept "
         "(auditbot.session_keys), and compare what they say, the session, its signature, the "
         "device and the room with the records. Needs the archive, also with --no-sync. Exit "
-        "status: 0 all agrees, 1 something differs, 2 it could not be read, 3 nothing differs, "
-        "but not everything could be decrypted again.",
+        "status: 0 all agrees, 1 something differs, a room key is damaged or not everything could "
+        "be indexed, 2 it could not be read, 3 nothing differs, but not everything could be "
+        "decrypted again. With --export-keys: 0 every message's key was written, 1 some cannot be "
+        "used or not everything could be indexed, 2 nothing was written, 3 some are not kept.",
     )
     command.set_defaults(act=_recheck)
     command.add_argument("event_ids", nargs="*", metavar="EVENT_ID")
