@@ -96,10 +96,12 @@ async def forget_day(connection: Connection, stream: str, day: int) -> None:
         "DELETE FROM audit_session_key WHERE stream = $1 AND day = $2", stream, day
     )
     await connection.execute(
-        "DELETE FROM audit_pending WHERE event_id IN (SELECT event_id FROM audit_seen"
+        # As in content_keys: from what waits to when it came, not the other way round.
+        "DELETE FROM audit_pending WHERE EXISTS (SELECT 1 FROM audit_seen"
         " JOIN audit_segment ON audit_segment.stream = audit_seen.stream"
-        " AND seq BETWEEN first_seq AND last_seq"
-        " WHERE kind = 'event' AND audit_segment.stream = $1 AND day = $2)",
+        " AND seq BETWEEN first_seq AND last_seq WHERE kind = 'event' AND sub_key = ''"
+        " AND audit_seen.event_id = audit_pending.event_id"
+        " AND audit_segment.stream = $1 AND day = $2)",
         stream,
         day,
     )

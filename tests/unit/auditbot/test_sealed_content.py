@@ -17,7 +17,7 @@ import pyrage
 import pytest
 import zstandard
 
-from auditbot.content_keys import Officers, keys_for
+from auditbot.content_keys import Officers, end_keys, forget_content, keys_for
 from auditbot.operations import erasure, holds
 from auditbot.operations.cli import _parser
 from auditbot.pipeline.sealing import Scope
@@ -660,6 +660,31 @@ async def test_a_file_that_comes_while_a_person_is_erased_is_not_stored_in_anoth
     assert await database.fetchval("SELECT count(*) FROM audit_media") == 1
     await erasure.carry_out(by_person.desk)
     assert await database.fetchval("SELECT count(*) FROM audit_media") == 0
+
+
+async def test_what_is_forgotten_of_a_person_is_not_looked_for_in_all_that_they_ever_sent(
+    by_person: Office, database: Database
+) -> None:
+    stream = await database.fetchval("SELECT stream FROM audit_head")
+    (key,) = (await erasure.survey_person(by_person.desk, BOB)).keys
+    steps = list[None]()
+    async with database.transaction() as connection:
+        await connection.executemany(
+            "INSERT INTO audit_seen (kind, event_id, sub_key, stream, seq, sender)"
+            " VALUES ('event', $1, '', $2, $3, $4)",
+            [(f"$more{number}", stream, 1_000_000 + number, BOB) for number in range(20_000)],
+        )
+    await database.run(
+        lambda connection: connection.set_progress_handler(lambda: steps.append(None), 1000)
+    )
+
+    async with database.transaction() as connection:
+        await end_keys(connection, [key.key])
+        await forget_content(connection, key.key)
+
+    # Thousands of SQLite's steps: as long as it takes, nobody else can write.
+    assert len(steps) < 20
+    assert await database.fetchval("SELECT count(*) FROM audit_pending") == 1, "alice's"
 
 
 @pytest.mark.parametrize("erased_before", [False, True])
