@@ -36,7 +36,7 @@ from auditbot.storage.errors import ObjectExistsError
 from auditbot.storage.port import ArchiveStore, Found
 from common.clock import Clock
 from common.crypto.attachments import AttachmentError, EncryptedFile
-from common.database.pool import Connection
+from common.database.pool import Connection, Database
 from common.errors import PermanentError, StewardError, TransientError
 from common.inbox.signal import Signal
 from common.matrix.client import MatrixError
@@ -183,14 +183,14 @@ class MediaKeeper:
         if target.seal == SEAL_CONTENT:
             target = replace(target, content_key=await self._content_key(target, wanted))
         # After a key was made: one that is made later no erasure that is under way would name.
-        if await self._is_being_erased(target, wanted):
+        if await self._is_being_erased(self.queue.database, target, wanted):
             now_ms = self.clock.now_ms()
             due_ms = now_ms + REFUSED_WAIT_MS
             await self.queue.wait(wanted, due_ms=due_ms, sentence=None, now_ms=now_ms)
             return
         known = await self.queue.known(target, source)
         if known is not None:
-            await self._finish(target, wanted, _found("duplicate", known))
+            await self._finish(target, wanted, _found("duplicate", known), named=(source, known))
             return
         with clear_folder() as folder:
             try:
@@ -294,7 +294,9 @@ class MediaKeeper:
         keys = await keys_for(self.queue.database, officers, {scope: seq})
         return next(one for one in keys[scope] if one.serves(seq))
 
-    async def _is_being_erased(self, target: Target, wanted: Wanted) -> bool:
+    async def _is_being_erased(
+        self, reader: Connection | Database, target: Target, wanted: Wanted
+    ) -> bool:
         """Return whether what an attachment says is to be destroyed, and would not be where it goes.
 
         That of another stream would get a key of this one. It waits: once the erasure is carried
@@ -303,7 +305,7 @@ class MediaKeeper:
         sender = wanted.carrier.get("sender")
         if wanted.stream == target.stream or not sender:
             return False
-        return await is_ended(self.queue.database, wanted.stream, sender, wanted.seq)
+        return await is_ended(reader, wanted.stream, sender, wanted.seq)
 
     async def _trouble(self, target: Target, wanted: Wanted, trouble: _GoneWrongError) -> None:
         if not trouble.final and wanted.attempts < len(self.again_after_ms):
@@ -330,19 +332,18 @@ class MediaKeeper:
             )
             if writing is None or writing.stream != target.stream:
                 return  # another destination was chosen meanwhile: fetch it again for that one
-            is_wanted = await self.queue.done(connection, wanted)
+            if await self._is_gone(connection, target, named, stored):
+                return  # removed meanwhile: it is fetched again
+            is_wanted = await self._is_taken(connection, target, wanted)
             if not is_wanted and stored is None:
                 return
             if named is not None:
-                source, kept = named
-                if stored is not None and await self.queue.stored(target, kept.id, connection):
-                    # Another message with the same file, at the same time.
-                    found = replace(found, status="duplicate")
-                elif stored is not None:
-                    await self.queue.keep(connection, target, kept, stored, now_ms=now_ms)
+                if stored is not None:
+                    found = await self._listed(connection, target, found, named[1], stored)
                 if is_wanted:
-                    await self.queue.name(connection, target, source, kept)
-            room_class = await self._mention(connection, writing, target, wanted, found.key)
+                    await self.queue.name(connection, target, *named)
+            object_id = None if named is None else named[1].id
+            room_class = await self._mention(connection, writing, target, wanted, object_id)
             if not is_wanted:
                 return  # erased meanwhile: the object is listed, and nothing more is said of it
             record = media_record(
@@ -356,20 +357,55 @@ class MediaKeeper:
             await writing.write(connection)
         self.written(writing)
 
+    async def _is_gone(
+        self,
+        connection: Connection,
+        target: Target,
+        named: tuple[str, KeptObject] | None,
+        stored: Found | None,
+    ) -> bool:
+        """Return whether what was known to be there already is not there any more."""
+        if named is None or stored is not None:
+            return False
+        return not await self.queue.stored(target, named[1].id, connection)
+
+    async def _listed(
+        self,
+        connection: Connection,
+        target: Target,
+        found: MediaFound,
+        kept: KeptObject,
+        stored: Found,
+    ) -> MediaFound:
+        """Remember an object, so that a manifest lists it; return what became of it."""
+        if await self.queue.stored(target, kept.id, connection):
+            # Another message with the same file, at the same time.
+            return replace(found, status="duplicate")
+        now_ms = self.clock.now_ms()
+        await self.queue.keep(connection, target, kept, stored, now_ms=now_ms)
+        return found
+
+    async def _is_taken(self, connection: Connection, target: Target, wanted: Wanted) -> bool:
+        """Forget that an attachment was wanted; return whether it was, and may be recorded."""
+        # With the ledger locked: an erasure that is announced later ends the key that this gets.
+        if await self._is_being_erased(connection, target, wanted):
+            return False
+        return await self.queue.done(connection, wanted)
+
     async def _mention(
         self,
         connection: Connection,
         writing: Writing,
         target: Target,
         wanted: Wanted,
-        key: str | None,
+        object_id: str | None,
     ) -> str:
         """Remember which records speak of an attachment, if it is there; return its room's class."""
         room_class = await writing.class_of_room(connection, wanted.carrier["room_id"])
-        if key is not None:
+        if object_id is not None:
             kept_for = (room_class, writing.policy.keeps.get(room_class))
             await self.queue.mention(
-                connection, target, key, wanted, kept_for, now_ms=writing.now_ms
+                connection, target, object_id, wanted, kept_for, now_ms=writing.now_ms
             )
         return room_class
 

@@ -277,7 +277,7 @@ class MediaQueue:
         self,
         connection: Connection,
         target: Target,
-        key: str,
+        object_id: str,
         wanted: Wanted,
         retention: tuple[str, int | None],
         *,
@@ -287,38 +287,34 @@ class MediaQueue:
 
         Their days and classes are remembered; ``retention`` is the class of the one now.
         """
-        object_id = await connection.fetchval(
-            "SELECT id FROM audit_object WHERE place = $1 AND object_key = $2", target.place, key
+        days = {(wanted.stream, wanted.day), (target.stream, now_ms // DAY_MS)}
+        # Of a day from before there were classes the default one was not written down; beside
+        # another it would be forgotten.
+        await connection.executemany(
+            "INSERT INTO audit_object_class (place, id, stream, day, class, keep_days)"
+            " SELECT place, id, stream, day, CAST($5 AS TEXT), NULL FROM audit_object_day"
+            " WHERE place = $1 AND id = $2 AND stream = $3 AND day = $4 AND NOT EXISTS"
+            " (SELECT 1 FROM audit_object_class AS known WHERE known.place = $1"
+            " AND known.id = $2 AND known.stream = $3 AND known.day = $4)",
+            [(target.place, object_id, stream, day, DEFAULT) for stream, day in sorted(days)],
         )
-        if object_id is not None:
-            days = {(wanted.stream, wanted.day), (target.stream, now_ms // DAY_MS)}
-            # Of a day from before there were classes the default one was not written down; beside
-            # another it would be forgotten.
-            await connection.executemany(
-                "INSERT INTO audit_object_class (place, id, stream, day, class, keep_days)"
-                " SELECT place, id, stream, day, CAST($5 AS TEXT), NULL FROM audit_object_day"
-                " WHERE place = $1 AND id = $2 AND stream = $3 AND day = $4 AND NOT EXISTS"
-                " (SELECT 1 FROM audit_object_class AS known WHERE known.place = $1"
-                " AND known.id = $2 AND known.stream = $3 AND known.day = $4)",
-                [(target.place, object_id, stream, day, DEFAULT) for stream, day in sorted(days)],
-            )
-            await connection.executemany(
-                "INSERT INTO audit_object_day (place, id, stream, day) VALUES ($1, $2, $3, $4)"
-                " ON CONFLICT (place, id, stream, day) DO NOTHING",
-                [(target.place, object_id, stream, day) for stream, day in sorted(days)],
-            )
-            spoken = (
-                (wanted.stream, wanted.day, *wanted.retention),
-                (target.stream, now_ms // DAY_MS, *retention),
-            )
-            await connection.executemany(
-                "INSERT INTO audit_object_class (place, id, stream, day, class, keep_days)"
-                " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (place, id, stream, day, class)"
-                " DO UPDATE SET keep_days = CASE WHEN audit_object_class.keep_days IS NULL"
-                " OR excluded.keep_days < audit_object_class.keep_days"
-                " THEN audit_object_class.keep_days ELSE excluded.keep_days END",
-                [(target.place, object_id, *one) for one in spoken],
-            )
+        await connection.executemany(
+            "INSERT INTO audit_object_day (place, id, stream, day) VALUES ($1, $2, $3, $4)"
+            " ON CONFLICT (place, id, stream, day) DO NOTHING",
+            [(target.place, object_id, stream, day) for stream, day in sorted(days)],
+        )
+        spoken = (
+            (wanted.stream, wanted.day, *wanted.retention),
+            (target.stream, now_ms // DAY_MS, *retention),
+        )
+        await connection.executemany(
+            "INSERT INTO audit_object_class (place, id, stream, day, class, keep_days)"
+            " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (place, id, stream, day, class)"
+            " DO UPDATE SET keep_days = CASE WHEN audit_object_class.keep_days IS NULL"
+            " OR excluded.keep_days < audit_object_class.keep_days"
+            " THEN audit_object_class.keep_days ELSE excluded.keep_days END",
+            [(target.place, object_id, *one) for one in spoken],
+        )
 
     async def done(self, connection: Connection, wanted: Wanted) -> bool:
         """Forget an attachment; return whether it was still wanted."""

@@ -4,8 +4,9 @@ The promise kept: what a document says is done by itself after a crash or a refu
 document is never made a second time for that.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from auditbot.operations.desk import Desk, Place, Statement
 from common.errors import PermanentError, StewardError, TransientError
@@ -22,6 +23,8 @@ class Outcome:
     """What the store refused, and why."""
     waiting: list[str] = field(default_factory=list)
     """A sentence for each thing that waits because it is held."""
+    failed: list[tuple[Statement, StewardError]] = field(default_factory=list)
+    """The documents of which nothing could be done, and why: their store is away or refuses them."""
 
     @property
     def text(self) -> str:
@@ -32,13 +35,30 @@ class Outcome:
                 f"{len(self.refused):,} were not, because the store refused; Steward tries them "
                 f"again by itself once a day. The first: {self.refused[0]}"
             )
+        if self.failed:
+            lines.append(
+                f"{len(self.failed):,} signed documents could not be carried out; Steward tries them "
+                f"again by itself. The first: {self.failed[0][1]}"
+            )
         return "\n".join([*lines, *self.waiting])
+
+    def check(self, keys: Collection[str] | None = None) -> None:
+        """See that nothing failed; with keys, nothing that names any of these objects.
+
+        Raises:
+            TransientError: a store is away; what was written down is tried again at the next call.
+            PermanentError: a store refuses a document.
+        """
+        for statement, error in self.failed:
+            if keys is None or any(item["key"] in keys for item in named(statement.content)):
+                raise error
 
 
 async def finish(
     desk: Desk,
     prefix: str,
     act: Callable[[Place, Statement], Awaitable[bool]],
+    outcome: Outcome,
     *,
     made_ms: range | None,
 ) -> None:
@@ -48,18 +68,20 @@ async def finish(
         desk: the tools
         prefix: of which kind
         act: carries one out; returns whether all is done that it says
+        outcome: is told which failed
         made_ms: only those that were made in these moments
-
-    Raises:
-        TransientError: a store is away; what was written down is tried again at the next call.
-        PermanentError: a store refuses a document.
     """
-    first: StewardError | None = None
     async for place, statement in desk.unfinished(prefix, made_ms=made_ms):
         try:
             if await act(place, statement):
                 await desk.note_done(statement)
         except (PermanentError, TransientError) as error:
-            first = first or error
-    if first is not None:
-        raise first
+            outcome.failed.append((statement, error))
+
+
+_LISTS = ("day_keys", "content_keys", "objects", "media", "sessions")
+
+
+def named(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the objects that an erasure or a removal names."""
+    return [item for name in _LISTS for item in content.get(name, ())]

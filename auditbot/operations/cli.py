@@ -162,7 +162,10 @@ async def _retain(at: Desk, arguments: argparse.Namespace) -> str:
     if left is None:
         return f"{found.text()}\nNothing was deleted: this was a dry run. --apply deletes it."
     told = await retention.apply(at, found, keep_days=keep_days)
-    return f"{found.text()}\n{told if found.free or found.media else left.text}"
+    if found.free or found.media:
+        return f"{found.text()}\n{told}"
+    left.check()
+    return f"{found.text()}\n{left.text}"
 
 
 async def _erase(at: Desk, arguments: argparse.Namespace) -> str:

@@ -76,15 +76,12 @@ class Daily:
         due = range(0 if after_ms is None else after_ms, now_ms - _PATIENCE_MS)
         refused, is_away = list[str](), False
         for carry_out in (erasure.carry_out, retention.carry_out):
-            try:
-                outcome = await carry_out(self.desk, made_ms=due)
-            except (PermanentError, TransientError) as error:
-                refused.append(str(error))
-                is_away |= isinstance(error, TransientError)
-            else:
-                refused += outcome.refused
-        if not is_away:
-            self._tried_ms = due.stop
+            outcome = await carry_out(self.desk, made_ms=due)
+            refused += [str(error) for _, error in outcome.failed]
+            refused += outcome.refused
+            is_away |= any(isinstance(error, TransientError) for _, error in outcome.failed)
+        # Not what a look of yesterday tried: today all of it is due.
+        self._tried_ms = after_ms if is_away else due.stop
         trouble = refused[0] if refused else None if after_ms is None else told
         async with self.desk.database.transaction() as connection:
             if trouble is not None and told is None:

@@ -5,12 +5,13 @@ and tree stay as they were signed. It is announced first by a signed document, a
 hold meets what would go; the refusal is recorded too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from auditbot.content_keys import end_keys, forget_content
 from auditbot.day_keys import forget_day
-from auditbot.operations.announced import Outcome, finish
+from auditbot.operations.announced import Outcome, finish, named
 from auditbot.operations.desk import Desk, Place, Statement, as_listed, day_text
 from auditbot.operations.erasable import (
     Found,
@@ -20,7 +21,7 @@ from auditbot.operations.erasable import (
     of_person,
     still_held,
 )
-from auditbot.operations.holds import active
+from auditbot.operations.holds import Hold, active
 from auditbot.pipeline.segment import DAY_MS
 from common.errors import PermanentError, TransientError, UserError
 
@@ -58,6 +59,8 @@ async def apply(desk: Desk, found: Found, *, reason: str) -> str:
 
     Raises:
         UserError: a hold keeps something of it; that it was refused is recorded.
+        TransientError: a store is away; what was written down is tried again by itself.
+        PermanentError: a store refuses the document.
     """
     if found.held_by:
         await _refuse(desk, found, reason)
@@ -67,15 +70,17 @@ async def apply(desk: Desk, found: Found, *, reason: str) -> str:
     announced = {
         item["key"]
         async for _, statement in desk.unfinished(_FOLDER)
-        for item in _items(statement.content)
+        for item in named(statement.content)
     }
     by_place: dict[Place, list[KeyToErase]] = {}
     for key in found.keys:
         if key.key not in announced:
             by_place.setdefault(key.place, []).append(key)
-    for place, keys in by_place.items():
-        await _announce(desk, place, keys, found, reason)
-    return (await carry_out(desk)).text
+    if by_place:
+        await _announce(desk, by_place, found, reason)
+    outcome = await carry_out(desk)
+    outcome.check({key.key for key in found.keys})
+    return outcome.text
 
 
 async def carry_out(desk: Desk, *, made_ms: range | None = None) -> Outcome:
@@ -86,38 +91,64 @@ async def carry_out(desk: Desk, *, made_ms: range | None = None) -> Outcome:
     Args:
         desk: the tools
         made_ms: only what was decided in these moments
-
-    Raises:
-        TransientError: a store is away; what was written down is tried again at the next call.
-        PermanentError: a store refuses a document.
     """
     outcome = Outcome("keys were destroyed")
-    holding = await active(desk)
 
     async def act(place: Place, statement: Statement) -> bool:
-        left = [item for item in _items(statement.content) if not await _is_erased(desk, item)]
+        left = [item for item in named(statement.content) if not await _is_erased(desk, item)]
         if statement.is_stored and not left:
             return True
-        held = await still_held(desk, left, holding)
-        if held:
-            outcome.waiting += held
-            return False
-        refused = len(outcome.refused)
-        async with desk.store(place) as store:
-            if not statement.is_stored:
-                await desk.publish(store, statement)
-            for item in left:
-                try:
-                    await store.delete(item["key"], item["version_id"])
-                except (PermanentError, TransientError) as error:
-                    outcome.refused.append(f"{item['key']}: {error}")
-                else:
-                    outcome.done += 1
-                    await _forget(desk, item)
-        return len(outcome.refused) == refused
+        return await _destroy(desk, place, statement, left, outcome)
 
-    await finish(desk, _FOLDER, act, made_ms=made_ms)
+    await finish(desk, _FOLDER, act, outcome, made_ms=made_ms)
     return outcome
+
+
+async def _destroy(
+    desk: Desk,
+    place: Place,
+    statement: Statement,
+    left: Sequence[dict[str, Any]],
+    outcome: Outcome,
+) -> bool:
+    """Store a document and destroy the keys that are left; return whether all of them are gone."""
+    watch, refused = _Watch(desk, left, outcome), len(outcome.refused)
+    if await watch.is_held():
+        return False
+    async with desk.store(place) as store:
+        if not statement.is_stored:
+            await desk.publish(store, statement)
+        for item in left:
+            if await watch.is_held():
+                return False
+            try:
+                await store.delete(item["key"], item["version_id"])
+            except (PermanentError, TransientError) as error:
+                outcome.refused.append(f"{item['key']}: {error}")
+            else:
+                outcome.done += 1
+                await _forget(desk, item)
+    return len(outcome.refused) == refused
+
+
+@dataclass
+class _Watch:
+    """Whether something of a document's keys is held; looked up again whenever the holds are others."""
+
+    desk: Desk
+    left: Sequence[dict[str, Any]]
+    outcome: Outcome
+    _free_of: Sequence[Hold] | None = None
+
+    async def is_held(self) -> bool:
+        """Return whether it is, and say so."""
+        holding = await active(self.desk)
+        if holding == self._free_of:
+            return False
+        held = await still_held(self.desk, self.left, holding)
+        self.outcome.waiting += held
+        self._free_of = None if held else holding
+        return bool(held)
 
 
 async def _is_erased(desk: Desk, item: dict[str, Any]) -> bool:
@@ -132,14 +163,41 @@ async def _is_erased(desk: Desk, item: dict[str, Any]) -> bool:
     return False
 
 
-def _items(document: dict[str, Any]) -> list[dict[str, Any]]:
-    return [*document["day_keys"], *document.get("content_keys", ())]
-
-
 async def _announce(
-    desk: Desk, place: Place, keys: Sequence[KeyToErase], found: Found, reason: str
+    desk: Desk, by_place: Mapping[Place, Sequence[KeyToErase]], found: Found, reason: str
 ) -> None:
-    content = [key for key in keys if key.is_content]
+    """Write down what is destroyed, a document for each place: all of them, or none."""
+    async with desk.database.transaction() as connection:
+        writing = await desk.writing(connection)
+        if found.person is not None:
+            # With the ledger locked: nothing more is recorded of them before their keys end.
+            await check_whole(desk, connection, found.person, found.keys)
+        for place, keys in by_place.items():
+            await end_keys(connection, [key.key for key in keys if key.is_content])
+            document = _document(desk, keys, reason)
+            there = place
+            if writing is not None:
+                there = await as_listed(connection, place, writing.stream)
+            statement = await desk.state(
+                connection, there, f"erasures/{document['id']}.json", document
+            )
+            if writing is not None:
+                writing.control(
+                    actor=desk.actor,
+                    action="erasure",
+                    detail={
+                        "document": statement.key,
+                        "destination": place.destination,
+                        "reason": reason,
+                        **_what(keys, found),
+                        "records": sum(key.records for key in keys),
+                    },
+                )
+        if writing is not None:
+            await writing.write(connection)
+
+
+def _document(desk: Desk, keys: Sequence[KeyToErase], reason: str) -> dict[str, Any]:
     document: dict[str, Any] = {
         "type": "steward.erasure",
         "id": desk.new_id(),
@@ -148,33 +206,8 @@ async def _announce(
         "reason": reason,
         "day_keys": [key.entry() for key in keys if not key.is_content],
     }
-    if content:
-        document["content_keys"] = [key.entry() for key in content]
-    async with desk.database.transaction() as connection:
-        writing = await desk.writing(connection)
-        if found.person is not None:
-            # With the ledger locked: nothing more is recorded of them before their keys end.
-            await check_whole(desk, connection, found.person, found.keys)
-        await end_keys(connection, [key.key for key in content])
-        there = place
-        if writing is not None:
-            there = await as_listed(connection, place, writing.stream)
-        statement = await desk.state(
-            connection, there, f"erasures/{document['id']}.json", document
-        )
-        if writing is not None:
-            writing.control(
-                actor=desk.actor,
-                action="erasure",
-                detail={
-                    "document": statement.key,
-                    "destination": place.destination,
-                    "reason": reason,
-                    **_what(keys, found),
-                    "records": sum(key.records for key in keys),
-                },
-            )
-            await writing.write(connection)
+    content = [key.entry() for key in keys if key.is_content]
+    return {**document, "content_keys": content} if content else document
 
 
 async def _refuse(desk: Desk, found: Found, reason: str) -> None:

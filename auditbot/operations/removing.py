@@ -4,7 +4,7 @@ Copies for query engines go before the segments they are of, and the room keys o
 segment of it is left: another segment may need the keys that the first one brought.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +33,8 @@ class Left:
         return not (self.objects or self.media or self.sessions)
 
 
-async def left_of(desk: Desk, content: dict[str, Any]) -> Left:
-    """Return what of a removal is still there, as far as our database knows.
+async def left_of(desk: Desk, place: Place, content: Mapping[str, Any]) -> Left:
+    """Return what of a removal at a place is still there, as far as our database knows.
 
     An attachment of which something was recorded since stays: it is another one's by now.
     """
@@ -45,16 +45,7 @@ async def left_of(desk: Desk, content: dict[str, Any]) -> Left:
         "SELECT object_key FROM audit_segment WHERE removed_ms IS NOT NULL AND object_key IN ({})",
         objects,
     )
-    # A day on which something was said of it that is not before the removal: that keeps it.
-    kept = await _named(
-        desk,
-        "SELECT object_key FROM audit_object WHERE (removed_ms IS NOT NULL OR EXISTS (SELECT 1"
-        " FROM audit_object_day WHERE audit_object_day.place = audit_object.place"
-        " AND audit_object_day.id = audit_object.id AND day >= $1))"
-        " AND object_key IN ({})",
-        media,
-        content["created_ms"] // DAY_MS,
-    )
+    kept = await _kept(desk, place, content, media)
     there = await _named(
         desk,
         "SELECT sessions_key AS object_key FROM audit_segment WHERE sessions_key IN ({})",
@@ -68,7 +59,13 @@ async def left_of(desk: Desk, content: dict[str, Any]) -> Left:
 
 
 async def remove(
-    desk: Desk, place: Place, statement: Statement, left: Left, outcome: Outcome
+    desk: Desk,
+    place: Place,
+    statement: Statement,
+    outcome: Outcome,
+    *,
+    left: Left,
+    is_held: Callable[[], Awaitable[bool]],
 ) -> bool:
     """Store a removal and delete what is left of it; return whether all of it is gone.
 
@@ -76,26 +73,38 @@ async def remove(
         desk: the tools
         place: where it is stored, and what it names
         statement: the removal
-        left: what of it is still there
         outcome: what is told of it
+        left: what of it is still there
+        is_held: asked before each deletion; nothing is deleted any more once it says yes
     """
-    refused, is_needed = len(outcome.refused), False
+    refused = len(outcome.refused)
     async with desk.store(place) as store:
         if not statement.is_stored:
             await desk.publish(store, statement)
-        copied, troubles = await _forget_copies(desk, store, left.objects)
+        stayed, troubles = await _forget_copies(desk, store, left.objects)
         outcome.refused += troubles
         for item in (*left.objects, *left.media):
-            if _day_in(item["key"]) in copied:
+            if await is_held():
+                return False
+            if _day_in(item["key"]) in stayed or await _is_kept(desk, place, statement, item):
                 continue
             if await _is_deleted(store, item, outcome):
-                await _mark_gone(desk, item["key"])
-        for item in left.sessions:
-            if await _is_needed(desk, item["key"]):
-                is_needed = True
-            elif await _is_deleted(store, item, outcome):
-                await _mark_sessions_gone(desk, item["key"])
+                await _mark_gone(desk, place, item["key"])
+        is_needed = await _delete_sessions(desk, store, left.sessions, outcome)
     return len(outcome.refused) == refused and not is_needed
+
+
+async def _delete_sessions(
+    desk: Desk, store: ArchiveStore, sessions: Sequence[_Item], outcome: Outcome
+) -> bool:
+    """Delete room keys that no segment of their day needs; return whether one is needed."""
+    is_needed = False
+    for item in sessions:
+        if await _is_needed(desk, item["key"]):
+            is_needed = True
+        elif await _is_deleted(store, item, outcome):
+            await _mark_sessions_gone(desk, item["key"])
+    return is_needed
 
 
 async def is_unproved(desk: Desk, stream: str, day: int) -> bool:
@@ -119,6 +128,45 @@ async def count_left(desk: Desk, stream: str, day: int) -> int:
             day,
         )
     )
+
+
+_KEPT = (
+    "SELECT object_key FROM audit_object WHERE (removed_ms IS NOT NULL OR EXISTS (SELECT 1"
+    " FROM audit_object_day WHERE audit_object_day.place = audit_object.place"
+    # A day on which something was said of it that is not before the removal: that keeps it.
+    " AND audit_object_day.id = audit_object.id AND day >= $1))"
+    # Another object may have the same name at another place.
+    " AND {place} AND object_key IN ({keys})"
+)
+
+
+async def _kept(
+    desk: Desk, place: Place, content: Mapping[str, Any], media: Sequence[_Item]
+) -> set[str]:
+    """Return those attachments of a removal that are gone, or another one's by now."""
+    since = content["created_ms"] // DAY_MS
+    query = _KEPT.format(place=_at_place(2), keys="{}")
+    return await _named(desk, query, media, since, *_place(place))
+
+
+async def _is_kept(desk: Desk, place: Place, statement: Statement, item: _Item) -> bool:
+    """Return whether an attachment was spoken of since it was last looked.
+
+    There may be many deletions in between. A segment is nobody else's.
+    """
+    return item["key"] in await _kept(desk, place, statement.content, [item])
+
+
+def _at_place(number: int) -> str:
+    """Return which attachments are at a place, whose columns are the arguments from a number on."""
+    return (
+        "stream IN (SELECT id FROM audit_stream"  # noqa: S608  # placeholders and constants only
+        f" WHERE destination = ${number} AND coalesce(endpoint_url, '') = ${number + 1})"
+    )
+
+
+def _place(place: Place) -> tuple[str, str]:
+    return place.destination, place.endpoint_url or ""
 
 
 async def _is_needed(desk: Desk, sessions_key: str) -> bool:
@@ -191,14 +239,18 @@ def _day_in(key: str) -> str:
     return key.partition("/dt=")[2][:10]
 
 
-async def _mark_gone(desk: Desk, key: str) -> None:
+async def _mark_gone(desk: Desk, place: Place, key: str) -> None:
+    now_ms = desk.clock.now_ms()
     async with desk.database.transaction() as connection:
-        for table in ("audit_segment", "audit_object"):
-            await connection.execute(
-                f"UPDATE {table} SET removed_ms = $2 WHERE object_key = $1",  # noqa: S608  # placeholders and constants only
-                key,  # one of two words of our own
-                desk.clock.now_ms(),
-            )
+        await connection.execute(
+            "UPDATE audit_segment SET removed_ms = $2 WHERE object_key = $1", key, now_ms
+        )
+        await connection.execute(
+            f"UPDATE audit_object SET removed_ms = $2 WHERE object_key = $1 AND {_at_place(3)}",  # noqa: S608  # placeholders and constants only
+            key,
+            now_ms,
+            *_place(place),
+        )
 
 
 async def _mark_sessions_gone(desk: Desk, key: str) -> None:

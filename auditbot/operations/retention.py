@@ -1,9 +1,9 @@
 """``steward audit retention``: delete what is older than the policy, and say so for ever.
 
 A segment goes when the longest retention class in it is over, an attachment when the longest class
-of the records that speak of it is; a day's room keys when no segment of the day is left. What goes is announced first by a signed removal, its manifests
-stay, and their tree hashes stand for what is gone. A hold that meets any record of a day keeps the
-day: records of one day explain each other.
+of the records that speak of it is; a day's room keys when no segment of the day is left. What goes is
+announced first by a signed removal, its manifests stay, and their tree hashes stand for what is gone.
+A hold that meets any record of a day keeps the day: records of one day explain each other.
 """
 
 import json
@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from auditbot.operations.announced import Outcome, finish
+from auditbot.operations.announced import Outcome, finish, named
 from auditbot.operations.desk import Desk, Place, Statement, as_listed, day_text
 from auditbot.operations.holds import Hold, active
-from auditbot.operations.removing import Left, count_left, is_unproved, left_of, remove
+from auditbot.operations.removing import count_left, is_unproved, left_of, remove
 from auditbot.operations.retention_text import ClassLine, survey_text
 from auditbot.pipeline.retention import DEFAULT, is_over, kept_until
 from auditbot.pipeline.seal import lines_in
@@ -245,11 +245,16 @@ class _Holders:
 
 
 async def apply(desk: Desk, found: Survey, *, keep_days: int | None) -> str:
-    """Delete what was found; return what to tell. Whatever interrupts it, it goes on by itself."""
+    """Delete what was found; return what to tell. Whatever interrupts it, it goes on by itself.
+
+    Raises:
+        TransientError: a store is away; what was written down is tried again by itself.
+        PermanentError: a store refuses a removal.
+    """
     announced = {
         item["key"]
         async for _, statement in desk.unfinished(_FOLDER)
-        for item in _items(statement.content)
+        for item in named(statement.content)
     }
     by_place: dict[Place, _Going] = {}
     for day in found.free:
@@ -262,7 +267,14 @@ async def apply(desk: Desk, found: Survey, *, keep_days: int | None) -> str:
     for place, going in by_place.items():
         for part in going.parts():
             await _announce(desk, place, part, keep_days)
-    return (await carry_out(desk)).text
+    outcome = await carry_out(desk)
+    outcome.check(
+        {
+            *(gone.key for day in found.free for gone in (*day.segments, *day.sessions)),
+            *(gone.key for _, gone in found.media),
+        }
+    )
+    return outcome.text
 
 
 @dataclass
@@ -290,25 +302,23 @@ async def carry_out(desk: Desk, *, made_ms: range | None = None) -> Outcome:
     Args:
         desk: the tools
         made_ms: only what was decided in these moments
-
-    Raises:
-        TransientError: a store is away; what was written down is tried again at the next call.
-        PermanentError: a store refuses a removal.
     """
     outcome, waiting = Outcome("objects were deleted"), 0
 
     async def act(place: Place, statement: Statement) -> bool:
         nonlocal waiting
         content = statement.content
-        left = await left_of(desk, content)
+        left = await left_of(desk, place, content)
         if statement.is_stored and left.is_nothing:
             return True
-        if await _is_held_since(desk, content["policy"]["keep_days"], left):
-            waiting += 1
-            return False
-        return await remove(desk, place, statement, left, outcome)
+        watch = _Watch(desk, place, content)
+        is_done = not await watch.is_held() and await remove(
+            desk, place, statement, outcome, left=left, is_held=watch.is_held
+        )
+        waiting += watch.was_held
+        return is_done
 
-    await finish(desk, _FOLDER, act, made_ms=made_ms)
+    await finish(desk, _FOLDER, act, outcome, made_ms=made_ms)
     if waiting:
         outcome.waiting.append(
             f"{waiting:,} earlier removals that were interrupted wait: what they name is held "
@@ -317,18 +327,32 @@ async def carry_out(desk: Desk, *, made_ms: range | None = None) -> Outcome:
     return outcome
 
 
-async def _is_held_since(desk: Desk, keep_days: int | None, left: Left) -> bool:
-    """Say whether a hold came between a removal's decision and this moment."""
-    if not (left.objects or left.media) or not await active(desk):
-        return False
-    now = await survey(desk, keep_days=keep_days)
-    free = {gone.key for day in now.free for gone in day.segments}
-    free |= {gone.key for _, gone in now.media}
-    return any(item["key"] not in free for item in (*left.objects, *left.media))
+@dataclass
+class _Watch:
+    """Whether something of a removal is held; looked up again whenever the holds are others."""
 
+    desk: Desk
+    place: Place
+    content: Mapping[str, Any]
+    was_held: bool = False
+    _free_of: Sequence[Hold] = ()
 
-def _items(content: dict[str, Any]) -> list[dict[str, Any]]:
-    return [*content["objects"], *content["media"], *content.get("sessions", ())]
+    async def is_held(self) -> bool:
+        """Return whether a hold came between the removal's decision and this moment."""
+        holding = await active(self.desk)
+        if holding and holding != self._free_of:
+            self.was_held = await self._is_any_held()
+        self._free_of = holding
+        return self.was_held
+
+    async def _is_any_held(self) -> bool:
+        left = await left_of(self.desk, self.place, self.content)
+        if not (left.objects or left.media):
+            return False
+        now = await survey(self.desk, keep_days=self.content["policy"]["keep_days"])
+        free = {gone.key for day in now.free for gone in day.segments}
+        free |= {gone.key for _, gone in now.media}
+        return any(item["key"] not in free for item in (*left.objects, *left.media))
 
 
 async def _announce(
@@ -545,11 +569,12 @@ async def _media(
         " JOIN audit_stream ON audit_stream.id = audit_object.stream"
         " WHERE removed_ms IS NULL AND manifest IS NOT NULL ORDER BY object_key"
     )
-    known = {(day.stream, day.day): day for day in days}
+    known: dict[tuple[str, int], StreamDay | None] = {(day.stream, day.day): day for day in days}
     found = []
     for row in rows:
         spoken = await _spoken(desk, row["place"], row["id"], keep_days)
-        if spoken and all([await _is_done(desk, one, known, holders, today) for one in spoken]):
+        done = [await _is_done(desk, one, known, holders, (today, keep_days)) for one in spoken]
+        if spoken and all(done):
             place = Place(row["destination"], row["endpoint_url"], None)
             gone = Gone(
                 row["object_key"],
@@ -589,9 +614,9 @@ async def _spoken(desk: Desk, place: str, object_id: str, keep_days: int | None)
 async def _is_done(
     desk: Desk,
     one: _Spoken,
-    known: Mapping[tuple[str, int], StreamDay],
+    known: dict[tuple[str, int], StreamDay | None],
     holders: _Holders,
-    today: int,
+    when: tuple[int, int | None],
 ) -> bool:
     """Return whether an attachment may go as far as a day's records of a class speak of it."""
     left = await count_left(desk, one.stream, one.day)
@@ -599,9 +624,13 @@ async def _is_done(
         return False
     if not left:
         return True
-    if not is_over(one.keep_days, one.day, today):
+    if not is_over(one.keep_days, one.day, when[0]):
         return False
-    day = known.get((one.stream, one.day))
+    name = (one.stream, one.day)
+    if name not in known:
+        # The segments whose time is over may be gone already, and others of the day stay.
+        known[name] = await _day(desk, *name, *when)
+    day = known[name]
     if day is None:
         return False  # none of its segments is listed yet
     # What is not listed yet is not known to the hold either.

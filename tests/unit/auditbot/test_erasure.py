@@ -496,6 +496,78 @@ async def test_one_place_that_is_away_keeps_no_other_from_being_erased(
     assert len(await alarms(office)) == 1
 
 
+async def test_what_is_away_of_an_earlier_erasure_keeps_no_later_one_from_being_made(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Desk.publish
+
+    async def away(desk: Desk, store: ArchiveStore, statement: Statement) -> None:
+        if "11-24" in statement.body.decode():
+            raise TransientError("the place is away")
+        await whole(desk, store, statement)
+
+    first, second = (typed(f"--from=2025-11-{day}", "--apply") for day in (24, 25))
+    with monkeypatch.context() as patch:
+        patch.setattr(Desk, "publish", away)
+        for _ in range(2):
+            with pytest.raises(TransientError, match="the place is away"):
+                await first.act(office.desk, first)
+
+        told = await second.act(office.desk, second)
+
+    assert "1 keys were destroyed." in told
+    assert "1 signed documents could not be carried out" in told
+    assert day_key(office).exists()
+    assert not [key for key in office.objects() if "/keys/day-" in key and "11-25" in key]
+
+
+async def test_what_is_away_at_the_first_look_of_a_day_is_tried_at_the_next(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        unable(patch, "keys", PermanentError("it is locked"))
+        await erase(office)
+        later(office)
+        await office.bot.daily.look()
+    later(office, 24 * 60)
+    with monkeypatch.context() as patch:
+
+        async def away(*_: object) -> None:
+            raise TransientError("away")
+
+        patch.setattr(erasure, "still_held", away)
+        await office.bot.daily.look()
+    assert day_key(office).exists()
+
+    later(office)
+    await office.bot.daily.look()
+
+    assert not [key for key in office.objects() if "/keys/day-" in key and "11-24" in key]
+
+
+async def test_a_hold_that_is_made_while_keys_are_destroyed_keeps_the_others(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, held = DirectoryStore.delete, list[str]()
+
+    async def delete(store: DirectoryStore, key: str, version_id: str | None = None) -> None:
+        if not held:
+            held.append(
+                await holds.add(
+                    office.desk, reason="a case", rooms=[], users=[], from_ms=None, to_ms=None
+                )
+            )
+        await whole(store, key, version_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DirectoryStore, "delete", delete)
+        told = await erase(office, DAY, DAY + 1)
+
+    assert told.startswith("1 keys were destroyed.")
+    assert "2025-11-25 is held since" in told
+    assert day_key(office, "2025-11-25").exists()
+
+
 async def test_what_is_too_large_for_a_days_key_is_none_and_is_not_kept(office: Office) -> None:
     path, place = day_key(office), DirectoryPlace(root(office))
     segment = next(key for key in office.objects() if "/events/dt=2025-11-24" in key)

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +12,7 @@ import pyrage
 import pytest
 
 from auditbot.bot import Auditbot
+from auditbot.media_queue import KeptObject, MediaQueue, Target
 from auditbot.operations import destination, holds, keys, legal_holds, removing, retention
 from auditbot.operations.desk import Desk
 from auditbot.pipeline.segment import DAY_MS
@@ -328,6 +329,112 @@ async def test_an_attachment_that_comes_again_before_it_is_deleted_stays(
     (media,) = [key for key in office.objects() if "/media/" in key]
     (record,) = [one for one in office.check().of_kind("media") if one["event_id"] == "$again"]
     assert record["media_key"] == media
+
+
+async def test_an_attachment_of_the_same_name_at_another_place_is_another_one(
+    office: Office,
+) -> None:
+    office.world.destination = f"file:{office.world.directory / 'elsewhere'}"
+    office.at(TODAY + 1000)
+    office.start()
+    await office.say(image("$again"))
+    await office.store()
+
+    await retain(office)
+
+    assert not any("/media/" in key for key in office.objects())
+    (there,) = [key for key in office.objects("elsewhere") if "/media/" in key]
+    await office.say(image("$once more"))
+    await office.store()
+    media = office.check("elsewhere").of_kind("media")
+    assert [one["media_status"] for one in media] == ["stored", "duplicate"]
+    office.at(TODAY + 100 * DAY_MS)
+    await retain(office)
+    assert there not in office.objects("elsewhere")
+
+
+def at_first_deletion(
+    patch: pytest.MonkeyPatch, folder: str, act: Callable[[], Awaitable[object]]
+) -> None:
+    """Let something else happen just before the first deletion below a folder."""
+    whole, waiting = DirectoryStore.delete, [act]
+
+    async def delete(store: DirectoryStore, key: str, version_id: str | None = None) -> None:
+        if f"/{folder}/" in key and waiting:
+            await waiting.pop()()
+        await whole(store, key, version_id)
+
+    patch.setattr(DirectoryStore, "delete", delete)
+
+
+async def test_a_hold_that_is_made_while_a_removal_is_carried_out_keeps_the_rest(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = partial(
+        holds.add, office.desk, reason="a case", rooms=[], users=[], from_ms=None, to_ms=None
+    )
+    with monkeypatch.context() as patch:
+        at_first_deletion(patch, "events", hold)
+        told = await retain(office)
+
+    assert told.startswith("1 objects were deleted.")
+    assert "held since" in told
+    assert any("/media/" in key for key in office.objects())
+    (made,) = await holds.active(office.desk)
+    await holds.remove(office.desk, made.id, reason="over")
+    await retention.carry_out(office.desk)
+    await office.store()
+    assert office.events() == {"$today"}
+
+
+async def test_a_hold_on_something_else_that_is_made_meanwhile_keeps_nothing(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = partial(
+        holds.add, office.desk, reason="a case", rooms=["!x"], users=[], from_ms=None, to_ms=None
+    )
+    with monkeypatch.context() as patch:
+        at_first_deletion(patch, "events", hold)
+        await retain(office)
+
+    await office.store()
+    assert office.events() == {"$today"}
+
+
+async def test_an_attachment_that_comes_again_while_a_removal_is_carried_out_stays(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def again() -> None:
+        await office.say(image("$again"))
+        await office.media.step()
+
+    with monkeypatch.context() as patch:
+        at_first_deletion(patch, "events", again)
+        await retain(office)
+
+    await office.store()
+    (record,) = [one for one in office.check().of_kind("media") if one["event_id"] == "$again"]
+    assert record["media_key"] in office.objects()
+
+
+async def test_an_attachment_that_is_deleted_while_it_comes_again_is_fetched_again(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = MediaQueue.known
+
+    async def known(queue: MediaQueue, target: Target, source: str) -> KeptObject | None:
+        found = await whole(queue, target, source)
+        if found is not None:
+            await retain(office)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MediaQueue, "known", known)
+        await office.say(image("$again"))
+        await office.store()
+
+    (record,) = [one for one in office.check().of_kind("media") if one["event_id"] == "$again"]
+    assert (record["media_status"], record["media_key"] in office.objects()) == ("stored", True)
 
 
 async def test_copies_go_before_the_segments_they_are_of(

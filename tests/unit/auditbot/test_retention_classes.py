@@ -413,3 +413,29 @@ async def test_where_only_content_is_sealed_each_class_has_keys_of_its_own(
     of = {one["event_id"]: one for one in office.check().of_kind("event")}
     assert of["$chat"]["sealed_to"] != of["$board"]["sealed_to"]
     assert "chats" in of["$chat"]["sealed_to"]
+
+
+async def test_an_attachment_goes_though_what_is_left_of_a_day_is_of_a_longer_class(
+    database: Database, tmp_path: Path
+) -> None:
+    office = await office_with(database, tmp_path)
+    await office.say(*direct_chat(), *board())
+    await office.store()
+    for day in (1, 21):
+        office.at(NOON + day * DAY_MS)
+        content = {"msgtype": "m.image", "body": "a.png", "url": "mxc://example.org/a"}
+        await office.say(event(f"$image{day}", content, room_id=CHATS))
+        await office.store()
+        await office.say(said(f"$board{day}", BOARD))
+        await office.store()
+    office.at(NOON + 40 * DAY_MS)
+    await retain(office)
+    assert "$image1" not in office.events()
+    assert any("/media/" in key for key in office.objects()), "the later one is kept for 30 days"
+    office.at(TODAY)
+
+    await retain(office)
+
+    assert office.events() >= {"$board1", "$board21"}
+    assert not any("/media/" in key for key in office.objects())
+    office.check()

@@ -20,6 +20,7 @@ import zstandard
 from auditbot.content_keys import Officers, end_keys, forget_content, keys_for
 from auditbot.operations import erasure, holds
 from auditbot.operations.cli import _parser
+from auditbot.operations.desk import Desk, Statement
 from auditbot.pipeline.sealing import Scope
 from auditbot.pipeline.segment import DAY_MS
 from auditbot.reader.cli import main
@@ -662,6 +663,30 @@ async def test_a_file_that_comes_while_a_person_is_erased_is_not_stored_in_anoth
     assert await database.fetchval("SELECT count(*) FROM audit_media") == 0
 
 
+async def test_an_erasure_at_two_places_is_announced_at_both_or_at_none(
+    by_person: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere(by_person)
+    await by_person.say(message("$b9", "bob says elsewhere", sender=BOB))
+    await by_person.store()
+    found = await erasure.survey_person(by_person.desk, BOB)
+    whole, made = Desk.state, list[str]()
+
+    async def killed(desk: Desk, *arguments: Any, **options: Any) -> Statement:
+        if made:
+            raise KeyboardInterrupt
+        made.append("one")
+        return await whole(desk, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Desk, "state", killed)
+        with pytest.raises(KeyboardInterrupt):
+            await erasure.apply(by_person.desk, found, reason="x")
+    assert [one async for one in by_person.desk.unfinished("erasures/")] == []
+
+    assert await erasure.apply(by_person.desk, found, reason="x") == "2 keys were destroyed."
+
+
 async def test_what_is_forgotten_of_a_person_is_not_looked_for_in_all_that_they_ever_sent(
     by_person: Office, database: Database
 ) -> None:
@@ -802,6 +827,34 @@ async def test_a_file_that_is_on_its_way_while_its_sender_is_erased_is_listed_an
         " audit_object.id AND audit_object_day.place = audit_object.place WHERE object_key = $1",
         new,
     )
+
+
+async def test_a_file_on_its_way_to_another_stream_says_nothing_once_its_sender_is_being_erased(
+    by_person: Office, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_person.files.troubles.append(TransientError("away"))
+    content = {"msgtype": "m.image", "body": "b.png", "url": "mxc://example.org/b"}
+    await by_person.say(event("$image-late", content, sender=BOB))
+    await by_person.store()
+    elsewhere(by_person)
+    # So that they have a key there, which the erasure ends too.
+    await by_person.say(message("$b9", "bob says elsewhere", sender=BOB))
+    await by_person.store()
+    by_person.media.files = MeanwhileFiles(
+        {"mxc://example.org/b": PNG + b"another"},
+        meanwhile=lambda: interrupted(by_person, monkeypatch),
+    )
+    by_person.at(by_person.world.clock.now_ms() + 120_000)
+
+    await by_person.store()
+
+    said = by_person.check("elsewhere").of_kind("media")
+    assert [one for one in said if one["event_id"] == "$image-late"] == []
+    listed = [one for found in by_person.check("elsewhere").manifests.values() for one in found]
+    (new,) = [key for key in by_person.objects("elsewhere") if "/media/" in key]
+    assert new in [item["key"] for one in listed for item in one["media"]]
+    await erasure.carry_out(by_person.desk)
+    assert await database.fetchval("SELECT count(*) FROM audit_media") == 0
 
 
 async def test_a_file_that_comes_on_an_erased_day_because_the_clock_went_back_can_be_opened(
