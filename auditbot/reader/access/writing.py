@@ -217,8 +217,8 @@ class RemoteLog:
             raise PermanentError(
                 f"The access log has an entry “{key}” already, which this machine does not know of: "
                 f"“{self.folder}” was brought back from a backup, the place has another address than "
-                "before, or somebody else uses its key or stored something under this name. Nothing is shown. Tell whoever checks the log, "
-                f"and {_NEW_KEY}."
+                "before, or somebody else uses its key or stored something under this name. Nothing "
+                f"is shown. Tell whoever checks the log, and {_NEW_KEY}."
             ) from None
         except RefusedError:
             self._keep(path, state)  # it was never stored; of all other failures nobody knows
