@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from auditbot.operations import destination, erasure, holds, keys, legal_holds, retention
+from auditbot.operations import destination, erasure, holds, keys, legal_holds, over, retention
 from auditbot.operations.desk import Desk, desk
 from auditbot.operations.erasable import Found
 from common.config.environment import environment
@@ -155,10 +155,10 @@ async def _set(at: Desk, arguments: argparse.Namespace) -> str:
 
 async def _retain(at: Desk, arguments: argparse.Namespace) -> str:
     keep_days = arguments.keep_days or at.config.auditbot.keep_days
-    if keep_days is None and not await retention.is_any_class_recorded(at):
+    if keep_days is None and not await over.is_any_class_recorded(at):
         raise UserError("How long is the archive kept? Set auditbot.keep_days or add --keep-days.")
     left = await retention.carry_out(at) if arguments.apply else None
-    found = await retention.survey(at, keep_days=keep_days)
+    found = await over.survey(at, keep_days=keep_days)
     if left is None:
         return f"{found.text()}\nNothing was deleted: this was a dry run. --apply deletes it."
     told = await retention.apply(at, found, keep_days=keep_days)

@@ -10,9 +10,9 @@ import msgspec
 
 from auditbot.content_keys import BY_PERSON, LAST_SEQ, SEAL_CONTENT
 from auditbot.operations.desk import Desk, Place, day_text
+from auditbot.operations.held import names, rooms_of
 from auditbot.operations.holds import Hold, active
 from auditbot.operations.recorded import recorded, said_by, unsealed
-from auditbot.operations.retention import names, rooms_of
 from auditbot.pipeline.hostile import key as database_key
 from auditbot.pipeline.retention import DEFAULT
 from auditbot.pipeline.seal import lines_in

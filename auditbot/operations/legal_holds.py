@@ -15,6 +15,7 @@ from functools import partial
 from typing import TypeVar
 
 from auditbot.operations.desk import Desk, Place
+from auditbot.operations.held import is_named, rooms_of
 from auditbot.operations.held_versions import (
     Version,
     media,
@@ -24,7 +25,6 @@ from auditbot.operations.held_versions import (
     version_of,
 )
 from auditbot.operations.holds import Hold, active
-from auditbot.operations.retention import is_named, rooms_of
 from auditbot.storage.port import ArchiveStore
 from common.database.pool import Connection, Row
 from common.errors import PermanentError, TransientError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from auditbot.operations import retention
+from auditbot.operations import over, retention
 from auditbot.pipeline.segment import DAY_MS
 from common.clock import SystemClock
 from common.config.schema import S3
@@ -120,7 +120,7 @@ async def test_what_the_lock_keeps_is_tried_again(office: Office) -> None:
     await office.store()
     office.at(TODAY)
 
-    found = await retention.survey(office.desk, keep_days=None)
+    found = await over.survey(office.desk, keep_days=None)
     told = await retention.apply(office.desk, found, keep_days=None)
 
     assert [(len(day.segments), len(day.longer)) for day in found.days][-1] == (1, 0)

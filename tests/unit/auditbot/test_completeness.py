@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from auditbot.operations import retention
+from auditbot.operations import over, retention
 from auditbot.operations.completeness import state_day
 from auditbot.pipeline.segment import DAY_MS
 from auditbot.reader.cli import main
@@ -259,7 +259,7 @@ async def test_a_day_that_was_deleted_on_purpose_is_not_counted_again(
     await office.store()
     words = [f"--destination=file:{tmp_path / 'archive'}", f"--home={tmp_path / 'home'}"]
     office.at(NOON + 100 * DAY_MS)
-    found = await retention.survey(office.desk, keep_days=30)
+    found = await over.survey(office.desk, keep_days=30)
     await retention.apply(office.desk, found, keep_days=30)
     await office.store()
 

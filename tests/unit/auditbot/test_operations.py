@@ -13,7 +13,7 @@ import pytest
 
 from auditbot.bot import Auditbot
 from auditbot.media_queue import KeptObject, MediaQueue, Target
-from auditbot.operations import destination, holds, keys, legal_holds, removing, retention
+from auditbot.operations import destination, holds, keys, legal_holds, over, removing, retention
 from auditbot.operations.desk import Desk
 from auditbot.pipeline.segment import DAY_MS
 from auditbot.storage.directory import DirectoryStore
@@ -111,14 +111,14 @@ async def office(database: Database, tmp_path: Path) -> Office:
 
 
 async def retain(office: Office, keep_days: int = 30) -> str:
-    found = await retention.survey(office.desk, keep_days=keep_days)
+    found = await over.survey(office.desk, keep_days=keep_days)
     return await retention.apply(office.desk, found, keep_days=keep_days)
 
 
 async def test_a_dry_run_lists_and_deletes_nothing(office: Office) -> None:
     before = office.objects()
 
-    found = await retention.survey(office.desk, keep_days=30)
+    found = await over.survey(office.desk, keep_days=30)
 
     assert len(found.days) == 3
     assert len(found.media) == 1
@@ -223,7 +223,7 @@ async def test_a_released_hold_deletes_nothing_by_itself(office: Office) -> None
 async def test_an_interrupted_deletion_goes_on_where_it_was(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = await retention.survey(office.desk, keep_days=30)
+    found = await over.survey(office.desk, keep_days=30)
     count = 0
     delete = removing._delete
 
@@ -511,7 +511,7 @@ async def test_a_day_is_held_by_what_is_not_listed_of_it_yet(
 async def test_what_was_interrupted_is_not_deleted_once_it_is_held(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = await retention.survey(office.desk, keep_days=30)
+    found = await over.survey(office.desk, keep_days=30)
 
     async def crash(*_: object) -> None:
         raise TransientError("no power")
@@ -548,7 +548,7 @@ async def test_an_encrypted_archive_is_held_by_days(database: Database, tmp_path
     await office.store()
     await holds.add(office.desk, reason="x", rooms=["!other"], users=[], from_ms=None, to_ms=None)
 
-    found = await retention.survey(office.desk, keep_days=30)
+    found = await over.survey(office.desk, keep_days=30)
 
     assert found.free == []
     for officer in officers:

@@ -9,7 +9,7 @@ import pyrage
 import pytest
 
 from auditbot.observed import open_gap
-from auditbot.operations import holds, retention
+from auditbot.operations import holds, over, retention
 from auditbot.pipeline.other_records import Gap
 from auditbot.pipeline.segment import DAY_MS
 from common.config.bot_settings import RetentionClass
@@ -84,8 +84,8 @@ def classes_of(office: Office) -> list[dict[str, Any] | None]:
     return [item.get("classes") for one in manifests for item in one["objects"]]
 
 
-async def survey(office: Office, keep_days: int | None = None) -> retention.Survey:
-    return await retention.survey(office.desk, keep_days=keep_days)
+async def survey(office: Office, keep_days: int | None = None) -> over.Survey:
+    return await over.survey(office.desk, keep_days=keep_days)
 
 
 async def retain(office: Office, keep_days: int | None = None) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from auditbot.operations import erasure, retention
+from auditbot.operations import erasure, over, retention
 from auditbot.pipeline.segment import DAY_MS
 from auditbot.reader.cli import main
 from auditbot.reader.index.library import Library
@@ -158,7 +158,7 @@ async def test_without_an_identity_each_object_is_read_once_however_many_go(
         await by_day.store()
     await indexed(by_day, tmp_path / "cache", identity=True)
     by_day.at(NOON + 100 * DAY_MS)
-    found = await retention.survey(by_day.desk, keep_days=90)
+    found = await over.survey(by_day.desk, keep_days=90)
     await retention.apply(by_day.desk, found, keep_days=90)
     by_day.at(NOON + 100 * DAY_MS + 1000)
     await by_day.say(message("$new", "alice says last"))

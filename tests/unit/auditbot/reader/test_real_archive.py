@@ -10,7 +10,7 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from auditbot.operations import destination, holds, keys, retention
+from auditbot.operations import destination, holds, keys, over
 from auditbot.reader.conversation import Message, load
 from auditbot.reader.handover.proofs import Prover
 from auditbot.reader.index.library import Library
@@ -132,7 +132,7 @@ async def test_what_was_done_to_it_is_right_too(office: Office, tmp_path: Path) 
     texts = {item.text for item in messages}
     assert {"said today", "with the new key", "in a new stream"} <= texts
     assert "$1" not in {item.record.get("event_id") for item in messages}
-    survey = await retention.survey(office.desk, keep_days=30)
+    survey = await over.survey(office.desk, keep_days=30)
     assert not survey.free
     library.close()
 
