@@ -1,6 +1,5 @@
 """What the operations work with, and how their acts are signed, stored and recorded."""
 
-import getpass
 import hashlib
 import json
 import secrets
@@ -18,6 +17,7 @@ from auditbot.pipeline.seal import root_of
 from auditbot.signing import Keyring
 from auditbot.storage.open import open_store
 from auditbot.storage.port import ArchiveStore
+from common.account import account_name
 from common.clock import Clock, SystemClock
 from common.config.schema import Config
 from common.crypto.canonical import canonical_json
@@ -74,7 +74,7 @@ class Desk:
     @property
     def actor(self) -> str:
         """Return who acts, as the archive will say."""
-        return f"{getpass.getuser()} (command line)"
+        return f"{account_name()} (command line)"
 
     @property
     def keys(self) -> Keyring:

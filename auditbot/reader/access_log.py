@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import json
 import os
-import pwd
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from auditbot.reader.access.details import short
 from auditbot.reader.access.writing import RemoteLog, Written
 from auditbot.reader.memory import private_directory
 from auditbot.storage.syncing import sync_folder
+from common.account import account_name
 from common.clock import Clock
 from common.errors import PermanentError
 
@@ -51,7 +51,7 @@ class AccessLog:
         known = {name: short(value) for name, value in detail.items()}
         if self.remote is not None:
             of = {"archive": self.archive} if self.archive else {}
-            known |= _stored(self.remote.write(account(), what, {**of, **detail}))
+            known |= _stored(self.remote.write(account_name(), what, {**of, **detail}))
         self._append(what, known)
 
     def _append(self, what: str, detail: dict[str, object]) -> None:
@@ -63,7 +63,7 @@ class AccessLog:
                 last, is_ended = _last_line(handle)
                 entry: dict[str, Any] = {
                     "time_ms": self.clock.now_ms(),
-                    "user": account(),
+                    "user": account_name(),
                     "what": what,
                     **detail,
                     "previous": hashlib.sha256(last).hexdigest() if last else _FIRST,
@@ -168,12 +168,3 @@ def _write(handle: int, line: bytes) -> None:
         with suppress(OSError):
             os.ftruncate(handle, end)
         raise
-
-
-def account() -> str:
-    """Return the name of the account that this runs as, whatever its environment says."""
-    # Not getpass.getuser: that believes the environment.
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid {os.getuid()}"

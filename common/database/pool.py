@@ -168,7 +168,8 @@ class Database:
         """Run ``work`` in one transaction of SQLite, in the connection's own thread.
 
         As ``transaction()``, but the event loop is asked once and not for each statement: whoever
-        waits for the transaction does not wait for everybody else in between.
+        waits for the transaction does not wait for everybody else in between. It is not stopped
+        by a cancellation: then it may be committed although the caller is not told.
 
         Raises:
             TransientError: the database is away, slow or busy; nothing was written.
@@ -179,8 +180,8 @@ class Database:
             if not isinstance(wrapped, aiosqlite.Connection):
                 raise TypeError("only SQLite's connection has a thread")
             # No public method runs more than one statement with arguments in that thread.
-            in_thread = cast(_InThread, wrapped._execute)  # noqa: SLF001
-            return await in_thread(_in_transaction, wrapped._conn, work)  # noqa: SLF001
+            in_thread = cast(_InThread, wrapped._execute)  # noqa: SLF001  # see above
+            return await in_thread(_in_transaction, wrapped._conn, work)  # noqa: SLF001  # the same
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Row]:
         """Return all rows of one query outside any transaction."""

@@ -253,7 +253,7 @@ async def test_what_is_no_message_of_a_bridged_person_does_not_count(bridging: B
         event(f"@alice:{SERVER}", at_ms=now_ms),
         event(BOT, at_ms=now_ms),
         {"type": 5, "sender": ghost, "room_id": ROOM},
-        event(ghost, at_ms="now"),  # type: ignore[arg-type]
+        event(ghost, at_ms="now"),  # type: ignore[arg-type]  # the wrong value that is tested
     )
     assert await bridging.active() == 0
 

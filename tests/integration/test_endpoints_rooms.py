@@ -109,8 +109,8 @@ async def test_people_of_a_deleted_room_are_led_to_another(
     [("scheduled", False, False), ("failed", True, True), ("cancelled", True, True)],
 )
 def test_how_a_deletion_can_end(status: str, finished: bool, fails: bool) -> None:
-    half = ShutDown(kicked_users=(), failed_to_kick_users=("@a:b",))  # type: ignore[arg-type]
-    deletion = RoomDeletion(status, "id", RoomId("!a"), half)  # type: ignore[arg-type]
+    half = ShutDown(kicked_users=(), failed_to_kick_users=("@a:b",))  # type: ignore[arg-type]  # plain values will do
+    deletion = RoomDeletion(status, "id", RoomId("!a"), half)  # type: ignore[arg-type]  # the same
 
     progress: Progress = deletion.progress()
 

@@ -219,5 +219,5 @@ async def test_reports_of_this_room_and_no_other(make_world: MakeWorld) -> None:
 
 
 async def _redacted(reader: object, room: RoomId) -> set[str]:
-    events = await reader.messages(room, limit=200)  # type: ignore[attr-defined]
+    events = await reader.messages(room, limit=200)  # type: ignore[attr-defined]  # its static type is a wider one
     return {one["event_id"] for one in events if "redacted_because" in one.get("unsigned", {})}

@@ -190,7 +190,7 @@ async def test_what_is_no_stamp_is_told_once_and_tried_again(
     tsa, post = stamped.tsa, stamped.stamping.post
     match trouble:
         case "away":
-            stamped.stamping.post = partial(post.func, post.args[0], "http://127.0.0.1:9/")  # type: ignore[attr-defined]
+            stamped.stamping.post = partial(post.func, post.args[0], "http://127.0.0.1:9/")  # type: ignore[attr-defined]  # its static type is a wider one
         case "failing":
             tsa.status = 503
         case "nonsense":

@@ -41,7 +41,7 @@ async def test_what_was_set_aside_is_shown_and_archived_at_the_next_start(
     listed = await steward_command(steward, "inbox", "list")
     asked = await steward_command(steward, "inbox", "retry")
     await steward.start()
-    record = await steward.wait_for_event(event["event_id"])  # type: ignore[arg-type]
+    record = await steward.wait_for_event(event["event_id"])  # type: ignore[arg-type]  # JSON of a test server
     left = await steward_command(steward, "inbox", "list")
 
     assert (listed.status, asked.status) == (0, 0)

@@ -37,7 +37,7 @@ class Api:
 async def asked(data: Mapping[str, object] | Exception, inviter: str, invitee: str) -> Any:
     # Made without its parent's, which wants a whole Synapse.
     made = object.__new__(InviteBlocks)
-    made._api = Api(data)  # type: ignore[assignment]
+    made._api = Api(data)  # type: ignore[assignment]  # a stand-in
     made._bots = BOTS
     made._held = (frozenset(), Blocks(()))
     return await made.user_may_invite(inviter, invitee, "!room")
@@ -111,7 +111,7 @@ async def test_the_bots_are_invited_by_anybody_and_invite_whom_they_like() -> No
 
 
 def test_synapse_starts_whatever_goes_wrong() -> None:
-    offer(SimpleNamespace(), BOTS)  # type: ignore[arg-type]
+    offer(SimpleNamespace(), BOTS)  # type: ignore[arg-type]  # an older Synapse
 
 
 def test_both_sides_name_the_same_things() -> None:

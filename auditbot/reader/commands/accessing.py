@@ -18,7 +18,7 @@ from auditbot.reader.access.checking import Checked, Ends, Seen, Stored, check, 
 from auditbot.reader.access.entries import Entry
 from auditbot.reader.access.settings import FILE, VARIABLE, AccessPlace, access_place
 from auditbot.reader.access.writing import RemoteLog
-from auditbot.reader.access_log import AccessLog, account
+from auditbot.reader.access_log import AccessLog
 from auditbot.reader.commands.options import (
     CHAIN,
     Act,
@@ -35,6 +35,7 @@ from auditbot.reader.render.words import one_line
 from auditbot.reader.times import moment
 from auditbot.reader.verify.report import grouped
 from auditbot.storage.reading import Place
+from common.account import account_name
 from common.clock import SystemClock
 from common.config.environment import environment
 from common.errors import ConfigError, PermanentError, StewardError, TransientError
@@ -171,7 +172,7 @@ async def _key(arguments: argparse.Namespace) -> int:
     where, remote = _where(arguments)
     key = remote.renew() if arguments.new else remote.key()
     sys.stdout.write(
-        f"Key {key.key_id} of {one_line(account())} signs what is done here, for the "
+        f"Key {key.key_id} of {one_line(account_name())} signs what is done here, for the "
         f"access log {one_line(where.name)}. Have its fingerprint written down by whoever checks "
         f"the log:\n\n    {grouped(key.fingerprint)}\n"
     )

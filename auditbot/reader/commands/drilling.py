@@ -4,7 +4,6 @@ Exit status: 0 it can; 1 something failed; 2 the archive could not be read.
 """
 
 import argparse
-import getpass
 import hashlib
 import platform
 import secrets
@@ -31,6 +30,7 @@ from auditbot.reader.verify.findings import Severity
 from auditbot.reader.verify.options import Options, Verified
 from auditbot.reader.verify.report import grouped, verdict
 from auditbot.reader.verify.run import verify
+from common.account import account_name
 from common.clock import SystemClock
 from common.errors import ConfigError, StewardError
 
@@ -215,7 +215,7 @@ def _evidence(outcome: _Outcome) -> Iterator[str]:
     yield f"Result           {'FAILED' if failures else 'PASSED'}"
     yield f"Begun            {moment(outcome.started_ms)} UTC"
     yield f"Ended            {moment(outcome.ended_ms)} UTC"
-    yield f"By               {one_line(_user())} on {one_line(platform.node())}"
+    yield f"By               {one_line(account_name())} on {one_line(platform.node())}"
     yield f"With             {one_line(software())}"
     yield f"Archive          {one_line(outcome.archive.destination)}"
     yield f"Seed             {one_line(outcome.seed)} (takes the same objects again: --seed)"
@@ -283,13 +283,6 @@ def _of_attempt(attempt: Attempt) -> str:
 
 def _first(group: BaseException) -> BaseException:
     return _first(group.exceptions[0]) if isinstance(group, BaseExceptionGroup) else group
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "an unknown user"
 
 
 def _number(text: str) -> int:

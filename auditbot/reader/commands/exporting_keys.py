@@ -41,6 +41,18 @@ def add_key_options(command: argparse.ArgumentParser) -> None:
     )
 
 
+def asked_for(arguments: argparse.Namespace) -> dict[str, object]:
+    """Return which messages were asked for, for the access log."""
+    period = period_of(arguments)
+    return {
+        "events": len(arguments.event_ids),
+        "event_ids": " ".join(arguments.event_ids) or None,
+        "room": arguments.room,
+        "start_ms": period.start_ms,
+        "end_ms": period.end_ms,
+    }
+
+
 def passphrase_of(arguments: argparse.Namespace) -> Secret | None:
     """Return the passphrase for room keys, ``None`` if none are to be exported.
 
@@ -87,11 +99,7 @@ async def export_keys(
     opened.log.write(
         "room keys exported",
         archive=opened.archive.destination,
-        events=len(arguments.event_ids),
-        event_ids=" ".join(arguments.event_ids) or None,
-        room=arguments.room,
-        start_ms=period_of(arguments).start_ms,
-        end_ms=period_of(arguments).end_ms,
+        **asked_for(arguments),
         found=len(found.sessions),
         output=str(path),
     )

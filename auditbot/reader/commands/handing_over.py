@@ -1,7 +1,6 @@
 """``steward audit case`` and ``prove``: hand records over so that they prove themselves."""
 
 import argparse
-import getpass
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from auditbot.reader.render.rows import table
 from auditbot.reader.render.words import one_line
 from auditbot.reader.transcript.build import Request, gather
 from auditbot.reader.verify.report import grouped
+from common.account import account_name
 from common.clock import SystemClock
 from common.errors import UserError
 
@@ -94,7 +94,7 @@ def item_of(stored: Stored, now_ms: int, why: str) -> Item:
         seq=stored.seq,
         event_id=str(event_id) if event_id else None,
         added_ms=now_ms,
-        added_by=getpass.getuser(),
+        added_by=account_name(),
         why=why,
     )
 
@@ -106,7 +106,7 @@ async def _create(arguments: argparse.Namespace) -> int:
             name=arguments.name,
             archive=opened.archive.destination,
             created_ms=SystemClock().now_ms(),
-            created_by=getpass.getuser(),
+            created_by=account_name(),
             description=arguments.description,
         )
         opened.log.write("case created", case=case.name)
@@ -190,7 +190,7 @@ async def _prove(arguments: argparse.Namespace) -> int:
             name=f"One message: {arguments.event_id}",
             archive=opened.archive.destination,
             created_ms=now_ms,
-            created_by=getpass.getuser(),
+            created_by=account_name(),
             items=(item_of(stored, now_ms, ""),),
         )
         output = arguments.output or Path(f"proof-{_safe(arguments.event_id)}.zip")
@@ -212,7 +212,7 @@ async def _hand_over(
         zone=arguments.zone,
         zone_name=str(arguments.zone),
         made_ms=SystemClock().now_ms(),
-        made_by=getpass.getuser(),
+        made_by=account_name(),
         verdict=words,
         fingerprints=fingerprints,
         faults=opened.faults,

@@ -10,7 +10,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 
-from auditbot.reader.commands.exporting_keys import add_key_options, export_keys, passphrase_of
+from auditbot.reader.commands.exporting_keys import (
+    add_key_options,
+    asked_for,
+    export_keys,
+    passphrase_of,
+)
 from auditbot.reader.commands.library import (
     Open,
     add_library_options,
@@ -90,11 +95,7 @@ async def _compare(arguments: argparse.Namespace) -> int:
         opened.log.write(
             "rechecked",
             archive=opened.archive.destination,
-            events=len(arguments.event_ids),
-            event_ids=" ".join(arguments.event_ids) or None,
-            room=arguments.room,
-            start_ms=period_of(arguments).start_ms,
-            end_ms=period_of(arguments).end_ms,
+            **asked_for(arguments),
             found=len(ids),
         )
         if trouble is not None:

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import getpass
 import ipaddress
 import socket
 import sys
@@ -20,6 +19,7 @@ from auditbot.reader.index.library import Library
 from auditbot.reader.serve.app import make_app
 from auditbot.reader.serve.desk import Desk
 from auditbot.reader.serve.security import Door, Hosts
+from common.account import account_name
 from common.clock import SystemClock
 from common.errors import ConfigError, PermanentError
 
@@ -68,7 +68,7 @@ async def _serve(arguments: argparse.Namespace) -> int:
                 clock=clock,
                 zone=arguments.zone,
                 zone_name=str(arguments.zone),
-                user=getpass.getuser(),
+                user=account_name(),
                 fingerprints=tuple(arguments.key),
             )
             async with asyncio.TaskGroup() as group:

@@ -1,7 +1,6 @@
 """``steward audit transcript``: a conversation as a document that stands by itself."""
 
 import argparse
-import getpass
 import sys
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from auditbot.reader.verify.findings import Severity
 from auditbot.reader.verify.options import Options, Verified
 from auditbot.reader.verify.report import verdict
 from auditbot.reader.verify.run import verify
+from common.account import account_name
 from common.clock import SystemClock
 from common.errors import PermanentError
 
@@ -78,7 +78,7 @@ async def _transcript(arguments: argparse.Namespace) -> int:
             zone=arguments.zone,
             zone_name=str(arguments.zone),
             made_ms=SystemClock().now_ms(),
-            made_by=getpass.getuser(),
+            made_by=account_name(),
             verdict=words,
             fingerprints=fingerprints,
             faults=opened.faults,

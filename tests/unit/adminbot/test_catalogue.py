@@ -155,7 +155,7 @@ def test_a_command_must_say_what_it_returns() -> None:
         return ""
 
     with pytest.raises(TypeError):
-        command("test", who=Role.ANYONE)(text)  # type: ignore[arg-type]
+        command("test", who=Role.ANYONE)(text)  # type: ignore[arg-type]  # a function of the wrong form
 
 
 def test_the_reference_names_every_command() -> None:

@@ -95,7 +95,7 @@ def test_what_is_said_to_be_missing_is_all_that_is_missing(words: list[str]) -> 
             bind(pick, parse_line(whole), setting())
         except UsageError as again:
             # Another one may be missing too, never the same.
-            assert again.missing != error.missing or "--" in words  # noqa: PT017
+            assert again.missing != error.missing or "--" in words  # noqa: PT017  # both are compared
     except LineError:
         return
 

@@ -482,9 +482,9 @@ async def test_a_reaction_that_overtakes_the_questions_name_counts(world: World)
             assert not await world.store.take_confirmation(connection, given)
         return sent
 
-    world.messenger.send = slow  # type: ignore[method-assign]
+    world.messenger.send = slow  # type: ignore[method-assign]  # the failure that is tested
     await question(world)
-    world.messenger.send = original  # type: ignore[method-assign]
+    world.messenger.send = original  # type: ignore[method-assign]  # the end of it
 
     for asked in await world.store.confirmed():
         await world.dispatcher.carry_out(asked)
@@ -658,10 +658,10 @@ async def test_a_plan_that_changed_before_it_was_asked_about_is_another_question
         first.append(await original(*arguments, **options))
         raise PermanentError("the answer was lost")
 
-    world.messenger.send = lost  # type: ignore[method-assign]
+    world.messenger.send = lost  # type: ignore[method-assign]  # the failure that is tested
     with pytest.raises(PermanentError):
         await world.give(CLOSE)
-    world.messenger.send = original  # type: ignore[method-assign]
+    world.messenger.send = original  # type: ignore[method-assign]  # the end of it
     world.admin.users[BOB] = UserDetails(BOB, displayname=f"shadow of {ALICE}")
     (job,) = await world.store.jobs(10)
     await world.dispatcher.obey(job)
@@ -680,10 +680,10 @@ async def test_a_typed_name_confirms_only_what_was_shown(world: World) -> None:
         await original(*arguments, **options)
         raise PermanentError("the answer was lost")
 
-    world.messenger.send = lost  # type: ignore[method-assign]
+    world.messenger.send = lost  # type: ignore[method-assign]  # the failure that is tested
     with pytest.raises(PermanentError):
         await world.give(request("test close alice --by-name"))
-    world.messenger.send = original  # type: ignore[method-assign]
+    world.messenger.send = original  # type: ignore[method-assign]  # the end of it
 
     assert not await world.confirm(Spoken("@alice:example.org"))
 

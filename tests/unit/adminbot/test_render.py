@@ -204,7 +204,7 @@ def test_an_answer_fits_into_an_event_encrypted_or_not(character: str) -> None:
     line = character * 1500
     large = answer(*(Code(line + "\n") for _ in range(40)), Bullets(((line,),) * 40), line)
     relation = {"rel_type": "m.thread", "event_id": "$" + "e" * 254}
-    relation["m.in_reply_to"] = {"event_id": "$" + "e" * 254}  # type: ignore[assignment]
+    relation["m.in_reply_to"] = {"event_id": "$" + "e" * 254}  # type: ignore[assignment]  # the wrong value that is tested
 
     content = notice(large, relation)
 

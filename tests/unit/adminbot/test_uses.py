@@ -65,7 +65,7 @@ async def test_asking_is_told_of_every_command_that_asks(
     really = Command.run
 
     async def recorded(self: Command, *arguments: object) -> object:
-        outcome = await really(self, *arguments)  # type: ignore[arg-type]
+        outcome = await really(self, *arguments)  # type: ignore[arg-type]  # as it was called
         if isinstance(outcome, Plan):
             plans.append((self, outcome))
         return outcome

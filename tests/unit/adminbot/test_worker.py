@@ -102,7 +102,7 @@ async def test_a_late_message_stays_while_it_is_not_its_fault(
     async def decrypt(*arguments: object) -> list[Any]:
         raise error
 
-    world.crypto.decrypt = decrypt  # type: ignore[method-assign,assignment]
+    world.crypto.decrypt = decrypt  # type: ignore[method-assign,assignment]  # the failure that is tested
     with pytest.raises(type(error)):
         await world.bot.keys_arrived({LATE})
 
@@ -340,7 +340,7 @@ async def test_a_sign_for_yes_that_meets_a_lost_device_passes_it_on(world: World
     async def gone(*arguments: Any) -> Any:
         raise DeviceGoneError("deleted")
 
-    world.sender.send = gone  # type: ignore[method-assign,assignment]
+    world.sender.send = gone  # type: ignore[method-assign,assignment]  # the failure that is tested
     await world.push(message("test close alice", sender=ADMIN))
 
     with pytest.raises(ExceptionGroup) as caught:

@@ -259,10 +259,10 @@ async def test_a_crash_between_storing_and_recording_costs_only_a_repeat(world: 
         raise ConnectionResetError
 
     finish: Callable[..., Any] = keeper._finish
-    keeper._finish = crash  # type: ignore[method-assign]
+    keeper._finish = crash  # type: ignore[method-assign]  # the failure that is tested
     with pytest.raises(ExceptionGroup):
         await keeper.step()
-    keeper._finish = finish  # type: ignore[method-assign]
+    keeper._finish = finish  # type: ignore[method-assign]  # the end of it
     before = stored(world)
     await keeper.step()
 

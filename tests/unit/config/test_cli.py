@@ -73,7 +73,7 @@ def test_a_wrong_configuration_is_one_line_and_status_2(
     )
 
 
-def raising(error: BaseException):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def raising(error: BaseException):  # type: ignore[no-untyped-def]  # noqa: ANN201  # what it returns stands in for anything
     def run(_config: object, _read: object) -> int:
         raise error
 

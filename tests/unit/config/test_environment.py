@@ -124,7 +124,7 @@ def test_a_missing_value_names_its_variable() -> None:
 
 
 @pytest.mark.parametrize("option", list(schema().options()), ids=lambda option: option.dotted)
-def test_every_option_can_come_from_the_environment(option) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def test_every_option_can_come_from_the_environment(option) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001  # a parameter of pytest's
     given_text = {
         Kind.TEXT: "example" if option.example is None else str(option.example),
         Kind.SECRET: "postgres://u:p@host/db",

@@ -74,7 +74,7 @@ def test_the_registration_names_exactly_the_three_accounts() -> None:
     text = render_example(SECRETS).replace('"example.org"', '"ex.ample-1.org:8448"')
     config = load_text(text, "config.yaml")
 
-    users = registration(config)["namespaces"]["users"]  # type: ignore[index]
+    users = registration(config)["namespaces"]["users"]  # type: ignore[index]  # JSON as it is written
     patterns = [re.compile(entry["regex"]) for entry in users]
     matched = [
         user

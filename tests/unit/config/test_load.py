@@ -443,7 +443,7 @@ def test_anything_like_yaml_is_a_configuration_or_one_sentence(text: str) -> Non
 
 @given(st.lists(pieces, max_size=6).map("".join), st.sampled_from(list(schema().options())))
 def test_anything_as_a_value_is_a_configuration_or_one_sentence(text: str, option: object) -> None:
-    path = option.path  # type: ignore[attr-defined]
+    path = option.path  # type: ignore[attr-defined]  # its static type is a wider one
     lines = [f"{'  ' * depth}{key}:" for depth, key in enumerate(path)]
 
     loaded_or_refused("\n".join(lines) + f" {text}\n")

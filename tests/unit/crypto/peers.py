@@ -72,7 +72,7 @@ class KeyServer:
             raise TransientError(f"{call} is away")
         if call.startswith("rooms/") and call.endswith("/messages"):
             return {"chunk": self.members.get(unquote(call.split("/")[1]), [])}
-        return getattr(self, "_" + call.replace("/", "_"))(me, body)  # type: ignore[no-any-return]
+        return getattr(self, "_" + call.replace("/", "_"))(me, body)  # type: ignore[no-any-return]  # JSON of our own making
 
     def claim_one(self, device: DeviceAddress) -> Json:
         pool = self.one_time.get(device, {})
@@ -105,7 +105,7 @@ class KeyServer:
                 for user in users
                 if usage in self.cross_signing.get(user, {})
             }
-        return json.loads(json.dumps(answer))  # type: ignore[no-any-return]
+        return json.loads(json.dumps(answer))  # type: ignore[no-any-return]  # JSON of our own making
 
     def _keys_claim(self, me: DeviceAddress, body: Json) -> Json:
         return {
@@ -277,7 +277,7 @@ class Peer:
         message = vodozemac.AnyOlmMessage.from_parts(part["type"], from_unpadded(part["body"]))
         for session in self.sessions:
             try:
-                return json.loads(session.decrypt(message))  # type: ignore[no-any-return]
+                return json.loads(session.decrypt(message))  # type: ignore[no-any-return]  # JSON of the test's peer
             except ValueError:
                 continue
         pre_key = message.to_pre_key()
@@ -286,7 +286,7 @@ class Peer:
             vodozemac.Curve25519PublicKey.from_base64(content["sender_key"]), pre_key
         )
         self.sessions.insert(0, session)
-        return json.loads(plaintext)  # type: ignore[no-any-return]
+        return json.loads(plaintext)  # type: ignore[no-any-return]  # JSON of the test's peer
 
     def inbox(self) -> list[Json]:
         """Take and read everything that was sent to this device, encrypted."""

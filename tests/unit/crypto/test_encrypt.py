@@ -184,7 +184,7 @@ async def test_hostile_devices_are_left_out(bot: Bot, server: KeyServer, alice: 
     mallory = server.devices.setdefault("@mallory:example.org", {})
     mallory["ALICE"] = server.devices[alice.me.user_id]["ALICE"]
     mallory["JUNK"] = {"keys": 1}
-    server.devices["@mallory:example.org"]["LIST"] = []  # type: ignore[assignment]
+    server.devices["@mallory:example.org"]["LIST"] = []  # type: ignore[assignment]  # the wrong value that is tested
     unsigned = Peer(server, "@mallory:example.org", "UNSIGNED")
     server.devices["@mallory:example.org"]["UNSIGNED"]["signatures"] = {}
     no_keys = Peer(server, "@mallory:example.org", "EMPTY", keys=0)
@@ -258,12 +258,12 @@ async def test_users_on_servers_that_are_away_do_not_stop_a_message(
         answer["failures"] = {"elsewhere.example": {"status": 503}}
         return answer
 
-    server._keys_query = failing  # type: ignore[method-assign]
+    server._keys_query = failing  # type: ignore[method-assign]  # the failure that is tested
     await bot.encrypt("1", [alice, far])
     queries = server.calls["keys/query"]
     await bot.encrypt("2", [alice, far])
     assert server.calls["keys/query"] == queries  # asked again after a while only
-    server._keys_query = original  # type: ignore[method-assign]
+    server._keys_query = original  # type: ignore[method-assign]  # the end of it
     bot.clock.advance(seconds=61)
 
     await bot.encrypt("3", [alice, far])
@@ -281,12 +281,12 @@ async def test_a_server_that_hangs_is_asked_ever_more_rarely_whoever_writes(
         asked += 1
         return {"device_keys": {}, "failures": {"hostile.example": {"status": 504}}}
 
-    server._keys_query = hanging  # type: ignore[method-assign]
+    server._keys_query = hanging  # type: ignore[method-assign]  # the failure that is tested
     for n in range(120):  # an hour, a new person each half minute
         await bot.machine.learn([UserId(f"@u{n}:hostile.example")])
         bot.clock.advance(seconds=30)
     assert asked <= 7
-    server._keys_query = original  # type: ignore[method-assign]
+    server._keys_query = original  # type: ignore[method-assign]  # the end of it
     late = Peer(server, "@late:hostile.example", "D")
     bot.clock.advance(seconds=3600)
 
