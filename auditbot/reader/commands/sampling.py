@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from auditbot.reader.access_log import AccessLog
-from auditbot.reader.commands.library import Open, add_library_options, open_library, reach
+from auditbot.reader.commands.library import (
+    Open,
+    access_log,
+    add_library_options,
+    open_library,
+    reach,
+)
 from auditbot.reader.commands.options import (
     Archive,
     add_archive_options,
@@ -239,6 +245,13 @@ async def _mark(arguments: argparse.Namespace) -> int:
                 f"“{one_line(unknown[0])}” was never drawn here: “steward audit sample draw” "
                 "prints what can be marked."
             )
+        access_log(archive).write(
+            "sample reviewed",
+            archive=archive.destination,
+            conversations=", ".join(arguments.ids),
+            result=arguments.result,
+            note=arguments.note,
+        )
         for id_ in dict.fromkeys(arguments.ids):
             drawn = reviews.drawn[id_]
             log.write(
@@ -262,6 +275,9 @@ async def _mark(arguments: argparse.Namespace) -> int:
 async def _log(arguments: argparse.Namespace) -> int:
     async with open_archive(arguments) as archive:
         log, reviews = _reviews(archive)
+        access_log(archive).write(
+            "sample log shown", archive=archive.destination, entries=len(reviews.entries)
+        )
         for entry, follows in reviews.entries:
             when = moment(entry.get("time_ms"), arguments.zone)
             mark = "" if follows else "DOES NOT FOLLOW  "

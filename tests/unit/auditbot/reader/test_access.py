@@ -194,6 +194,7 @@ COMMANDS = (
     ("recheck",),
     ("recheck", "--export-keys=keys", "--passphrase-file=passphrase"),
     ("sample", "draw", "3", "--from", "2026-03-23", "--to", "2026-03-27"),
+    ("sample", "log"),
     ("case", "create", "Desk"),
     ("case", "list"),
     ("verify",),
@@ -231,6 +232,30 @@ def test_nothing_is_shown_that_is_not_stored(
     monkeypatch.chdir(officer.folder.parent)
     officer.types(*words)
     assert len(officer.objects()) >= 2
+
+
+def test_a_review_is_shown_and_kept_once_it_is_stored_elsewhere(
+    officer: Officer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    period = ("--from", "2025-11-01", "--to", "2025-11-30")
+    officer.types("sample", "draw", "1", *period, "--json")
+    id_ = json.loads(officer.said)["conversations"][0]["id"]
+
+    def refuse(store: Adding, key: str, body: bytes) -> None:
+        raise RefusedError("The bucket does not let these credentials create objects.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DirectoryAdding, "create", refuse)
+        assert "Nothing is shown" in officer.fails("sample", "mark", id_)
+    assert officer.said == ""
+    assert officer.types("sample", "mark", id_, "--result=concern") == 0
+    assert officer.types("sample", "log") == 0
+
+    assert officer.said.count(f"reviewed {id_}") == 1
+    *_, marked, shown = officer.entries()
+    assert (marked["what"], shown["what"]) == ("sample reviewed", "sample log shown")
+    assert marked["detail"]["conversations"] == id_
+    assert marked["detail"]["result"] == "concern"
 
 
 def write_some(log: str, home: str, name: str, count: int) -> None:
