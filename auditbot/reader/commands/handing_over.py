@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from auditbot.reader.commands.library import Open, add_library_options, open_library
-from auditbot.reader.commands.options import add_zone_option
+from auditbot.reader.commands.library import Open, access_log, add_library_options, open_library
+from auditbot.reader.commands.options import Archive, add_zone_option, open_archive
 from auditbot.reader.commands.searching import add_query_options, query_of
 from auditbot.reader.commands.transcripts import FORMATS, verified, write
 from auditbot.reader.conversation import load
@@ -81,9 +81,9 @@ def _add_export_options(command: argparse.ArgumentParser) -> None:
     add_library_options(command)
 
 
-def cases_of(opened: Open) -> Cases:
+def cases_of(archive: Archive) -> Cases:
     """Return the cases of an archive."""
-    return Cases(opened.archive.cache / "cases")
+    return Cases(archive.cache / "cases")
 
 
 def item_of(stored: Stored, now_ms: int, why: str) -> Item:
@@ -100,24 +100,24 @@ def item_of(stored: Stored, now_ms: int, why: str) -> Item:
 
 
 async def _create(arguments: argparse.Namespace) -> int:
-    arguments.no_sync = True
-    async with open_library(arguments) as opened:
+    # Without the index: a case is begun whoever is at work with that.
+    async with open_archive(arguments) as archive:
         case = Case(
             name=arguments.name,
-            archive=opened.archive.destination,
+            archive=archive.destination,
             created_ms=SystemClock().now_ms(),
             created_by=account_name(),
             description=arguments.description,
         )
-        opened.log.write("case created", case=case.name)
-        cases_of(opened).create(case)
+        access_log(archive).write("case created", case=case.name)
+        cases_of(archive).create(case)
     sys.stdout.write(f"The case “{one_line(arguments.name)}” is open.\n")
     return 0
 
 
 async def _add(arguments: argparse.Namespace) -> int:
     async with open_library(arguments) as opened:
-        cases = cases_of(opened)
+        cases = cases_of(opened.archive)
         case = cases.load(arguments.name)
         query = query_of(arguments)
         found = [_event(opened.library, event_id) for event_id in arguments.event_ids]
@@ -142,10 +142,10 @@ async def _add(arguments: argparse.Namespace) -> int:
 
 
 async def _list(arguments: argparse.Namespace) -> int:
-    arguments.no_sync = True
-    async with open_library(arguments) as opened:
-        cases = cases_of(opened)
-        opened.log.write("cases listed", archive=opened.archive.destination)
+    # Without the index, as above: how many messages a case has stands in its own file.
+    async with open_archive(arguments) as archive:
+        cases = cases_of(archive)
+        access_log(archive).write("cases listed", archive=archive.destination)
         for name in cases.names():
             case = cases.load(name)
             sys.stdout.write(f"{one_line(name)}: {len(case.items):,} messages\n")
@@ -154,7 +154,7 @@ async def _list(arguments: argparse.Namespace) -> int:
 
 async def _show(arguments: argparse.Namespace) -> int:
     async with open_library(arguments) as opened:
-        case = cases_of(opened).load(arguments.name)
+        case = cases_of(opened.archive).load(arguments.name)
         opened.log.write("case shown", case=case.name)
         stored = [opened.library.at(item.stream, item.seq) for item in case.items]
         roots = roots_there(opened.library, [item for item in stored if item is not None])
@@ -176,7 +176,7 @@ def roots_there(library: Library, stored: list[Stored]) -> list[int]:
 
 async def _export(arguments: argparse.Namespace) -> int:
     async with open_library(arguments) as opened:
-        case = cases_of(opened).load(arguments.name)
+        case = cases_of(opened.archive).load(arguments.name)
         output = arguments.output or Path(f"case-{_safe(case.name)}.zip")
         return await _hand_over(opened, case, arguments, output, tuple(arguments.format))
 

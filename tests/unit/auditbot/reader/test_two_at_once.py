@@ -119,6 +119,19 @@ def test_without_sync_the_index_is_used_as_it_is(
     assert types(maker, home, "search", "price", "--no-sync") == 0
 
 
+def test_cases_are_begun_and_listed_whoever_is_at_work_with_the_index(
+    maker: Maker, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    types(maker, home, "sync")
+    with turn_if_free(index_of(home).parent) as is_free:
+        assert is_free
+        capsys.readouterr()
+        assert types(maker, home, "case", "create", "Desk") == 0
+        assert types(maker, home, "case", "list") == 0
+
+    assert capsys.readouterr() == ("The case “Desk” is open.\nDesk: 0 messages\n", "")
+
+
 @pytest.mark.parametrize("error", ["locked", "read"])
 def test_an_index_that_cannot_be_written_is_a_sentence(
     maker: Maker,
