@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import sqlite3
 import sys
 from collections.abc import Sequence
 
@@ -21,7 +20,7 @@ from auditbot.reader.commands import (
     verifying,
 )
 from auditbot.reader.commands.options import Act
-from auditbot.reader.index.database import unusable
+from auditbot.reader.index.database import UnusableIndexError
 
 _UNUSABLE = 2
 _SUBJECTS = (
@@ -53,8 +52,8 @@ def main(argv: Sequence[str]) -> int:
     act: Act = arguments.act
     try:
         return asyncio.run(act(arguments))
-    except* sqlite3.OperationalError as group:
-        sys.stderr.write(f"steward: {unusable(group)}\n")
+    except UnusableIndexError as error:
+        sys.stderr.write(f"steward: {error}\n")
     return _UNUSABLE
 
 

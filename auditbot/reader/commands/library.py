@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 
 from msgspec import structs
@@ -16,6 +16,7 @@ from auditbot.reader.commands.options import (
     fingerprint,
     open_archive,
 )
+from auditbot.reader.index.database import usable
 from auditbot.reader.index.library import Library
 from auditbot.reader.index.parts import drop_parts, has_parts, want_parts, wished_parts
 from auditbot.reader.index.sync import Progress, Synced, complete_parts, sync
@@ -45,10 +46,16 @@ class Open:
 
 @asynccontextmanager
 async def open_library(arguments: argparse.Namespace) -> AsyncIterator[Open]:
-    """Open the index; fetch what is new unless --no-sync was given."""
+    """Open the index; fetch what is new unless --no-sync was given.
+
+    Raises:
+        UnusableIndexError: the index is damaged or cannot be used, whenever that turns out.
+    """
     async with open_archive(arguments) as archive:
-        library = Library(archive.cache, archive.identities)
-        try:
+        with (
+            usable(archive.cache),
+            closing(Library(archive.cache, archive.identities)) as library,
+        ):
             synced, faults = None, []
             await choose_parts(arguments, library)
             if not arguments.no_sync:
@@ -62,8 +69,6 @@ async def open_library(arguments: argparse.Namespace) -> AsyncIterator[Open]:
             yield Open(
                 archive, library, access_log(archive), synced, tuple(arguments.key), tuple(faults)
             )
-        finally:
-            library.close()
 
 
 def _tell_waiting() -> None:

@@ -5,6 +5,7 @@ import asyncio
 import ipaddress
 import socket
 import sys
+from contextlib import closing
 
 from aiohttp import web
 
@@ -15,6 +16,7 @@ from auditbot.reader.commands.library import (
     choose_parts,
 )
 from auditbot.reader.commands.options import add_zone_option, open_archive
+from auditbot.reader.index.database import usable
 from auditbot.reader.index.library import Library
 from auditbot.reader.serve.app import make_app
 from auditbot.reader.serve.desk import Desk
@@ -58,8 +60,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 async def _serve(arguments: argparse.Namespace) -> int:
     clock = SystemClock()
     async with open_archive(arguments) as archive:
-        library = Library(archive.cache, archive.identities)
-        try:
+        with (
+            usable(archive.cache),
+            closing(Library(archive.cache, archive.identities)) as library,
+        ):
             await choose_parts(arguments, library)
             desk = Desk(
                 archive=archive,
@@ -73,8 +77,6 @@ async def _serve(arguments: argparse.Namespace) -> int:
             )
             async with asyncio.TaskGroup() as group:
                 await _run(desk, Door(clock), arguments, group)
-        finally:
-            library.close()
     return 0
 
 

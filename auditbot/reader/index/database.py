@@ -1,56 +1,96 @@
-"""The index's file: opened with its tables, for its owner alone."""
+"""The index's file: opened with its tables, for its owner alone.
+
+Whatever SQLite says of it, when it is opened or later, is one sentence with what to do.
+"""
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from auditbot.reader.index.parts import want_parts, wished_parts
 from auditbot.reader.index.schema import TABLES, VERSION
 from auditbot.reader.memory import locked
-from common.errors import PermanentError
+from common.errors import PermanentError, StewardError
 
+_FILE = "index.sqlite"
 _CACHE_KIB = 64 * 1024
 _WAIT_S = 30
 """For another process that closes the index, or is of a version that knew no turns."""
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
+class UnusableIndexError(PermanentError):
+    """The index on this machine is damaged, or could not be read or written just now."""
+
+
 def open_index(folder: Path) -> sqlite3.Connection:
     """Open the index in a folder, a new one if there is none or it is of another version.
 
     Raises:
-        PermanentError: it cannot be opened.
-        sqlite3.OperationalError: the same, for a reason that lies outside of it.
+        UnusableIndexError: it cannot be opened.
     """
-    path = folder / "index.sqlite"
+    path = folder / _FILE
     try:
         # Of two who find none, or an old one, only one makes it anew.
-        with locked(folder / "opening.lock"):
+        with locked(folder / "opening.lock"), usable(folder):
             return _opened(path)
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError as error:
-        raise PermanentError(
-            f"The index “{path}” cannot be used ({error}): delete it, it is built anew."
-        ) from error
     except OSError as error:
-        raise PermanentError(f"The index “{path}” cannot be used: {error.strerror}.") from error
+        raise UnusableIndexError(
+            f"The index “{path}” cannot be used: {error.strerror}."
+        ) from error
 
 
-def unusable(error: sqlite3.OperationalError | ExceptionGroup[sqlite3.OperationalError]) -> str:
-    """Return what is to be said of an index that could not be read or written just now."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
+@contextmanager
+def usable(folder: Path) -> Iterator[None]:
+    """Have it said in a sentence if the index in a folder turns out to be unusable.
+
+    Also in a group of tasks, unless one of the others failed in a way that nobody foresaw.
+
+    Raises:
+        UnusableIndexError: it is.
+    """
+    try:
+        yield
+    except (sqlite3.DatabaseError, ExceptionGroup) as error:
+        found = _of_index(error)
+        if found is None:
+            raise
+        raise UnusableIndexError(_sentence(found, folder / _FILE)) from error
+
+
+def _of_index(error: Exception) -> Exception | None:
+    """Return what SQLite says of a file, ``None`` if it is something else that failed."""
+    if isinstance(error, ExceptionGroup):
+        found, others = error.split(_is_of_index)
+        if others is not None and others.split(StewardError)[1] is not None:
+            return None
+        while isinstance(found, ExceptionGroup):
+            found = found.exceptions[0]
+        return found
+    return error if _is_of_index(error) else None
+
+
+def _is_of_index(error: BaseException) -> bool:
+    # A damaged file is of the class itself; of the classes below it all but one tell of our own
+    # mistakes.
+    return type(error) is sqlite3.DatabaseError or isinstance(error, sqlite3.OperationalError)
+
+
+def _sentence(error: Exception, path: Path) -> str:
     # The lowest byte: the others say more precisely why.
     if (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _BUSY:
         return (
             "Another “steward audit” is at work with the index on this machine, and was waited for "
             "in vain: try again when it has ended."
         )
-    return (
-        f"The index on this machine cannot be used ({error}): make room on the disk, see that its "
-        "files belong to this user, or delete “index.sqlite” in its folder: it is built anew."
-    )
+    if isinstance(error, sqlite3.OperationalError):
+        return (
+            f"The index “{path}” cannot be used ({error}): make room on the disk, see that its "
+            "files belong to this user, or delete it and start again: it is built anew."
+        )
+    return f"The index “{path}” cannot be used ({error}): delete it and start again, it is built anew."
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -1,11 +1,10 @@
 """The server: routes, the guard before them, and what a failure looks like."""
 
-import sqlite3
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from auditbot.reader.index.database import unusable
+from auditbot.reader.index.database import UnusableIndexError, usable
 from auditbot.reader.serve import acts, pages
 from auditbot.reader.serve.acts import DOOR
 from auditbot.reader.serve.desk import Desk
@@ -70,14 +69,20 @@ async def no_picture(request: web.Request) -> web.Response:
 async def failures(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Show a foreseen failure as its sentence."""
     try:
+        with usable(request.app[DESK].library.folder):
+            return await _told(request, handler)
+    except UnusableIndexError as error:
+        # As plain text: each page says what the index holds.
+        return web.Response(status=503, text=str(error))
+
+
+async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
         return await handler(request)
     except UserError as error:
         return _sentence(request, str(error), 400)
     except StewardError as error:
         return _sentence(request, str(error), 502)
-    except sqlite3.OperationalError as error:
-        # As plain text: each page says what the index holds.
-        return web.Response(status=503, text=unusable(error))
 
 
 def _sentence(request: web.Request, sentence: str, status: int) -> web.Response:

@@ -1,7 +1,6 @@
 """What the page works with: the archive, its index, and what the last verification found."""
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from auditbot.reader.access_log import AccessLog
 from auditbot.reader.commands.library import bring_up_to_date
 from auditbot.reader.commands.options import Archive
 from auditbot.reader.handover.cases import Cases
-from auditbot.reader.index.database import unusable
+from auditbot.reader.index.database import usable
 from auditbot.reader.index.library import Library
 from auditbot.reader.index.sync import Synced, complete_parts
 from auditbot.reader.index.turns import own_turn
@@ -66,35 +65,34 @@ class Desk:
 
     async def add_missing_parts(self) -> None:
         """Add the parts of words that the index lacks, from what is on this machine."""
+        folder = self.library.folder
         try:
-            async with own_turn(self.library.folder, self._tell_waiting):
-                await self.work(complete_parts, self.library)
-                self.trouble = ""
+            with usable(folder):
+                async with own_turn(folder, self._tell_waiting):
+                    await self.work(complete_parts, self.library)
+                    self.trouble = ""
         except StewardError as error:
             self.trouble = str(error)
-        except sqlite3.OperationalError as error:
-            self.trouble = unusable(error)
 
     async def sync(self) -> None:
         """Index what is new; a store that is away leaves things as they are.
 
         While another process does it the pages show the index as it is.
         """
+        folder = self.library.folder
         try:
-            async with own_turn(self.library.folder, self._tell_waiting), self._lock:
-                self.synced = await bring_up_to_date(self.archive, self.library, self.fingerprints)
-                self.trouble = ""
+            with usable(folder):
+                async with own_turn(folder, self._tell_waiting), self._lock:
+                    self.synced = await bring_up_to_date(
+                        self.archive, self.library, self.fingerprints
+                    )
+                    self.trouble = ""
         except StewardError as error:
             self.trouble = str(error)
-        except sqlite3.OperationalError as error:
-            self.trouble = unusable(error)
         except ExceptionGroup as group:
-            index, others = group.split(sqlite3.OperationalError)
-            if others is not None and others.split(StewardError)[1] is not None:
+            if group.split(StewardError)[1] is not None:
                 raise
-            self.trouble = (
-                "The archive cannot be reached now." if index is None else unusable(index)
-            )
+            self.trouble = "The archive cannot be reached now."
 
     def _tell_waiting(self) -> None:
         self.trouble = (

@@ -167,6 +167,66 @@ def test_an_index_that_cannot_be_written_is_a_sentence(
         assert types(maker, home, "sync") == 0
 
 
+def damage(path: Path, *tables: str) -> None:
+    """Overwrite the first page of tables and of all that finds things in them."""
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    marks = ",".join("?" * len(tables))
+    pages = connection.execute(
+        f"SELECT rootpage FROM sqlite_master WHERE tbl_name IN ({marks}) AND rootpage > 0", tables
+    ).fetchall()
+    connection.close()
+    assert pages
+    with path.open("r+b") as file:
+        for (page,) in pages:
+            file.seek((page - 1) * size)
+            file.write(b"\xa5" * size)
+
+
+@pytest.mark.parametrize(
+    ("words", "table"),
+    [
+        (("sync",), "manifest"),
+        (("search", "price"), "record"),
+        (("search", "price", "--no-sync"), "record"),
+        (("transcript", "Trading desk", "--output=desk.html"), "record"),
+        (("case", "add", "Desk", "$4"), "record"),
+        (("parquet", "--into=copy", "--no-sync"), "object"),
+        (("serve", "--port=0", "--substrings"), "meta"),
+    ],
+    ids=lambda one: one if isinstance(one, str) else " ".join(one),
+)
+def test_damage_that_turns_out_in_the_middle_is_a_sentence_too(
+    maker: Maker,
+    home: Path,
+    words: tuple[str, ...],
+    table: str,
+    *,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(home.parent)
+    types(maker, home, "sync")
+    types(maker, home, "case", "create", "Desk")
+    capsys.readouterr()
+    path = index_of(home)
+    damage(path, table)
+
+    assert types(maker, home, *words) == 2
+
+    said, told = capsys.readouterr()
+    assert said == ""
+    *_, last = told.splitlines()
+    assert last == (
+        f"steward: The index “{path}” cannot be used (database disk image is malformed): "
+        "delete it and start again, it is built anew."
+    )
+    path.unlink()
+    assert types(maker, home, "search", "price") == 0
+    assert "The price is 120." in capsys.readouterr().out
+
+
 def test_an_index_that_many_begin_at_once_is_made_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         for number in range(10):
@@ -231,3 +291,19 @@ async def test_the_page_stays_up_where_the_index_cannot_be_written(
     assert answer.status == 503
     assert isinstance(answer, web.Response)
     assert "it is built anew" in (answer.text or "")
+
+
+async def test_the_page_stays_up_where_the_index_is_damaged(maker: Maker, desk: Desk) -> None:
+    desk.library.close()
+    damage(desk.library.folder / "index.sqlite", "manifest", "record")
+    desk.library = Library(desk.library.folder)
+
+    await desk.sync()
+
+    assert "delete it and start again" in desk.trouble
+    app = make_app(desk, Door(desk.clock), Hosts(frozenset(), frozenset()))
+    answer = await failures(make_mocked_request("GET", "/", app=app), overview)
+    assert answer.status == 503
+    assert isinstance(answer, web.Response)
+    assert "delete it and start again" in (answer.text or "")
+    desk.library.close()
