@@ -15,6 +15,7 @@ from typing import BinaryIO, TypeVar
 
 from auditbot.storage.errors import ObjectExistsError
 from auditbot.storage.port import Abilities, Found, Stored
+from auditbot.storage.syncing import sync_folder
 from common.errors import PermanentError, TransientError
 
 _TEMPORARY = ".writing-"
@@ -160,11 +161,11 @@ class DirectoryStore:
         if folder == self._root:
             _make_directories(folder)
             with suppress(PermissionError):  # whoever made it for us need not let us look around
-                _sync(folder.parent)
+                sync_folder(folder.parent)
         else:
             self._keep(folder.parent)
             folder.mkdir(mode=0o700, exist_ok=True)
-            _sync(folder.parent)
+            sync_folder(folder.parent)
         self._kept.add(folder)
 
     def _write(self, key: str, fill: Callable[[BinaryIO], object], sha256: str) -> None:
@@ -178,13 +179,13 @@ class DirectoryStore:
                 path.hardlink_to(temporary)
             except FileExistsError:
                 _compare(path, sha256)
-        _sync(path.parent)
+        sync_folder(path.parent)
 
     def _replace(self, key: str, body: bytes) -> None:
         path = self._prepare(key)
         with _written(path, lambda file: file.write(body)) as temporary:
             temporary.replace(path)
-        _sync(path.parent)
+        sync_folder(path.parent)
 
     def _sweep(self, prefix: str) -> int:
         start = self._root / PurePosixPath(prefix)
@@ -231,7 +232,7 @@ def _make_directories(path: Path) -> None:
     _make_directories(path.parent)
     path.mkdir(mode=0o700, exist_ok=True)
     # Without this a power cut may take away the directory with everything in it.
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 @contextmanager
@@ -255,7 +256,7 @@ def _compare(path: Path, sha256: str) -> None:
             f"“{path}” holds other bytes than were to be written there: another Steward writes "
             "to this archive. Stop one of them."
         )
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 def _digest(path: Path) -> str:
@@ -265,11 +266,3 @@ def _digest(path: Path) -> str:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

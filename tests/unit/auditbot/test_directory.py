@@ -1,7 +1,9 @@
 """A directory holds each object whole or not at all, once, for its owner only."""
 
+import errno
 import hashlib
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from auditbot.storage.directory import DirectoryStore
 from auditbot.storage.open import open_store, probe
 from auditbot.storage.s3 import S3Store
 from common.config.schema import S3
-from common.errors import ConfigError, PermanentError
+from common.errors import ConfigError, PermanentError, TransientError
 
 
 def digest(body: bytes) -> str:
@@ -111,6 +113,30 @@ async def test_a_directory_that_cannot_be_made_is_named_with_what_to_do(
 
     with pytest.raises(PermanentError, match=r"cannot be made.*auditbot\.destination"):
         await probe(store)
+
+
+@pytest.mark.parametrize("error", [errno.EINVAL, errno.EIO])
+async def test_a_file_system_that_syncs_no_folders_keeps_objects_all_the_same(
+    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(error, os.strerror(error))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+    if error == errno.EIO:
+        with pytest.raises(TransientError, match="cannot be used"):
+            await store.put("a/1", b"one", digest(b"one"))
+        return
+    await store.put("a/1", b"one", digest(b"one"))
+    await store.put("a/1", b"one", digest(b"one"))
+    await store.replace("a/head", b"two")
+    assert await store.get("a/1") == b"one"
+    assert await store.get("a/head") == b"two"
 
 
 async def test_a_folder_that_cannot_be_read_does_not_pass_for_an_empty_one(
