@@ -123,6 +123,8 @@ class RemoteLog:
     def renew(self) -> PublicKey:
         """Set this machine's key aside and make another one, whose entries begin anew.
 
+        Nothing is stored of it: the first act that is written does that.
+
         Raises:
             PermanentError: it cannot be made.
         """

@@ -1,6 +1,7 @@
 """``steward audit access``: who did what, from the log that the officers cannot change.
 
-Exit status: 0 it is whole; 1 something is wrong; 2 it could not be read.
+Exit status: 0 it is whole; 1 something is wrong; 2 it could not be read. Of a new key 1 means that
+no entry says so yet.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from auditbot.reader.commands.options import (
     remote_log,
 )
 from auditbot.reader.render.words import one_line
+from auditbot.reader.signatures import PublicKey
 from auditbot.reader.times import moment
 from auditbot.reader.verify.report import grouped
 from auditbot.storage.reading import Place
@@ -169,14 +171,42 @@ def _log(arguments: argparse.Namespace) -> AccessLog:
 
 
 async def _key(arguments: argparse.Namespace) -> int:
+    """Print the fingerprint of this machine's key, of a new one with --new.
+
+    That a key was set aside is an act like others, and the new key signs it at once: of the old one
+    nothing can be asked, because it is damaged, or its next entry is somebody else's, where it has to
+    be replaced. If the entry cannot be stored the new key stays all the same, as making another one
+    would mend nothing: a sentence says so, the log on this machine says why, and the exit status is
+    1. The next act stores the key's first entry before anything is shown.
+    """
     where, remote = _where(arguments)
     key = remote.renew() if arguments.new else remote.key()
+    trouble = _begun(arguments, key, where) if arguments.new else None
     sys.stdout.write(
         f"Key {key.key_id} of {one_line(account_name())} signs what is done here, for the "
         f"access log {one_line(where.name)}. Have its fingerprint written down by whoever checks "
         f"the log:\n\n    {grouped(key.fingerprint)}\n"
     )
-    return WHOLE
+    if trouble is None:
+        return WHOLE
+    sys.stdout.flush()
+    sys.stderr.write(
+        "steward: The new key is used from now on, but no entry says so yet: do not make another "
+        f"one, the next act tells it before anything else. {one_line(trouble)}\n"
+    )
+    return BROKEN
+
+
+def _begun(arguments: argparse.Namespace, key: PublicKey, where: AccessPlace) -> str | None:
+    """Write down that a new key was begun; return why only this machine could."""
+    said = {"log": where.name, "key": key.key_id, "fingerprint": key.fingerprint}
+    log = _log(arguments)
+    try:
+        log.write("key renewed", **said)
+    except StewardError as error:
+        replace(log, remote=None).write("key renewed", **said, not_stored=str(error))
+        return str(error)
+    return None
 
 
 def _status_of(act: Act) -> Act:

@@ -422,6 +422,40 @@ def test_what_could_not_be_looked_at_is_said(
     assert "NOTE: Versions cannot be listed." in officer.said + officer.told
 
 
+def test_a_new_key_says_at_once_that_it_was_begun(
+    officer: Officer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    officer.types("rooms")
+    (first, _) = officer.entries()
+    assert officer.types("access", "key", "--new") == 0
+    made, renewed = [one for one in officer.entries() if one["key_id"] != first["key_id"]]
+    assert (made["what"], renewed["what"]) == ("key made", "key renewed")
+    assert made["detail"]["older_keys"] == [first["key_id"]]
+    assert grouped(renewed["detail"]["fingerprint"]) in officer.said
+    stored = len(officer.objects())
+
+    def refuse(store: Adding, key: str, body: bytes) -> None:
+        raise RefusedError("The bucket does not let these credentials create objects.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DirectoryAdding, "create", refuse)
+        assert officer.types("access", "key", "--new") == 1
+    assert "no entry says so yet: do not make another one" in officer.told
+    assert "does not let these credentials" in officer.told
+    third = officer.said.splitlines()[-1].strip()
+    assert len(officer.objects()) == stored
+    *_, noted = [json.loads(line) for line in (officer.home / "access.jsonl").open()]
+    assert grouped(noted["fingerprint"]) == third
+    assert "does not let" in noted["not_stored"]
+    assert officer.types("rooms") == 0
+    assert [one["what"] for one in officer.entries() if grouped(one["key_id"]) in third] == [
+        "key made",
+        "rooms listed",
+    ]
+    assert officer.types("access", "verify") == 0
+    assert officer.types("log") == 0
+
+
 def test_a_new_key_is_begun_and_the_old_one_not_forgotten(officer: Officer) -> None:
     officer.types("rooms")
     assert officer.types("access", "key") == 0
@@ -432,7 +466,8 @@ def test_a_new_key_is_begun_and_the_old_one_not_forgotten(officer: Officer) -> N
 
     assert old != new
     assert officer.types("access", "verify", "--key", old, "--key", new) == 0
-    assert officer.said.count("2 entries by") == 2
+    assert officer.said.count("2 entries by") == 1
+    assert officer.said.count("3 entries by") == 1
     for path in officer.objects():
         if path.name.startswith(old.replace(" ", "")[:16]):
             path.unlink()
