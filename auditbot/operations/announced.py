@@ -20,11 +20,23 @@ class Outcome:
     """What was done, as in “3 keys were destroyed.”"""
     done: int = 0
     refused: list[str] = field(default_factory=list)
-    """What the store refused, and why."""
+    """What the store refused, and why: it has to be allowed."""
+    away: list[str] = field(default_factory=list)
+    """What was not done because the store is away, and why: it has to come back."""
     waiting: list[str] = field(default_factory=list)
     """A sentence for each thing that waits because it is held."""
     failed: list[tuple[Statement, StewardError]] = field(default_factory=list)
     """The documents of which nothing could be done, and why: their store is away or refuses them."""
+
+    @property
+    def troubles(self) -> int:
+        """Return how many things could not be done."""
+        return len(self.refused) + len(self.away)
+
+    def could_not(self, what: str, error: PermanentError | TransientError) -> None:
+        """Note that something could not be done."""
+        kind = self.away if isinstance(error, TransientError) else self.refused
+        kind.append(f"{what}: {error}")
 
     @property
     def text(self) -> str:
@@ -34,6 +46,11 @@ class Outcome:
             lines.append(
                 f"{len(self.refused):,} were not, because the store refused; Steward tries them "
                 f"again by itself once a day. The first: {self.refused[0]}"
+            )
+        if self.away:
+            lines.append(
+                f"{len(self.away):,} were not, because the store cannot be reached or used now; "
+                f"Steward tries them again by itself. The first: {self.away[0]}"
             )
         if self.failed:
             lines.append(

@@ -22,6 +22,8 @@ _STATED = "completeness"
 _ANNOUNCED = "announced"
 _PATIENCE_MS = 900_000
 """How long a command that was typed has for itself what it announced."""
+_AWAY = "away: "
+"""What a trouble begins with that goes by itself, where it is remembered."""
 _MOST_DAYS = 7
 """How many days are made up for."""
 
@@ -65,33 +67,32 @@ class Daily:
             await _did(connection, _HOLDS, day, done.trouble)
 
     async def _finish(self, today: int) -> None:
-        """Finish the erasures and removals that a crash or the store's refusal left undone.
+        """Finish the erasures and removals that a crash or their store left undone.
 
         What is refused or held is tried once a day, and after a start: looking for what holds it
-        may read much of the archive.
+        may read much of the archive. What is left because a store is away is tried at each look.
         """
         now_ms = self.desk.clock.now_ms()
         last, told = await self._last(_ANNOUNCED)
         after_ms = self._tried_ms if last == today else None
         due = range(0 if after_ms is None else after_ms, now_ms - _PATIENCE_MS)
-        refused, is_away = list[str](), False
+        refused, away = list[str](), list[str]()
         for carry_out in (erasure.carry_out, retention.carry_out):
             outcome = await carry_out(self.desk, made_ms=due)
-            refused += [str(error) for _, error in outcome.failed]
+            for _, error in outcome.failed:
+                (away if isinstance(error, TransientError) else refused).append(str(error))
             refused += outcome.refused
-            is_away |= any(isinstance(error, TransientError) for _, error in outcome.failed)
+            away += outcome.away
         # Not what a look of yesterday tried: today all of it is due.
-        self._tried_ms = after_ms if is_away else due.stop
-        trouble = refused[0] if refused else None if after_ms is None else told
+        self._tried_ms = after_ms if away else due.stop
+        trouble = None if after_ms is None else told
+        if refused:
+            trouble = refused[0]
+        elif away:
+            trouble = _still(told, away[0])
         async with self.desk.database.transaction() as connection:
-            if trouble is not None and told is None:
-                sentence = (
-                    "What was erased or removed by a signed document is not all gone, because the "
-                    f"store refuses: {trouble} Steward tries it again once a day. See that its key "
-                    "may use s3:DeleteObject and s3:DeleteObjectVersion, and how long the bucket "
-                    "locks what lies there."
-                )
-                await raise_alarm(connection, sentence, now_ms=now_ms)
+            if trouble is not None and (told is None or _is_worse(trouble, told)):
+                await raise_alarm(connection, _not_gone(trouble), now_ms=now_ms)
             if (last, told) != (today, trouble):
                 await _did(connection, _ANNOUNCED, today, trouble)
 
@@ -107,6 +108,30 @@ class Daily:
     async def _last(self, task: str) -> tuple[int, str | None]:
         row = await self.desk.database.fetchrow("SELECT * FROM audit_daily WHERE task = $1", task)
         return (0, None) if row is None else (row["day"], row["trouble"])
+
+
+def _still(told: str | None, away: str) -> str:
+    """Return the trouble where a store is away; what it refused before is not over by that."""
+    return f"{_AWAY}{away}" if told is None or told.startswith(_AWAY) else told
+
+
+def _is_worse(trouble: str, told: str) -> bool:
+    """Return whether a store refuses now of which it was told only that it is away."""
+    return told.startswith(_AWAY) and not trouble.startswith(_AWAY)
+
+
+def _not_gone(trouble: str) -> str:
+    if trouble.startswith(_AWAY):
+        return (
+            "What was erased or removed by a signed document is not all gone, because its store "
+            f"cannot be reached or used now: {trouble.removeprefix(_AWAY)} Steward tries it again "
+            "by itself every quarter of an hour until it can."
+        )
+    return (
+        "What was erased or removed by a signed document is not all gone, because the store "
+        f"refuses: {trouble} Steward tries it again once a day. See that its key may use "
+        "s3:DeleteObject and s3:DeleteObjectVersion, and how long the bucket locks what lies there."
+    )
 
 
 async def _did(connection: Connection, task: str, day: int, trouble: str | None) -> None:

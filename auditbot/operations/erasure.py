@@ -112,7 +112,7 @@ async def _destroy(
     outcome: Outcome,
 ) -> bool:
     """Store a document and destroy the keys that are left; return whether all of them are gone."""
-    watch, refused = _Watch(desk, left, outcome), len(outcome.refused)
+    watch, before = _Watch(desk, left, outcome), outcome.troubles
     if await watch.is_held():
         return False
     async with desk.store(place) as store:
@@ -124,11 +124,11 @@ async def _destroy(
             try:
                 await store.delete(item["key"], item["version_id"])
             except (PermanentError, TransientError) as error:
-                outcome.refused.append(f"{item['key']}: {error}")
+                outcome.could_not(item["key"], error)
             else:
                 outcome.done += 1
                 await _forget(desk, item)
-    return len(outcome.refused) == refused
+    return outcome.troubles == before
 
 
 @dataclass

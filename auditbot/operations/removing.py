@@ -77,12 +77,11 @@ async def remove(
         left: what of it is still there
         is_held: asked before each deletion; nothing is deleted any more once it says yes
     """
-    refused = len(outcome.refused)
+    before = outcome.troubles
     async with desk.store(place) as store:
         if not statement.is_stored:
             await desk.publish(store, statement)
-        stayed, troubles = await _forget_copies(desk, store, left.objects)
-        outcome.refused += troubles
+        stayed = await _forget_copies(desk, store, left.objects, outcome)
         for item in (*left.objects, *left.media):
             if await is_held():
                 return False
@@ -91,7 +90,7 @@ async def remove(
             if await _is_deleted(store, item, outcome):
                 await _mark_gone(desk, place, item["key"])
         is_needed = await _delete_sessions(desk, store, left.sessions, outcome)
-    return len(outcome.refused) == refused and not is_needed
+    return outcome.troubles == before and not is_needed
 
 
 async def _delete_sessions(
@@ -192,46 +191,42 @@ async def _named(desk: Desk, query: str, items: Sequence[_Item], *first: object)
 
 
 async def _is_deleted(store: ArchiveStore, item: _Item, outcome: Outcome) -> bool:
-    trouble = await _delete(store, item)
-    if trouble is not None:
-        outcome.refused.append(f"{item['key']}: {trouble}")
+    if not await _delete(store, item["key"], item["version_id"], outcome):
         return False
     outcome.done += 1
     return True
 
 
-async def _delete(store: ArchiveStore, item: _Item) -> str | None:
-    """Delete an object; return why it could not be."""
+async def _delete(store: ArchiveStore, key: str, version_id: str | None, outcome: Outcome) -> bool:
+    """Delete an object; return whether it could be, and note it if not."""
     try:
-        await store.delete(item["key"], item["version_id"])
+        await store.delete(key, version_id)
     except (PermanentError, TransientError) as error:
-        return str(error)
-    return None
+        outcome.could_not(key, error)
+        return False
+    return True
 
 
 async def _forget_copies(
-    desk: Desk, store: ArchiveStore, objects: Sequence[_Item]
-) -> tuple[set[str], list[str]]:
+    desk: Desk, store: ArchiveStore, objects: Sequence[_Item], outcome: Outcome
+) -> set[str]:
     """Delete the copies for query engines of the days of segments.
 
-    Whoever makes them again makes them of what is left. Returns the days of which a copy stayed,
-    and what was refused.
+    Whoever makes them again makes them of what is left. Returns the days of which a copy stayed.
     """
-    stayed, refused = set[str](), list[str]()
+    stayed = set[str]()
     for day in sorted({_day_in(item["key"]) for item in objects}):
         folder = f"{desk.root}derived/parquet/dt={day}/"
         try:
             keys = [key async for key in store.list(folder)]
         except (PermanentError, TransientError) as error:
             stayed.add(day)
-            refused.append(f"{folder}: {error}")
+            outcome.could_not(folder, error)
             continue
         for key in keys:
-            trouble = await _delete(store, {"key": key, "version_id": None})
-            if trouble is not None:
+            if not await _delete(store, key, None, outcome):
                 stayed.add(day)
-                refused.append(f"{key}: {trouble}")
-    return stayed, refused
+    return stayed
 
 
 def _day_in(key: str) -> str:

@@ -426,6 +426,47 @@ async def test_a_key_that_the_store_refuses_to_delete_is_tried_again_and_told_on
     assert wrong(await verified(office)) == []
 
 
+async def test_a_store_that_is_away_refuses_nothing(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        unable(patch, "keys", TransientError("time-out"))
+        told = await erase(office)
+        assert "1 were not, because the store cannot be reached or used now" in told
+        assert "refused" not in told
+        later(office)
+        await office.bot.daily.look()
+        tried = unable(patch, "keys", TransientError("time-out"))
+        for _ in range(2):
+            later(office)
+            await office.bot.daily.look()
+        assert len(tried) == 2, "at each look"
+        (told,) = await alarms(office)
+        assert "its store cannot be reached or used now" in told
+        assert "refuse" not in told
+        assert "s3:DeleteObject" not in told
+    with monkeypatch.context() as patch:
+        unable(patch, "keys", PermanentError("it is locked"))
+        for _ in range(2):
+            later(office)
+            await office.bot.daily.look()
+        _, told = await alarms(office)
+        assert "the store refuses: " in told
+        unable(patch, "keys", TransientError("time-out"))
+        later(office, 24 * 60)
+        await office.bot.daily.look()
+        unable(patch, "keys", PermanentError("it is locked"))
+        later(office)
+        await office.bot.daily.look()
+        assert len(await alarms(office)) == 2, "that was told before"
+
+    later(office, 24 * 60)
+    await office.bot.daily.look()
+
+    assert not [key for key in office.objects() if "/keys/day-" in key and "11-24" in key]
+    assert len(await alarms(office)) == 2
+
+
 async def test_what_was_announced_and_is_held_since_waits_for_the_release(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:

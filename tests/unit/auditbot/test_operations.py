@@ -227,7 +227,7 @@ async def test_an_interrupted_deletion_goes_on_where_it_was(
     count = 0
     delete = removing._delete
 
-    async def crash(*arguments: Any) -> str | None:
+    async def crash(*arguments: Any) -> bool:
         nonlocal count
         count += 1
         if count > 2:
