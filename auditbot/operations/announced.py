@@ -8,7 +8,10 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from auditbot.operations.desk import Desk, Place, Statement
+from common.database.pool import Connection, Database
 from common.errors import PermanentError, StewardError, TransientError
 
 
@@ -102,3 +105,31 @@ _LISTS = ("day_keys", "content_keys", "objects", "media", "sessions")
 def named(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the objects that an erasure or a removal names."""
     return [item for name in _LISTS for item in content.get(name, ())]
+
+
+@dataclass
+class Announced:
+    """What documents of a kind name of which not all is done; each of them is read once."""
+
+    desk: Desk
+    prefix: str
+    _named: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    async def names(self, reader: Connection | Database) -> set[str]:
+        """Return the keys of the objects, also of what was looked up before and is done since.
+
+        Args:
+            reader: where it is looked up; where the ledger is locked nobody else announces anything
+                until that is over
+        """
+        rows = await reader.fetch(
+            "SELECT object_key FROM audit_statement WHERE state <> 'done' AND object_key LIKE $1",
+            f"{self.desk.root}{self.prefix}%",
+        )
+        for document in {str(row["object_key"]) for row in rows} - self._named.keys():
+            body = await reader.fetchval(
+                "SELECT body FROM audit_statement WHERE object_key = $1", document
+            )
+            content = msgspec.json.decode(bytes(body))
+            self._named[document] = frozenset(item["key"] for item in named(content))
+        return set[str]().union(*self._named.values())

@@ -5,13 +5,14 @@ and tree stay as they were signed. It is announced first by a signed document, a
 hold meets what would go; the refusal is recorded too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from auditbot.content_keys import end_keys, forget_content
 from auditbot.day_keys import forget_day
-from auditbot.operations.announced import Outcome, finish, named
+from auditbot.ledger import Writing
+from auditbot.operations.announced import Announced, Outcome, finish, named
 from auditbot.operations.desk import Desk, Place, Statement, as_listed, day_text
 from auditbot.operations.erasable import (
     Found,
@@ -23,6 +24,7 @@ from auditbot.operations.erasable import (
 )
 from auditbot.operations.holds import Hold, active
 from auditbot.pipeline.segment import DAY_MS
+from common.database.pool import Connection, Database
 from common.errors import PermanentError, TransientError, UserError
 
 _FOLDER = "erasures/"
@@ -67,20 +69,18 @@ async def apply(desk: Desk, found: Found, *, reason: str) -> str:
         held = ", ".join(hold.id for hold in found.held_by)
         what = "what they wrote is" if found.person is not None else "the days are"
         raise UserError(f"Nothing was erased: {what} held ({held}). That is recorded.")
-    announced = {
-        item["key"]
-        async for _, statement in desk.unfinished(_FOLDER)
-        for item in named(statement.content)
-    }
-    by_place: dict[Place, list[KeyToErase]] = {}
-    for key in found.keys:
-        if key.key not in announced:
-            by_place.setdefault(key.place, []).append(key)
-    if by_place:
-        await _announce(desk, by_place, found, reason)
+    announced = Announced(desk, _FOLDER)
+    known = await announced.names(desk.database)
+    new = [key for key in found.keys if key.key not in known]
+    others = await _announce(desk, announced, new, found, reason) if new else 0
     outcome = await carry_out(desk)
     outcome.check({key.key for key in found.keys})
-    return outcome.text
+    if not others:
+        return outcome.text
+    return (
+        f"{others:,} of these keys were announced by another command at the same moment, which "
+        f"destroys them: this one wrote no second document of them.\n{outcome.text}"
+    )
 
 
 async def carry_out(desk: Desk, *, made_ms: range | None = None) -> Outcome:
@@ -95,7 +95,11 @@ async def carry_out(desk: Desk, *, made_ms: range | None = None) -> Outcome:
     outcome = Outcome("keys were destroyed")
 
     async def act(place: Place, statement: Statement) -> bool:
-        left = [item for item in named(statement.content) if not await _is_erased(desk, item)]
+        left = [
+            item
+            for item in named(statement.content)
+            if not await _is_erased(desk.database, item["key"])
+        ]
         if statement.is_stored and not left:
             return True
         return await _destroy(desk, place, statement, left, outcome)
@@ -151,12 +155,12 @@ class _Watch:
         return bool(held)
 
 
-async def _is_erased(desk: Desk, item: dict[str, Any]) -> bool:
+async def _is_erased(reader: Connection | Database, key: str) -> bool:
     """Return whether a key is known to be destroyed."""
     for table in ("audit_day_key", "audit_content_key"):
-        state = await desk.database.fetchval(
+        state = await reader.fetchval(
             f"SELECT state FROM {table} WHERE object_key = $1",  # noqa: S608  # one of two words of our own
-            item["key"],
+            key,
         )
         if state is not None:
             return bool(state == "erased")
@@ -164,37 +168,70 @@ async def _is_erased(desk: Desk, item: dict[str, Any]) -> bool:
 
 
 async def _announce(
-    desk: Desk, by_place: Mapping[Place, Sequence[KeyToErase]], found: Found, reason: str
-) -> None:
-    """Write down what is destroyed, a document for each place: all of them, or none."""
+    desk: Desk, announced: Announced, new: Sequence[KeyToErase], found: Found, reason: str
+) -> int:
+    """Write down what is destroyed; return of how many keys somebody else did so in between.
+
+    Args:
+        desk: the tools
+        announced: what documents named so far
+        new: the keys that none of them named
+        found: those and all others
+        reason: why
+    """
     async with desk.database.transaction() as connection:
+        # It locks the ledger: of two who erase the same at once, here or on two machines, the
+        # second one waits and finds what the first one announced.
         writing = await desk.writing(connection)
-        if found.person is not None:
+        others = await announced.names(connection)
+        keys = [
+            key
+            for key in new
+            if key.key not in others and not await _is_erased(connection, key.key)
+        ]
+        if keys and found.person is not None:
             # With the ledger locked: nothing more is recorded of them before their keys end.
             await check_whole(desk, connection, found.person, found.keys)
-        for place, keys in by_place.items():
-            await end_keys(connection, [key.key for key in keys if key.is_content])
-            document = _document(desk, keys, reason)
-            there = place
-            if writing is not None:
-                there = await as_listed(connection, place, writing.stream)
-            statement = await desk.state(
-                connection, there, f"erasures/{document['id']}.json", document
-            )
-            if writing is not None:
-                writing.control(
-                    actor=desk.actor,
-                    action="erasure",
-                    detail={
-                        "document": statement.key,
-                        "destination": place.destination,
-                        "reason": reason,
-                        **_what(keys, found),
-                        "records": sum(key.records for key in keys),
-                    },
-                )
+        await _write_down(desk, connection, writing, keys, found=found, reason=reason)
+    return len(new) - len(keys)
+
+
+async def _write_down(
+    desk: Desk,
+    connection: Connection,
+    writing: Writing | None,
+    keys: Sequence[KeyToErase],
+    *,
+    found: Found,
+    reason: str,
+) -> None:
+    """Write down a document for each place: all of them, or none."""
+    by_place: dict[Place, list[KeyToErase]] = {}
+    for key in keys:
+        by_place.setdefault(key.place, []).append(key)
+    for place, theirs in by_place.items():
+        await end_keys(connection, [key.key for key in theirs if key.is_content])
+        document = _document(desk, theirs, reason)
+        there = place
         if writing is not None:
-            await writing.write(connection)
+            there = await as_listed(connection, place, writing.stream)
+        statement = await desk.state(
+            connection, there, f"erasures/{document['id']}.json", document
+        )
+        if writing is not None:
+            writing.control(
+                actor=desk.actor,
+                action="erasure",
+                detail={
+                    "document": statement.key,
+                    "destination": place.destination,
+                    "reason": reason,
+                    **_what(theirs, found),
+                    "records": sum(key.records for key in theirs),
+                },
+            )
+    if writing is not None:
+        await writing.write(connection)
 
 
 def _document(desk: Desk, keys: Sequence[KeyToErase], reason: str) -> dict[str, Any]:

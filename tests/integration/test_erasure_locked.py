@@ -1,9 +1,10 @@
 """A day of a bucket whose objects nobody can delete is erased all the same: its key is not locked."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyrage
 import pytest
@@ -206,6 +207,38 @@ async def test_an_erasure_that_was_killed_is_finished_by_itself(
         await office.store()
         now_ms = office.world.clock.now_ms()
 
+    async with s3_client(server) as client:
+        assert not [key for key, _ in await _versions(client, found.keys[0].key)]
+        assert len(await _versions(client, "/erasures/")) == 2, "one document and its signature"
+    after, count = await _looked_at(server, tmp_path / "after", now_ms)
+    assert (after.findings.of(Severity.WRONG), count) == ([], 1)
+
+
+async def test_two_who_erase_the_same_at_once_write_one_document(
+    database: Database, server: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, both = erasure._announce, asyncio.Barrier(2)
+
+    async def at_once(*arguments: Any) -> Any:
+        # Both have found what is to be destroyed, and that nobody announced it.
+        async with asyncio.timeout(30):
+            await both.wait()
+        return await whole(*arguments)
+
+    monkeypatch.setattr(erasure, "_announce", at_once)
+    made = Office(database, tmp_path)
+    async with _filled(made, server, erasable="person", seal="content") as office:
+        found = await erasure.survey_person(office.desk, BOB)
+        async with asyncio.TaskGroup() as group:
+            acts = [
+                group.create_task(erasure.apply(office.desk, found, reason=reason))
+                for reason in ("the first", "the second")
+            ]
+        await office.store()
+        now_ms = office.world.clock.now_ms()
+
+    told = [act.result() for act in acts]
+    assert sum("announced by another command at the same moment" in one for one in told) == 1
     async with s3_client(server) as client:
         assert not [key for key, _ in await _versions(client, found.keys[0].key)]
         assert len(await _versions(client, "/erasures/")) == 2, "one document and its signature"

@@ -5,6 +5,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pyrage
 import pytest
@@ -423,6 +424,36 @@ async def test_a_key_that_the_store_refuses_to_delete_is_tried_again_and_told_on
     assert not [key for key in office.objects() if "/keys/day-" in key and "11-24" in key]
     assert len(documents(office)) == 1
     assert len(await alarms(office)) == 1
+    assert wrong(await verified(office)) == []
+
+
+@pytest.mark.parametrize("state", ["announced", "done"])
+async def test_of_two_who_erase_the_same_at_once_one_announces_it(
+    office: Office, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    first, second = [
+        await erasure.survey(office.desk, first_day=DAY, last_day=last) for last in (DAY, DAY + 1)
+    ]
+    whole = erasure._announce
+    monkeypatch.setattr(erasure, "_announce", whole)
+
+    async def overtaken(*arguments: Any) -> Any:
+        monkeypatch.setattr(erasure, "_announce", whole)
+        with monkeypatch.context() as patch:
+            if state == "announced":
+                unable(patch, "keys", TransientError("time-out"))
+            await erasure.apply(office.desk, first, reason="the first")
+        return await whole(*arguments)
+
+    monkeypatch.setattr(erasure, "_announce", overtaken)
+    told = await erasure.apply(office.desk, second, reason="the second")
+    await office.store()
+
+    assert "1 of these keys were announced by another command at the same moment" in told
+    contents = [json.loads(office.objects()[key]) for key in documents(office)]
+    named = {one["reason"]: [key["day"] for key in one["day_keys"]] for one in contents}
+    assert named == {"the first": ["2025-11-24"], "the second": ["2025-11-25"]}
+    assert len([key for key in office.objects() if "/keys/day-" in key]) == 1
     assert wrong(await verified(office)) == []
 
 
