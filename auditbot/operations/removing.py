@@ -12,6 +12,7 @@ from auditbot.operations.announced import Outcome
 from auditbot.operations.desk import Desk, Place, Statement
 from auditbot.pipeline.segment import DAY_MS
 from auditbot.storage.port import ArchiveStore
+from common.database.pool import Connection, Database
 from common.errors import PermanentError, TransientError
 
 _MOST_NAMES = 500
@@ -33,21 +34,26 @@ class Left:
         return not (self.objects or self.media or self.sessions)
 
 
-async def left_of(desk: Desk, place: Place, content: Mapping[str, Any]) -> Left:
+async def left_of(reader: Connection | Database, place: Place, content: Mapping[str, Any]) -> Left:
     """Return what of a removal at a place is still there, as far as our database knows.
 
     An attachment of which something was recorded since stays: it is another one's by now.
+
+    Args:
+        reader: where it is looked up
+        place: where the removal is stored, and what it names
+        content: what it says
     """
     objects, media = content["objects"], content["media"]
     sessions = content.get("sessions", ())
     gone = await _named(
-        desk,
+        reader,
         "SELECT object_key FROM audit_segment WHERE removed_ms IS NOT NULL AND object_key IN ({})",
         objects,
     )
-    kept = await _kept(desk, place, content, media)
+    kept = await _kept(reader, place, content, media)
     there = await _named(
-        desk,
+        reader,
         "SELECT sessions_key AS object_key FROM audit_segment WHERE sessions_key IN ({})",
         sessions,
     )
@@ -140,12 +146,15 @@ _KEPT = (
 
 
 async def _kept(
-    desk: Desk, place: Place, content: Mapping[str, Any], media: Sequence[_Item]
+    reader: Connection | Database,
+    place: Place,
+    content: Mapping[str, Any],
+    media: Sequence[_Item],
 ) -> set[str]:
     """Return those attachments of a removal that are gone, or another one's by now."""
     since = content["created_ms"] // DAY_MS
     query = _KEPT.format(place=_at_place(2), keys="{}")
-    return await _named(desk, query, media, since, *_place(place))
+    return await _named(reader, query, media, since, *_place(place))
 
 
 async def _is_kept(desk: Desk, place: Place, statement: Statement, item: _Item) -> bool:
@@ -153,7 +162,7 @@ async def _is_kept(desk: Desk, place: Place, statement: Statement, item: _Item) 
 
     There may be many deletions in between. A segment is nobody else's.
     """
-    return item["key"] in await _kept(desk, place, statement.content, [item])
+    return item["key"] in await _kept(desk.database, place, statement.content, [item])
 
 
 def _at_place(number: int) -> str:
@@ -179,13 +188,15 @@ async def _is_needed(desk: Desk, sessions_key: str) -> bool:
     return bool(await count_left(desk, *day)) or await is_unproved(desk, *day)
 
 
-async def _named(desk: Desk, query: str, items: Sequence[_Item], *first: object) -> set[str]:
+async def _named(
+    reader: Connection | Database, query: str, items: Sequence[_Item], *first: object
+) -> set[str]:
     """Return those of some objects that a query finds; its first arguments come before them."""
     found: set[str] = set()
     for at in range(0, len(items), _MOST_NAMES):
         some = [item["key"] for item in items[at : at + _MOST_NAMES]]
         marks = ", ".join(f"${len(first) + number}" for number in range(1, len(some) + 1))
-        rows = await desk.database.fetch(query.format(marks), *first, *some)
+        rows = await reader.fetch(query.format(marks), *first, *some)
         found.update(str(row["object_key"]) for row in rows)
     return found
 

@@ -4,16 +4,18 @@ What goes (``auditbot.operations.over``) is announced first by a signed removal,
 and their tree hashes stand for what is gone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from auditbot.operations.announced import Outcome, finish, named
+from auditbot.ledger import Writing
+from auditbot.operations.announced import Announced, Outcome, finish
 from auditbot.operations.desk import Desk, Place, Statement, as_listed
 from auditbot.operations.holds import Hold, active
 from auditbot.operations.over import Gone, Survey, survey
 from auditbot.operations.removing import left_of, remove
 from auditbot.pipeline.retention import DEFAULT
+from common.database.pool import Connection
 
 _FOLDER = "removals/"
 _MOST_OBJECTS = 5000
@@ -27,22 +29,20 @@ async def apply(desk: Desk, found: Survey, *, keep_days: int | None) -> str:
         TransientError: a store is away; what was written down is tried again by itself.
         PermanentError: a store refuses a removal.
     """
-    announced = {
-        item["key"]
-        async for _, statement in desk.unfinished(_FOLDER)
-        for item in named(statement.content)
-    }
+    announced = Announced(desk, _FOLDER)
+    known = await announced.names(desk.database)
     by_place: dict[Place, _Going] = {}
     for day in found.free:
         going = by_place.setdefault(day.place, _Going())
-        going.segments += (gone for gone in day.segments if gone.key not in announced)
-        going.sessions += (gone for gone in day.sessions if gone.key not in announced)
+        going.segments += (gone for gone in day.segments if gone.key not in known)
+        going.sessions += (gone for gone in day.sessions if gone.key not in known)
     for place, gone in found.media:
-        if gone.key not in announced:
+        if gone.key not in known:
             by_place.setdefault(place, _Going()).media.append(gone)
+    others = 0
     for place, going in by_place.items():
         for part in going.parts():
-            await _announce(desk, place, part, keep_days)
+            others += await _announce(desk, announced, place, part, keep_days)
     outcome = await carry_out(desk)
     outcome.check(
         {
@@ -50,7 +50,12 @@ async def apply(desk: Desk, found: Survey, *, keep_days: int | None) -> str:
             *(gone.key for _, gone in found.media),
         }
     )
-    return outcome.text
+    if not others:
+        return outcome.text
+    return (
+        f"{others:,} of these objects were announced by another command at the same moment, which "
+        f"deletes them: this one wrote no second document of them.\n{outcome.text}"
+    )
 
 
 @dataclass
@@ -60,6 +65,24 @@ class _Going:
     segments: list[Gone] = field(default_factory=list)
     media: list[Gone] = field(default_factory=list)
     sessions: list[Gone] = field(default_factory=list)
+
+    @property
+    def keys(self) -> set[str]:
+        """Return the keys of its objects."""
+        return {gone.key for gone in (*self.segments, *self.sessions, *self.media)}
+
+    def entries(self) -> dict[str, list[dict[str, Any]]]:
+        """Return its entries in a removal."""
+        return {
+            "objects": [gone.entry() for gone in self.segments],
+            "sessions": [gone.entry() for gone in self.sessions],
+            "media": [gone.entry() for gone in self.media],
+        }
+
+    def of(self, keys: Collection[str]) -> "_Going":
+        """Return what of it has one of these keys."""
+        lists = (self.segments, self.media, self.sessions)
+        return _Going(*([gone for gone in some if gone.key in keys] for some in lists))
 
     def parts(self) -> Iterator["_Going"]:
         """Yield it in parts for one removal each; the room keys in the last one."""
@@ -84,7 +107,7 @@ async def carry_out(desk: Desk, *, made_ms: range | None = None) -> Outcome:
     async def act(place: Place, statement: Statement) -> bool:
         nonlocal waiting
         content = statement.content
-        left = await left_of(desk, place, content)
+        left = await left_of(desk.database, place, content)
         if statement.is_stored and left.is_nothing:
             return True
         watch = _Watch(desk, place, content)
@@ -122,7 +145,7 @@ class _Watch:
         return self.was_held
 
     async def _is_any_held(self) -> bool:
-        left = await left_of(self.desk, self.place, self.content)
+        left = await left_of(self.desk.database, self.place, self.content)
         if not (left.objects or left.media):
             return False
         now = await survey(self.desk, keep_days=self.content["policy"]["keep_days"])
@@ -132,8 +155,30 @@ class _Watch:
 
 
 async def _announce(
+    desk: Desk, announced: Announced, place: Place, going: _Going, keep_days: int | None
+) -> int:
+    """Write down what is deleted; return of how many objects somebody else did so in between."""
+    now_ms = desk.clock.now_ms()
+    async with desk.database.transaction() as connection:
+        # It locks the ledger: of two who delete the same at once, here or on two machines, the
+        # second one waits and finds what the first one announced.
+        writing = await desk.writing(connection)
+        left = await left_of(connection, place, {"created_ms": now_ms, **going.entries()})
+        others = await announced.names(connection)
+        there = {item["key"] for item in (*left.objects, *left.media, *left.sessions)}
+        new = going.of(there - others)
+        if new.keys:
+            await _write_down(desk, connection, writing, place, going=new, keep_days=keep_days)
+    # An attachment may also be left out because somebody spoke of it in between.
+    return len(going.keys & others | ({gone.key for gone in going.segments} - there))
+
+
+async def _write_down(
     desk: Desk,
+    connection: Connection,
+    writing: Writing | None,
     place: Place,
+    *,
     going: _Going,
     keep_days: int | None,
 ) -> None:
@@ -144,31 +189,26 @@ async def _announce(
         "actor": desk.actor,
         "reason": "retention",
         "policy": {"keep_days": keep_days, **_classes_of([*going.segments, *going.media])},
-        "objects": [gone.entry() for gone in going.segments],
-        "sessions": [gone.entry() for gone in going.sessions],
-        "media": [gone.entry() for gone in going.media],
+        **going.entries(),
     }
-    async with desk.database.transaction() as connection:
-        writing = await desk.writing(connection)
-        there = place
-        if writing is not None:
-            there = await as_listed(connection, place, writing.stream)
-        key = f"{_FOLDER}{document['id']}.json"
-        statement = await desk.state(connection, there, key, document)
-        if writing is not None:
-            writing.control(
-                actor=desk.actor,
-                action="removal",
-                detail={
-                    "document": statement.key,
-                    "destination": place.destination,
-                    "policy": document["policy"],
-                    "objects": len(going.segments),
-                    "records": sum(gone.records for gone in going.segments),
-                    "media": len(going.media),
-                },
-            )
-            await writing.write(connection)
+    there = place
+    if writing is not None:
+        there = await as_listed(connection, place, writing.stream)
+    statement = await desk.state(connection, there, f"{_FOLDER}{document['id']}.json", document)
+    if writing is not None:
+        writing.control(
+            actor=desk.actor,
+            action="removal",
+            detail={
+                "document": statement.key,
+                "destination": place.destination,
+                "policy": document["policy"],
+                "objects": len(going.segments),
+                "records": sum(gone.records for gone in going.segments),
+                "media": len(going.media),
+            },
+        )
+        await writing.write(connection)
 
 
 def _classes_of(gone: Sequence[Gone]) -> dict[str, Any]:

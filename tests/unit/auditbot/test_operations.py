@@ -290,6 +290,39 @@ async def test_a_deletion_that_was_killed_is_finished_by_itself(
     assert len(office.controls("removal")) == 1
 
 
+@pytest.mark.parametrize("state", ["announced", "done"])
+async def test_of_two_who_delete_the_same_at_once_one_announces_it(
+    office: Office, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    # The second one finds a day more than the first.
+    first, second = [await over.survey(office.desk, keep_days=days) for days in (99, 98)]
+    whole = retention._announce
+
+    async def overtaken(*arguments: Any) -> Any:
+        monkeypatch.setattr(retention, "_announce", whole)
+        with monkeypatch.context() as patch:
+            if state == "announced":
+                killed_at(patch, "events")
+                with pytest.raises(Killed):
+                    await retention.apply(office.desk, first, keep_days=99)
+            else:
+                await retention.apply(office.desk, first, keep_days=99)
+        return await whole(*arguments)
+
+    monkeypatch.setattr(retention, "_announce", overtaken)
+    told = await retention.apply(office.desk, second, keep_days=98)
+    await office.store()
+
+    assert "of these objects were announced by another command at the same moment" in told
+    named = [
+        {item["key"] for item in json.loads(office.objects()[key])["objects"]}
+        for key in removals(office)
+    ]
+    assert len(named) == 2
+    assert not named[0] & named[1]
+    assert office.events() == {"$3", "$today"}
+
+
 async def test_what_was_announced_and_is_held_since_is_kept_until_the_release(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
