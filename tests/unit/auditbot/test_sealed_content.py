@@ -6,8 +6,10 @@ import base64
 import hashlib
 import json
 import shutil
+import sqlite3
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -661,6 +663,33 @@ async def test_a_file_that_comes_while_a_person_is_erased_is_not_stored_in_anoth
     assert await database.fetchval("SELECT count(*) FROM audit_media") == 1
     await erasure.carry_out(by_person.desk)
     assert await database.fetchval("SELECT count(*) FROM audit_media") == 0
+
+
+async def test_recording_goes_on_while_what_a_person_wrote_is_counted(
+    by_person: Office, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command has a connection of its own, and counts in no transaction that could lock."""
+    whole, counted = Database.fetchval, list[int]()
+
+    async def count(reader: Database, query: str, *arguments: Any) -> Any:
+        if reader is not own or "CROSS JOIN audit_seen" not in query:
+            return await whole(reader, query, *arguments)
+        with closing(sqlite3.connect(tmp_path / "steward.db")) as counting:
+            # As long as the command reads what was there when it began.
+            counting.execute("BEGIN")
+            counting.execute("SELECT count(*) FROM audit_seen").fetchone()
+            await by_person.say(message("$b9", "bob says more", sender=BOB))
+        counted.append(await whole(reader, query, *arguments))
+        return counted[-1]
+
+    async with open_database(sqlite_url(tmp_path)) as own:
+        monkeypatch.setattr(Database, "fetchval", count)
+        desk = Desk(by_person.world.config, own, by_person.world.clock)
+        found = await erasure.survey_person(desk, BOB)
+
+    assert counted == [found.keys[0].records]
+    said = "SELECT count(*) FROM audit_seen WHERE event_id = '$b9' AND sub_key = ''"
+    assert await database.fetchval(said) == 1
 
 
 async def test_an_erasure_at_two_places_is_announced_at_both_or_at_none(
