@@ -117,6 +117,9 @@ class Database:
             }
         self._pool = MautrixDatabase.create(target, upgrade_table=upgrades, db_args=arguments)
         self._sqlite_file = sqlite_file
+        # mautrix's pool gives a free connection to whoever asks first: who releases it and asks again
+        # at once, as a reader of the inbox does, gets it before those who wait.
+        self._turn = asyncio.Lock() if sqlite_file is not None else None
 
     async def start(self) -> None:
         """Connect and bring the schema up to date; raise ``TransientError`` if it is away."""
@@ -212,6 +215,8 @@ class Database:
                 # through a context variable, and two tasks must never share a transaction.
                 try:
                     async with asyncio.timeout(ACQUIRE_SECONDS):
+                        if self._turn is not None:
+                            await stack.enter_async_context(self._turn)
                         connection = await stack.enter_async_context(self._pool.acquire_direct())
                 except (OSError, TimeoutError) as error:
                     raise TransientError(
