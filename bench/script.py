@@ -11,7 +11,7 @@ from nio.crypto import InboundGroupSession, Olm
 from nio.events import MegolmEvent
 from nio.store import DefaultStore
 
-from bench.workload import BOT, SENDER, Workload
+from bench.workload import BOT, Workload
 
 PER_FLUSH = 100
 
@@ -33,19 +33,7 @@ def row(workload: Workload) -> str:
                     key.ref.room_id,
                 )
             )
-        bodies = [
-            json.dumps(
-                {
-                    "type": "m.room.encrypted",
-                    "event_id": event.event_id,
-                    "room_id": event.room_id,
-                    "sender": SENDER,
-                    "origin_server_ts": 1,
-                    "content": dict(event.content),
-                }
-            )
-            for event in workload.events
-        ]
+        bodies = workload.bodies
         started, cpu = time.perf_counter(), time.process_time()
         _write(olm, bodies, Path(directory) / "log.jsonl")
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu

@@ -36,6 +36,23 @@ class Workload:
             found[key.ref.session_id] = exported.to_base64() if exported else ""
         return found
 
+    @property
+    def bodies(self) -> list[str]:
+        """Return the events as a homeserver would send them, as JSON."""
+        return [
+            json.dumps(
+                {
+                    "type": "m.room.encrypted",
+                    "event_id": event.event_id,
+                    "room_id": event.room_id,
+                    "sender": SENDER,
+                    "origin_server_ts": 1,
+                    "content": dict(event.content),
+                }
+            )
+            for event in self.events
+        ]
+
 
 def make_workload(
     *, sessions: int, messages: int, payload_bytes: int = 1000, burst: int = 10
