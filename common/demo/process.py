@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from common.demo.waiting import wait_for
 from common.errors import StewardError
@@ -25,13 +26,48 @@ class ServerError(StewardError):
     """A child process did not start, or ended by itself."""
 
 
+class Running(Protocol):
+    """A process that was started, as :class:`asyncio.subprocess.Process` shows it."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is that of its group, too."""
+        ...
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, if it has ended; minus a signal's number if that ended it."""
+        ...
+
+    async def wait(self) -> int:
+        """Wait until it ends, and return its exit status."""
+        ...
+
+    def send_signal(self, signal: int) -> None:
+        """Send it a signal."""
+        ...
+
+
+async def _spawn(program: "Program") -> Running:
+    """Start a program in a session of its own."""
+    with program.log.open("ab") as log:
+        return await asyncio.create_subprocess_exec(
+            *program.launch_command(),
+            cwd=program.directory,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Program:
     """What to run and where its output goes.
 
     ``user`` makes it run as another system user (only root may ask for that); ``log`` receives
     standard output and error, appended over restarts; ``ports`` are the TCP ports on loopback
-    that it will listen on.
+    that it will listen on; ``start`` is how it is started, in a session of its own.
     """
 
     name: str
@@ -41,6 +77,7 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     user: str | None = None
     ports: Sequence[int] = ()
+    start: Callable[["Program"], Awaitable[Running]] = _spawn
 
     def launch_command(self) -> list[str]:
         """Return the command that ties the program's life to this process, then runs it."""
@@ -72,7 +109,7 @@ class Child:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Running | None = None
         for port in program.ports:
             weakref.finalize(self, _reserve(port).close)
 
@@ -95,15 +132,7 @@ class Child:
         """Start the program; it must not be running."""
         if self.running:
             raise ServerError(f"{self.program.name} is running already.")
-        with self.program.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *self.program.launch_command(),
-                cwd=self.program.directory,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self._process = await self.program.start(self.program)
 
     async def wait_until_ready(
         self, is_ready: Callable[[], Awaitable[bool]], deadline_seconds: float
@@ -175,7 +204,7 @@ def _reserve(port: int) -> socket.socket:
     return reservation
 
 
-async def _kill_group(process: asyncio.subprocess.Process) -> None:
+async def _kill_group(process: Running) -> None:
     with contextlib.suppress(ProcessLookupError):  # the whole group may have gone
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()

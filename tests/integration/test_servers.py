@@ -18,6 +18,7 @@ from common.demo.steward import read_records
 from common.demo.waiting import wait_for
 from common.ids import RoomId
 from tests.support.clients import NioClient, RawClient, RequestFailedError
+from tests.support.forking import start_by_fork
 from tests.support.js_client import JsClient
 from tests.support.postgres import Postgres
 from tests.support.s3 import s3_client, s3_objects
@@ -34,6 +35,23 @@ async def main():
     await child.start()
     while pathlib.Path(f"/proc/{child.pid}/cmdline").read_bytes() != b"sleep\\x00600\\x00":
         await asyncio.sleep(0.01)
+    print(child.pid, flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+_FORKING_PARENT = """
+import asyncio, pathlib, sys
+from common.demo.process import LOOPBACK, Child, Program
+from tests.support.forking import start_by_fork
+
+async def main():
+    here = pathlib.Path(sys.argv[1])
+    command = [sys.executable, "-m", "http.server", "--bind", LOOPBACK, "0"]
+    child = Child(Program(name="s", command=command, log=here / "log", directory=here))
+    start_by_fork(child)
+    await child.start()
     print(child.pid, flush=True)
     await asyncio.sleep(600)
 
@@ -229,20 +247,41 @@ async def test_the_port_of_a_stopped_server_is_not_given_away(tmp_path: Path) ->
         probe.bind((LOOPBACK, port))
 
 
-async def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
-    (tmp_path / "parent.py").write_text(_PARENT)
+@pytest.mark.parametrize("script", [_PARENT, _FORKING_PARENT], ids=["started", "forked"])
+async def test_a_child_dies_with_its_parent(tmp_path: Path, script: str) -> None:
+    (tmp_path / "parent.py").write_text(script)
     parent = await asyncio.create_subprocess_exec(
         sys.executable, tmp_path / "parent.py", tmp_path, stdout=asyncio.subprocess.PIPE
     )
     assert parent.stdout is not None
     child = Path("/proc") / (await parent.stdout.readline()).decode().strip() / "cmdline"
-    assert child.read_bytes() == b"sleep\x00600\x00"
+    assert child.read_bytes()
 
     parent.kill()
     await parent.wait()
 
     # Empty: it has ended, and nobody has asked for its exit status yet.
     await wait_for(lambda: not child.exists() or not child.read_bytes(), 60, "the child's end")
+
+
+@pytest.mark.parametrize("words", [["config", "example"], ["no such command"]])
+async def test_what_is_forked_says_and_ends_as_if_it_were_started(
+    tmp_path: Path, words: list[str]
+) -> None:
+    command = [sys.executable, "-m", "common.cli", *words]
+    started, forked = (
+        Child(Program(name=name, command=command, log=tmp_path / name, directory=tmp_path))
+        for name in ("started", "forked")
+    )
+    start_by_fork(forked)
+
+    statuses = []
+    for child in (started, forked):
+        await child.start()
+        statuses.append(await child.wait(60))
+
+    assert statuses[0] == statuses[1]
+    assert (tmp_path / "forked").read_text() == (tmp_path / "started").read_text() != ""
 
 
 def test_records_are_read_across_frames() -> None:

@@ -10,6 +10,7 @@ from common.demo.servers import SeaweedFS, Synapse, SynapseSpec, free_port
 from common.demo.steward import Record, StewardProcess, read_records, s3_settings
 from common.ids import RoomId
 from tests.support.clients import RawClient
+from tests.support.forking import start_by_fork
 from tests.support.postgres import Postgres
 from tests.support.s3 import s3_objects
 
@@ -119,4 +120,6 @@ async def prepare_world(directory: Path, wish: Wish) -> World:
         destination=f"s3://{s3.bucket}/{prefix}" if s3 else None,
         settings=settings,
     )
+    for child in (synapse.child, steward.child):
+        start_by_fork(child)
     return World(directory, synapse, steward, s3, prefix)
