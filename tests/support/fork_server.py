@@ -2,7 +2,7 @@
 
 The arguments are modules, which are imported once. Each order on standard input, a socket, is then
 carried out by a fork: it becomes ``python -m MODULE …`` in a session of its own, without the two
-seconds of CPU that the imports of Synapse or of Steward take. Like what ``launch.py`` starts, it
+seconds of CPU that the imports of Synapse take. Like what ``launch.py`` starts, it
 ends when the one that asked for it ends. It stands alone, so that nothing else is imported.
 What Synapse keeps in SQLite may be lost in a power cut, as what the tests keep in PostgreSQL.
 """

@@ -1,4 +1,8 @@
-"""Synapse and Steward without importing them anew for each start, which is most of a start's CPU."""
+"""Synapse without importing it anew for each start, which is most of a start's CPU.
+
+Steward is not started in this way: what it starts itself, an operator's hook above all, is aborted
+in a process that was forked (uvloop), and it is what the tests are about.
+"""
 
 import asyncio
 import contextlib
@@ -17,10 +21,7 @@ from common.demo.process import Child, Program, Running, ServerError
 _SCRIPT = Path(__file__).with_name("fork_server.py")
 
 # What each imports until it is up, if that is run as a program.
-_IMPORTED = {
-    "synapse.app.homeserver": ("synapse.app.homeserver",),
-    "common.cli": ("common.cli", "common.run", "adminbot.bot", "auditbot.bot"),
-}
+_IMPORTED = {"synapse.app.homeserver": ("synapse.app.homeserver",)}
 
 
 def start_by_fork(child: Child) -> None:
