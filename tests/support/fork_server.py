@@ -29,10 +29,10 @@ def _prepare(modules: list[str]) -> None:
     if any(module.startswith("synapse.") for module in modules):
         # Twisted makes its event loop when it is imported, and a fork must not share it. Synapse
         # has the remedy, for starting its own workers in this way.
-        from synapse.app.complement_fork_proxied_reactor import ProxiedReactor  # noqa: PLC0415
-        from twisted.internet.main import installReactor  # noqa: PLC0415
+        from synapse.app.complement_fork_proxied_reactor import ProxiedReactor  # noqa: PLC0415  # only for Synapse
+        from twisted.internet.main import installReactor  # noqa: PLC0415  # the same
 
-        installReactor(ProxiedReactor())  # type: ignore[no-untyped-call]
+        installReactor(ProxiedReactor())  # type: ignore[no-untyped-call]  # Twisted's
     for module in modules:
         importlib.import_module(module)
     gc.collect()
@@ -109,12 +109,12 @@ def _become(order: str) -> None:
     told = json.loads(order)
     os.chdir(told["directory"])
     os.environ.clear()  # noqa: TID251  # it has that of the one that asked, as it is now
-    os.environ.update(told["environment"])  # noqa: TID251
+    os.environ.update(told["environment"])  # noqa: TID251  # the same
     if told["module"].startswith("synapse."):
-        from twisted.internet import reactor  # noqa: PLC0415
-        from twisted.internet.epollreactor import EPollReactor  # noqa: PLC0415
+        from twisted.internet import reactor  # noqa: PLC0415  # the import makes it
+        from twisted.internet.epollreactor import EPollReactor  # noqa: PLC0415  # only in the fork
 
-        reactor._install_real_reactor(EPollReactor())  # type: ignore[no-untyped-call]
+        reactor._install_real_reactor(EPollReactor())  # type: ignore[no-untyped-call]  # Synapse's
         _without_waiting_for_disks()
     sys.argv = [told["module"], *told["words"]]
     sys.modules.pop(told["module"], None)  # it is run as the main module, not used
