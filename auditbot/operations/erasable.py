@@ -300,7 +300,7 @@ async def _of_person(desk: Desk, row: Row, person: str) -> KeyToErase:
     # What was learnt later of what they sent counts too; it has the key of that in its stream.
     # No index knows who sent what: the table is read once, in its own order, which the index on
     # "kind" would only hinder.
-    records = await desk.database.fetchval(
+    records = await desk.database.count(
         "SELECT count(*) FROM audit_seen AS said CROSS JOIN audit_seen AS one"
         " WHERE said.kind || '' = 'event' AND said.sub_key = '' AND said.sender = $2"
         " AND one.kind IN ('event', 'decryption', 'media')"
@@ -311,7 +311,7 @@ async def _of_person(desk: Desk, row: Row, person: str) -> KeyToErase:
         row["person"],
         *await _numbers(desk, row),
     )
-    return _key(row, int(records), is_content=True, person=person)
+    return _key(row, records, is_content=True, person=person)
 
 
 def _key(row: Row, records: int, **what: Any) -> KeyToErase:

@@ -201,6 +201,16 @@ class Database:
         async with self._reading() as connection:
             return await connection.fetchval(query, *args)
 
+    async def count(self, query: str, *args: Any) -> int:
+        """Return the number that one query answers, which may have to read a whole table for it.
+
+        With millions of rows that takes PostgreSQL longer than any other statement may.
+        """
+        async with self._acquired() as connection:
+            if isinstance(connection.wrapped, aiosqlite.Connection):
+                return int(await _fast(connection).fetchval(query, *args))
+            return int(await connection.fetchval(query, *args, timeout=COUNT_SECONDS))
+
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[Connection]:
         async with self._acquired() as connection:
@@ -255,6 +265,7 @@ def _fast(connection: LoggingConnection) -> Connection:
 
 ACQUIRE_SECONDS = 20
 STATEMENT_SECONDS = 30
+COUNT_SECONDS = 3600
 CLOSE_SECONDS = 10
 
 _REFUSED = (
