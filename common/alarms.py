@@ -23,10 +23,12 @@ async def raise_alarm(connection: Connection, sentence: str, *, now_ms: int) -> 
     """Have the admins told, once this transaction is committed; no secret may be in it."""
     await connection.execute(
         "INSERT INTO alarm (number, sentence, at_ms)"
-        " SELECT CASE WHEN coalesce(max(number), 0) >= $1 THEN max(number) + 1 ELSE $1 END,"
-        " $2, $3 FROM alarm",
-        # Not simply the next number: two transactions that do not see each other would take one.
+        " SELECT CASE WHEN coalesce(max(number), 0) >= $1 THEN max(number) + $2 ELSE $1 END,"
+        " $3, $4 FROM alarm",
+        # Never simply the next number, whatever the clock says: two transactions that do not see
+        # each other would take the same one, and the second would fail.
         now_ms * 2**_CHANCE_BITS + secrets.randbits(_CHANCE_BITS),
+        1 + secrets.randbits(_CHANCE_BITS),
         sentence,
         now_ms,
     )

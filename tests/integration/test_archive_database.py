@@ -17,9 +17,11 @@ from common.alarms import raise_alarm, untold
 from common.clock import SystemClock
 from common.config.secret import Secret
 from common.crypto.port import SessionRef
+from common.database import pool
 from common.database.migrations import upgrade_table
 from common.database.pool import Database
 from common.demo.waiting import wait_for
+from common.errors import TransientError
 from common.inbox.port import Source
 from tests.support.databases import open_database, sqlite_url
 from tests.support.postgres import Postgres
@@ -435,6 +437,17 @@ async def _rows_read(database: Database) -> int:
     )
 
 
+async def test_counting_a_large_table_may_take_longer_than_any_other_statement(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise nobody could be erased where very much is archived."""
+    monkeypatch.setattr(pool, "STATEMENT_SECONDS", 0.5)
+    async with open_database((await postgres.create_database()).url) as database:
+        with pytest.raises(TransientError):
+            await database.fetchval("SELECT count(*) FROM pg_sleep(1)")
+        assert await database.count("SELECT count(*) FROM pg_sleep(1)") == 1
+
+
 async def test_two_at_the_same_moment_make_one_key_and_are_both_told(postgres: Postgres) -> None:
     """PostgreSQL runs them side by side: neither sees what the other has not committed yet."""
     keyring = Keyring(Secret("pickle key"))
@@ -449,7 +462,8 @@ async def test_two_at_the_same_moment_make_one_key_and_are_both_told(postgres: P
 
         async def alarm(words: str) -> None:
             async with database.transaction() as connection:
-                await raise_alarm(connection, words, now_ms=NOON)
+                # The clock was set back: by it alone, both would come before the one that is there.
+                await raise_alarm(connection, words, now_ms=NOON - 1)
                 await both_in.wait()
 
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
