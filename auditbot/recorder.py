@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from auditbot.attacks import attacks_in, tell
 from auditbot.audiences import Bases, Listed, day_name
 from auditbot.late_keys import Decryption, Pending, keep_pending, pending
 from auditbot.ledger import Destinations, Writing, open_stream, seen
@@ -176,6 +177,10 @@ class Recorder:
         loaded = await self.rooms.load(connection, {item.room for item in items if item.room})
         contexts = dict(loaded)
         readings = await self._readings(connection, items)
+        attacks = attacks_in(
+            (item.envelope, read) for item, read in zip(items, readings, strict=True)
+        )
+        await tell(connection, attacks.values(), now_ms=writing.now_ms)
         authors = await _edited_authors(connection, items)
         kinds = await self.sender_kinds.of(
             connection, {item.envelope.sender for item in items if item.envelope.sender}

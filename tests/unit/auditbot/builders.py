@@ -110,6 +110,8 @@ class ScriptedDecryption:
     payloads: dict[str, bytes] = field(default_factory=dict)
     """What certain events say."""
     asked: list[str] = field(default_factory=list)
+    attacks: dict[str, Why] = field(default_factory=dict)
+    """What is wrong with certain events."""
 
     has_helpers = False
 
@@ -129,6 +131,8 @@ class ScriptedDecryption:
         session_id = event.content.get("session_id")
         if not isinstance(session_id, str):
             return Undecryptable(Why.MALFORMED)
+        if event.event_id in self.attacks:
+            return Undecryptable(self.attacks[event.event_id], session_id)
         if event.event_id in self.payloads:
             return decrypted(self.payloads[event.event_id], session_id)
         if session_id not in self.sessions:

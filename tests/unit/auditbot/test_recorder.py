@@ -13,8 +13,9 @@ from typing import Any, cast
 import pytest
 
 from auditbot.lines import waiting
+from common.alarms import untold
 from common.crypto.opening import Early
-from common.crypto.port import DeviceGoneError, EncryptedEvent, Reading, SessionRef
+from common.crypto.port import DeviceGoneError, EncryptedEvent, Reading, SessionRef, Why
 from common.database.pool import Connection
 from common.errors import StartOverError
 from tests.support.databases import open_database, sqlite_url
@@ -200,6 +201,33 @@ async def test_junk_beside_a_ciphertext_hides_nothing_now_or_later(
     assert first["enc_status"] == ("decrypted" if known else "undecryptable")
     assert [record["body"] for record in [first, *late]][-1] == "clear text of $1"
     assert [record["enc_status"] for record in late] == ([] if known else ["late"])
+
+
+async def test_an_attack_is_told_at_once_and_no_more_than_once_a_day_of_its_kind(
+    world: World,
+) -> None:
+    bot = world.restart()
+    await world.give(bot, entries([*new_room(), encrypted("$1")]))
+    assert await _told_of_attacks(world) == []
+    world.crypto.attacks = {"$2": Why.REPLAY, "$3": Why.REPLAY, "$4": Why.BAD_MAC}
+
+    await world.give(bot, entries([encrypted("$2")]))
+    await world.give(bot, entries([encrypted("$3"), encrypted("$4")]))
+    first_day = await _told_of_attacks(world)
+    assert isinstance(world.clock, StoppedClock)
+    world.clock.moment_ms += 86_400_000
+    world.crypto.attacks = {"$5": Why.REPLAY}
+    await world.give(bot, entries([encrypted("$5")]))
+
+    assert ["event $2 in" in first_day[0], "(bad_mac)" in first_day[1]] == [True, True]
+    assert len(first_day) == 2
+    assert ["event $5 in" in sentence for sentence in (await _told_of_attacks(world))[2:]] == [
+        True
+    ]
+
+
+async def _told_of_attacks(world: World) -> list[str]:
+    return [one.sentence for one in await untold(world.database) if "attack" in one.sentence]
 
 
 async def test_the_same_keys_told_again_and_at_once_give_one_record(world: World) -> None:
