@@ -316,6 +316,12 @@ async def _start(
         " LIMIT 1"
     )
     if replaced is None:
+        # A hold on a person also keeps what they could read before, whenever it is made.
+        await connection.execute(
+            "INSERT INTO audit_member_before (room_id, user_id)"
+            " SELECT room_id, user_id FROM audit_member WHERE 1 = 1"
+            " ON CONFLICT (user_id, room_id) DO NOTHING"
+        )
         # Nobody followed the rooms while nothing was exported: what is remembered is stale.
         await connection.execute("DELETE FROM audit_member")
         await connection.execute("DELETE FROM audit_room")

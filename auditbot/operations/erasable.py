@@ -10,7 +10,7 @@ import msgspec
 
 from auditbot.content_keys import BY_PERSON, LAST_SEQ, SEAL_CONTENT
 from auditbot.operations.desk import Desk, Place, day_text
-from auditbot.operations.held import names, rooms_of
+from auditbot.operations.held import names, rooms_of, rooms_of_person
 from auditbot.operations.holds import Hold, active
 from auditbot.operations.recorded import recorded, said_by, unsealed
 from auditbot.pipeline.hostile import key as database_key
@@ -357,10 +357,7 @@ async def _keeps(desk: Desk, hold: Hold, person: str) -> bool:
     if (not hold.users and not hold.rooms) or person in hold.users:
         return True
     rooms = await rooms_of(desk, hold)
-    theirs = await desk.database.fetch(
-        "SELECT room_id FROM audit_member WHERE user_id = $1", database_key(person)
-    )
-    if {str(row["room_id"]) for row in theirs} & (rooms | hold.rooms):
+    if await rooms_of_person(desk, person) & (rooms | hold.rooms):
         return True
     streams = await desk.database.fetch(
         "SELECT DISTINCT stream FROM audit_content_key WHERE person = $1 ORDER BY stream",

@@ -6,6 +6,7 @@ import msgspec
 
 from auditbot.operations.desk import Desk
 from auditbot.operations.holds import Hold
+from auditbot.pipeline.hostile import key
 from auditbot.pipeline.seal import lines_in
 from auditbot.storage.port import ArchiveStore
 
@@ -14,22 +15,29 @@ async def rooms_of(desk: Desk, hold: Hold) -> frozenset[str]:
     """Return the rooms in which a held person is or ever was: what they could read is held too."""
     found: set[str] = set()
     for user in hold.users:
-        rows = await desk.database.fetch(
-            "SELECT room_id FROM audit_member WHERE user_id = $1", user
-        )
-        found.update(str(row["room_id"]) for row in rows)
+        found |= await rooms_of_person(desk, user)
     return frozenset(found)
 
 
+async def rooms_of_person(desk: Desk, user: str) -> set[str]:
+    """Return the rooms in which somebody is or ever was, in export periods that are over too."""
+    rows = await desk.database.fetch(
+        "SELECT room_id FROM audit_member WHERE user_id = $1"
+        " UNION SELECT room_id FROM audit_member_before WHERE user_id = $1",
+        key(user),
+    )
+    return {str(row["room_id"]) for row in rows}
+
+
 async def is_named(
-    store: ArchiveStore, key: str, version_id: str | None, hold: Hold, rooms: frozenset[str]
+    store: ArchiveStore, name: str, version_id: str | None, hold: Hold, rooms: frozenset[str]
 ) -> bool:
     """Return whether a hold names any record of a segment."""
     if not hold.rooms and not hold.users:
         return True
-    if key.endswith(".age"):
+    if name.endswith(".age"):
         return True  # we cannot read it, so it may be held
-    body = await store.get(key, version_id)
+    body = await store.get(name, version_id)
     return any(names(hold, msgspec.json.decode(line), rooms) for line in lines_in(body))
 
 

@@ -193,6 +193,39 @@ async def test_a_hold_keeps_what_it_names(
     assert any("/media/" in key for key in office.objects()) == ("$1" in kept)
 
 
+@pytest.mark.parametrize("is_made_first", [True, False])
+async def test_a_hold_keeps_what_the_person_could_read_before_the_export_began_anew(
+    office: Office, *, is_made_first: bool
+) -> None:
+    async def hold() -> None:
+        await holds.add(
+            office.desk,
+            reason="a case",
+            rooms=[],
+            users=["@bob:example.org"],
+            from_ms=None,
+            to_ms=None,
+        )
+
+    if is_made_first:
+        await hold()
+    await destination.clear(office.desk)
+    await office.store()
+    await destination.change(
+        office.desk, str(office.world.config.auditbot.destination), None, check=True
+    )
+    await office.store()
+    assert not await office.world.database.fetchval("SELECT count(*) FROM audit_member")
+    if not is_made_first:
+        await hold()
+
+    await retain(office)
+    await office.store()
+
+    # The days of which no record names Bob, and on which he could read what Alice wrote.
+    assert {"$2", "$3"} <= office.events()
+
+
 async def test_a_directory_has_no_legal_hold_of_its_own(office: Office) -> None:
     before = office.objects()
     await holds.add(office.desk, reason="a case", rooms=[], users=[], from_ms=None, to_ms=None)

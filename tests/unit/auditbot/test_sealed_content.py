@@ -20,7 +20,7 @@ import pytest
 import zstandard
 
 from auditbot.content_keys import Officers, end_keys, forget_content, keys_for
-from auditbot.operations import erasure, holds
+from auditbot.operations import destination, erasure, holds
 from auditbot.operations.cli import _parser
 from auditbot.operations.desk import Desk, Statement
 from auditbot.pipeline.sealing import Scope
@@ -52,7 +52,16 @@ from common.crypto.port import SessionRef
 from common.database.pool import Database
 from common.errors import TransientError, UserError
 from tests.support.databases import open_database, sqlite_url
-from tests.unit.auditbot.builders import ALICE, NOON, ROOM, encrypted, event, message, new_room
+from tests.unit.auditbot.builders import (
+    ALICE,
+    NOON,
+    ROOM,
+    encrypted,
+    event,
+    message,
+    new_room,
+    state,
+)
 from tests.unit.auditbot.test_media import PNG, ScriptedFiles, image
 from tests.unit.auditbot.test_operations import Office
 
@@ -551,6 +560,22 @@ async def test_a_hold_refuses_and_the_refusal_is_recorded(
         if one.record.get("action") == "erasure_refused"
     ]
     assert refused == [{"reason": "he asked for it", "person": BOB, "holds": [hold.id]}]
+
+
+async def test_a_hold_on_who_shared_a_room_refuses_after_the_export_began_anew(
+    by_person: Office,
+) -> None:
+    desk, carol = by_person.desk, "@carol:example.org"
+    # What he sent does not name her: she could only read it.
+    await by_person.say(state("m.room.member", {"membership": "join"}, key=carol))
+    await holds.add(desk, reason="a case", rooms=[], users=[carol], from_ms=None, to_ms=None)
+    await destination.clear(desk)
+    await by_person.store()
+    await destination.change(desk, f"file:{root(by_person)}", None, check=True)
+    await by_person.store()
+
+    with pytest.raises(UserError, match="what they wrote is held"):
+        await erase_bob(by_person)
 
 
 async def test_a_hold_on_a_room_that_nobody_remembers_is_looked_up_in_the_archive(
