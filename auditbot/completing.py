@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import msgspec
 
+from auditbot.gaps import READER, open_gap
 from auditbot.ledger import Destinations, Writing, open_stream
-from auditbot.observed import READER, REFUSALS, open_gap
+from auditbot.observed import REFUSALS
 from auditbot.pipeline.hostile import read_envelope
 from auditbot.pipeline.other_records import Gap
 from auditbot.sampling import Sampling

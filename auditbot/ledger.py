@@ -12,12 +12,14 @@ from functools import cached_property
 from typing import Any
 
 from auditbot.content_keys import BY_PERSON, SEAL_CONTENT
+from auditbot.gaps import READER, open_awaited, open_not_recorded
 from auditbot.pipeline.retention import NO_CLASSES, Policy, Rule
 from auditbot.spool import Spool, spool_of
 from auditbot.writing import Writing, audiences_seen, seen
 from common.config.schema import Config
 from common.database.pool import Connection, Row
 from common.errors import PermanentError
+from common.inbox.backlog import Backlog, backlog
 
 __all__ = [
     "Destinations",
@@ -29,6 +31,8 @@ __all__ = [
     "open_stream",
     "seen",
 ]
+
+_ENCRYPTION = "encryption changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,12 @@ class _Wanted:
 
     export: Export | None
     actor: str
-    spool: Spool | None
+    destinations: Destinations | None
+
+    @property
+    def spool(self) -> Spool | None:
+        """Return what seals the lines of an encrypted archive."""
+        return None if self.destinations is None else self.destinations.spool
 
 
 async def lock(connection: Connection) -> str | None:
@@ -208,10 +217,10 @@ async def _resolved(
     if head["chosen"]:
         if head["configured"] == wanted.configured:
             export = wanted.to(head["destination"], head["endpoint_url"])
-            return _Wanted(export, str(head["chosen_by"]), wanted.spool)
+            return _Wanted(export, str(head["chosen_by"]), wanted)
         # Somebody has edited the configuration since: that is the newer word.
         await connection.execute("UPDATE audit_head SET chosen = 0 WHERE id = 1")
-    return _Wanted(wanted.to(wanted.configured), "config", wanted.spool)
+    return _Wanted(wanted.to(wanted.configured), "config", wanted)
 
 
 def _same_place(row: Row, wanted: Export) -> bool:
@@ -229,8 +238,17 @@ def _why_stopped(row: Row, wanted: Export | None) -> str:
     if wanted is None:
         return "destination cleared"
     if row["destination"] == wanted.destination and row["endpoint_url"] == wanted.endpoint_url:
-        return "encryption changed"
+        return _ENCRYPTION
     return "destination changed"
+
+
+async def _unrecorded(connection: Connection, wanted: _Wanted) -> Backlog | None:
+    """Return which events were acknowledged and will not be recorded if the export stops now."""
+    if wanted.export is not None or wanted.destinations is None:
+        return None
+    config = wanted.destinations.config
+    account = f"@{config.auditbot.localpart}:{config.homeserver.server_name}"
+    return await backlog(connection, config.database.url.reveal(), READER, account)
 
 
 def _writing(row: Row, want: _Wanted, server_name: str, now_ms: int) -> Writing:
@@ -281,17 +299,28 @@ async def _stop(
 ) -> None:
     reason = _why_stopped(row, wanted.export)
     destination = None if wanted.export is None else wanted.export.destination
-    writing.control(
-        actor=wanted.actor,
-        action="export_stopped",
-        detail={"reason": reason, "next_stream": next_stream, "next_destination": destination},
-    )
+    detail: dict[str, object] = {
+        "reason": reason,
+        "next_stream": next_stream,
+        "next_destination": destination,
+    }
+    stopped_ms = writing.now_ms
+    if reason != _ENCRYPTION:
+        # Where the same place goes on, so does the wait for what is missing.
+        await open_awaited(connection, writing)
+    waiting = await _unrecorded(connection, wanted)
+    if waiting is not None:
+        await open_not_recorded(connection, writing, waiting)
+        # Clearing stops at once what leaves, so these are not recorded: nothing is from then on.
+        stopped_ms = min(stopped_ms, waiting.first_ms)
+        detail["not_exported_since_ms"] = stopped_ms
+    writing.control(actor=wanted.actor, action="export_stopped", detail=detail)
     await writing.write(connection)
     await connection.execute(
         "UPDATE audit_stream SET stopped_ms = $2, stop_reason = $3, next_stream = $4,"
         " next_destination = $5 WHERE id = $1",
         writing.stream,
-        writing.now_ms,
+        stopped_ms,
         reason,
         next_stream,
         destination,

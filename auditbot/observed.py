@@ -7,13 +7,12 @@ and what is not recorded yet is found there.
 import base64
 from collections.abc import Sequence
 
+from auditbot.gaps import READER, open_gap
 from auditbot.ledger import Writing
 from auditbot.pipeline.other_records import Gap
 from common.database.pool import Connection, Database, Row
 from common.identity import lost_devices
 
-READER = "auditbot"
-"""Under which name this bot reads the inbox."""
 REFUSALS = 50
 """How often the timeline feed tries a stretch of a room before it gives up."""
 _MOST = 200
@@ -40,6 +39,7 @@ _ACTION_OF = {
     "set_aside": "set_aside",
     "history": "history_refused",
     "event": "event_missing",
+    "not_recorded": "not_recorded",
 }
 """What the record of a gap says was the matter, by how the gap's name begins."""
 _CLOSED = (
@@ -142,20 +142,6 @@ async def _record_actions(writing: Writing, connection: Connection, rows: Sequen
             " ON CONFLICT (feed) DO UPDATE SET position = excluded.position",
             rows[-1]["at_ms"],
         )
-
-
-async def open_gap(connection: Connection, writing: Writing, name: str, gap: Gap) -> None:
-    """Add the record of a gap, and remember it under its name until it is closed."""
-    seq = await writing.gap(connection, gap)
-    await connection.execute(
-        "INSERT INTO audit_gap (name, stream, seq, opened_ms) VALUES ($1, $2, $3, $4)"
-        " ON CONFLICT (name) DO UPDATE SET stream = excluded.stream, seq = excluded.seq,"
-        " opened_ms = excluded.opened_ms, closed_ms = NULL",
-        name,
-        writing.stream,
-        seq,
-        writing.now_ms,
-    )
 
 
 async def _close_gap(connection: Connection, writing: Writing, row: Row) -> None:

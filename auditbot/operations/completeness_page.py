@@ -47,6 +47,7 @@ _GAPS = {
     "set_aside": "could not be processed; kept whole",
     "history_refused": "a stretch of a room that the homeserver does not give",
     "event_missing": "single events",
+    "not_recorded": "received, and not recorded any more when the export was stopped",
 }
 _KEPT = "\u200c\u200d\ufe0f"
 _MOST = 1000

@@ -81,10 +81,20 @@ async def change(desk: Desk, destination: str, endpoint_url: str | None, *, chec
 async def clear(desk: Desk) -> str:
     """Stop the export; return what to tell."""
     await _choose(desk, None, None)
-    return (
+    told = (
         "The export is stopped: what was recorded is stored, nothing more is recorded. What is "
         "said from now on cannot be archived later."
     )
+    was_waiting = await desk.database.fetchval(
+        "SELECT 1 FROM audit_gap WHERE name = 'not_recorded:' || (SELECT id FROM audit_stream"
+        " ORDER BY started_ms DESC, id DESC LIMIT 1)"
+    )
+    if was_waiting:
+        told += (
+            " Nor is what had been received and not been recorded yet; the archive says how many "
+            "events that were, and since when."
+        )
+    return told
 
 
 async def _choose(desk: Desk, destination: str | None, endpoint_url: str | None) -> None:

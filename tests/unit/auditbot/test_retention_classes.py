@@ -8,7 +8,7 @@ from typing import Any, cast
 import pyrage
 import pytest
 
-from auditbot.observed import open_gap
+from auditbot.gaps import open_gap
 from auditbot.operations import holds, over, retention
 from auditbot.pipeline.other_records import Gap
 from auditbot.pipeline.segment import DAY_MS

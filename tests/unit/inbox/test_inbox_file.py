@@ -10,7 +10,8 @@ import pytest
 from common.alarms import untold
 from common.clock import SystemClock
 from common.database.pool import Database
-from common.errors import ConfigError
+from common.errors import ConfigError, TransientError
+from common.inbox.backlog import backlog
 from common.inbox.file import inbox_file_of, open_inbox_file
 from common.inbox.port import EntryKind, NewEntry, Source
 from common.inbox.store import Reader, StoredInbox, move_cursor
@@ -199,3 +200,31 @@ async def test_nobody_else_may_read_the_file(tmp_path: Path) -> None:
 
 def test_postgresql_has_no_such_file() -> None:
     assert inbox_file_of("postgres://steward@localhost/steward") is None
+
+
+@pytest.mark.parametrize("apart", [True, False])
+async def test_what_is_left_of_it_is_told_to_who_has_only_the_database(
+    tmp_path: Path, apart: bool
+) -> None:
+    async with life(tmp_path, apart=apart) as running:
+        await running.inbox.append([event("$a"), event("$b"), event("$c")])
+        await running.deal_with(1)
+        async with running.database.transaction() as connection:
+            found = await backlog(connection, sqlite_url(tmp_path), "reader", "@bot:example.org")
+        (first, last) = await running.inbox.read(1, READER.kinds, limit=100)
+        assert found is not None
+        assert (found.events, found.first_ms) == (2, first.received_ms)
+        assert found.last_ms == last.received_ms
+        await running.deal_with(2)
+        async with running.database.transaction() as connection:
+            left = await backlog(connection, sqlite_url(tmp_path), "reader", "@bot:example.org")
+        assert left is None
+
+
+async def test_an_inbox_that_cannot_be_read_is_said_to_be_so(tmp_path: Path) -> None:
+    async with life(tmp_path) as running:
+        for file in all_of(tmp_path):
+            file.write_bytes(b"no database" * 1000)
+        async with running.database.transaction() as connection:
+            with pytest.raises(TransientError, match="cannot be read"):
+                await backlog(connection, sqlite_url(tmp_path), "reader", "")

@@ -980,6 +980,14 @@ async def test_a_hole_that_nobody_made_is_not_wrong(
     assert not wrongs(await verified(maker))
 
 
+async def test_that_events_were_not_recorded_when_it_was_stopped_excuses_no_hole(
+    tmp_path: Path,
+) -> None:
+    maker = left_out(tmp_path, {"action": "not_recorded", "detail_json": '{"events":3}'})
+
+    assert wrongs(await verified(maker)) == [("graph_hole", f"stream {maker.stream}")]
+
+
 async def test_a_stream_begins_anew_after_time_that_was_not_exported(tmp_path: Path) -> None:
     """What was said in between is no hole, in the rooms of before either."""
     first = Maker(tmp_path)
