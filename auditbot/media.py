@@ -68,11 +68,17 @@ class Files(Protocol):
 
 
 class _GoneWrongError(Exception):
-    """An attachment cannot be had. ``final``: asking again is of no use."""
+    """An attachment cannot be had.
 
-    def __init__(self, status: str, reason: str, *, final: bool) -> None:
+    ``final``: asking again is of no use. ``is_away``: a server could not be reached, or is in
+    trouble of its own, which says nothing of the attachment.
+    """
+
+    def __init__(
+        self, status: str, reason: str, *, final: bool = False, is_away: bool = False
+    ) -> None:
         super().__init__(reason)
-        self.status, self.reason, self.final = status, reason, final
+        self.status, self.reason, self.final, self.is_away = status, reason, final, is_away
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +244,7 @@ class MediaKeeper:
         except MatrixError as error:
             raise _refusal(error) from error
         except TransientError as error:
-            raise _GoneWrongError("gave_up", str(error), final=False) from error
+            raise _GoneWrongError("gave_up", str(error), is_away=True) from error
         return _Fetched(path, digest.hexdigest(), size, _sniffed(head))
 
     async def _upload(
@@ -308,8 +314,12 @@ class MediaKeeper:
         return await is_ended(reader, wanted.stream, sender, wanted.seq)
 
     async def _trouble(self, target: Target, wanted: Wanted, trouble: _GoneWrongError) -> None:
-        if not trouble.final and wanted.attempts < len(self.again_after_ms):
-            due_ms = self.clock.now_ms() + self.again_after_ms[wanted.attempts]
+        now_ms = self.clock.now_ms()
+        if trouble.is_away:
+            if await self.queue.put_off_away(wanted, now_ms=now_ms):
+                return
+        elif not trouble.final and wanted.attempts < len(self.again_after_ms):
+            due_ms = now_ms + self.again_after_ms[wanted.attempts]
             await self.queue.put_off(wanted, due_ms=due_ms)
             return
         log.warning("an attachment could not be archived", status=trouble.status)
@@ -429,10 +439,10 @@ def _found(status: str, kept: KeptObject) -> MediaFound:
 
 def _refusal(error: MatrixError) -> _GoneWrongError:
     if error.status in _ABSENT:
-        return _GoneWrongError("missing", "the homeserver has no such file", final=False)
+        return _GoneWrongError("missing", "the homeserver has no such file")
     if error.status in _REFUSED:
-        return _GoneWrongError("forbidden", "the homeserver refuses the file", final=False)
-    return _GoneWrongError("gave_up", f"the homeserver answered {error.status}", final=False)
+        return _GoneWrongError("forbidden", "the homeserver refuses the file")
+    return _GoneWrongError("gave_up", f"the homeserver answered {error.status}")
 
 
 def _cipher_sha256(file: Json) -> str | None:

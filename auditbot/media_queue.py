@@ -25,7 +25,12 @@ AGAIN_AFTER_MS = (
     *(minutes * _MINUTE for minutes in (1, 5, 30)),
     *(hours * 60 * _MINUTE for hours in (2, 12, 24)),
 )
-"""How long to wait before each further attempt; after the last one it is given up."""
+"""How long to wait before each further attempt that was answered; after the last one it is given up."""
+_HOUR_MS = 60 * _MINUTE
+AWAY_LIMIT_MS = 14 * 24 * _HOUR_MS
+"""For how long a server that holds an attachment may be away before that is given up."""
+_AWAY_WAITS_MS = (_MINUTE, 6 * _HOUR_MS)
+"""The shortest and the longest wait then; in between it is as long as the server is away already."""
 
 Json = Mapping[str, Any]
 
@@ -44,6 +49,8 @@ class Wanted:
     file: Json
     retention: tuple[str, int | None] = (DEFAULT, None)
     """The class of that record, and for how many days it was kept then."""
+    away_since_ms: int | None = None
+    """Since when a server is away that it is asked of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +136,7 @@ class MediaQueue:
     async def due(self, *, now_ms: int, limit: int) -> list[Wanted]:
         """Return the attachments whose time has come, oldest first."""
         rows = await self.database.fetch(
-            "SELECT stream, seq, event_id, sealed, attempts FROM audit_media"
+            "SELECT stream, seq, event_id, sealed, attempts, away_since_ms FROM audit_media"
             " WHERE due_ms <= $1 ORDER BY due_ms, stream, seq LIMIT $2",
             now_ms,
             limit,
@@ -157,15 +164,36 @@ class MediaQueue:
         return None if found is None else int(found)
 
     async def put_off(self, wanted: Wanted, *, due_ms: int) -> None:
-        """Try an attachment again later."""
+        """Try an attachment again later that a server refused."""
         async with self.database.transaction() as connection:
             await connection.execute(
-                "UPDATE audit_media SET attempts = attempts + 1, due_ms = $3"
-                " WHERE stream = $1 AND seq = $2",
+                "UPDATE audit_media SET attempts = attempts + 1, due_ms = $3,"
+                " away_since_ms = NULL WHERE stream = $1 AND seq = $2",
                 wanted.stream,
                 wanted.seq,
                 due_ms,
             )
+
+    async def put_off_away(self, wanted: Wanted, *, now_ms: int) -> bool:
+        """Try an attachment again later of which a server is away; that is no attempt.
+
+        Returns:
+            whether it is; after ``AWAY_LIMIT_MS`` it is not
+        """
+        since_ms = now_ms if wanted.away_since_ms is None else min(wanted.away_since_ms, now_ms)
+        if now_ms - since_ms >= AWAY_LIMIT_MS:
+            return False
+        shortest, longest = _AWAY_WAITS_MS
+        async with self.database.transaction() as connection:
+            await connection.execute(
+                "UPDATE audit_media SET away_since_ms = $3, due_ms = $4"
+                " WHERE stream = $1 AND seq = $2",
+                wanted.stream,
+                wanted.seq,
+                since_ms,
+                now_ms + min(max(now_ms - since_ms, shortest), longest),
+            )
+        return True
 
     async def wait(
         self, wanted: Wanted, *, due_ms: int, sentence: str | None, now_ms: int
@@ -358,6 +386,7 @@ class MediaQueue:
             carrier,
             secret["file"],
             tuple(secret.get("retention", (DEFAULT, None))),
+            row["away_since_ms"],
         )
 
 

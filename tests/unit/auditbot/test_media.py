@@ -5,6 +5,7 @@ import json
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ import pytest
 from auditbot.bot import Auditbot
 from auditbot.clear_folder import clear_folder, sweep
 from auditbot.media import MediaKeeper
+from auditbot.pipeline.segment import DAY_MS
 from common.crypto.attachments import EncryptedFile, decrypt_stream, encrypt_stream
 from common.database.pool import Database
 from common.errors import PermanentError, TransientError
@@ -30,6 +32,7 @@ from tests.unit.auditbot.builders import (
 from tests.unit.auditbot.builders import encrypted as encrypted_event
 from tests.unit.auditbot.world import World
 
+MINUTE_MS = 60_000
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
@@ -165,7 +168,7 @@ async def test_a_file_that_is_not_the_one_described_is_said_to_be_so(world: Worl
     [
         (MatrixError(404, "M_NOT_FOUND", "no"), "missing"),
         (MatrixError(403, "M_FORBIDDEN", "no"), "forbidden"),
-        (TransientError("the homeserver is away"), "gave_up"),
+        (MatrixError(400, "M_UNKNOWN", "no"), "gave_up"),
     ],
 )
 async def test_trouble_is_tried_again_and_recorded_once_at_the_end(
@@ -185,16 +188,59 @@ async def test_trouble_is_tried_again_and_recorded_once_at_the_end(
     assert files.asked == 3
 
 
-async def test_a_homeserver_that_comes_back_loses_no_file(world: World) -> None:
-    files = ScriptedFiles({"mxc://example.org/a": PNG}, troubles=[TransientError("away")])
+async def wait_through(world: World, keeper: MediaKeeper, *, days: float) -> list[int]:
+    """Let days pass in which what is due is tried; return after how many minutes it was."""
+    clock, tried = cast(StoppedClock, world.clock), list[int]()
+    begun_ms = clock.moment_ms
+    while True:
+        await keeper.step()
+        tried.append((clock.moment_ms - begun_ms) // MINUTE_MS)
+        due_ms = await keeper.queue.next_due_ms()
+        if due_ms is None or due_ms > begun_ms + days * DAY_MS:
+            return tried
+        clock.moment_ms = due_ms
+
+
+async def test_an_outage_of_days_loses_no_file_and_is_no_attempt(world: World) -> None:
+    files = ScriptedFiles({"mxc://example.org/a": PNG}, troubles=[TransientError("away")] * 1000)
     bot, keeper = started(world, files)
     await world.give(bot, entries([*new_room(), image("$1")]))
-    await keeper.step()
-    cast(StoppedClock, world.clock).moment_ms += 1000
-    await keeper.step()
+    tried = await wait_through(world, keeper, days=10)
 
+    waits = [later - earlier for earlier, later in pairwise(tried)]
+    assert waits == sorted(waits)
+    assert (waits[0], waits[-1]) == (1, 6 * 60)
+    assert await found(world) == []
+
+    # And who refuses it after that is still asked as often as otherwise.
+    files.troubles = [MatrixError(404, "M_NOT_FOUND", "no")] * 2
+    await wait_through(world, keeper, days=1)
     (record,) = await found(world)
     assert record["media_status"] == "stored"
+
+
+async def test_a_server_that_stays_away_is_given_up_after_two_weeks(world: World) -> None:
+    files = ScriptedFiles({"mxc://example.org/a": PNG}, troubles=[TransientError("away")] * 1000)
+    bot, keeper = started(world, files)
+    await world.give(bot, entries([*new_room(), image("$1")]))
+    tried = await wait_through(world, keeper, days=30)
+
+    (record,) = await found(world)
+    assert record["media_status"] == "gave_up"
+    assert json.loads(record["detail_json"]) == {"reason": "away"}
+    assert 14 * 24 * 60 <= tried[-1] < 15 * 24 * 60
+
+
+async def test_a_server_that_was_back_in_between_is_waited_for_anew(world: World) -> None:
+    files = ScriptedFiles({"mxc://example.org/a": PNG}, troubles=[TransientError("away")] * 1000)
+    bot, keeper = started(world, files)
+    await world.give(bot, entries([*new_room(), image("$1")]))
+    await wait_through(world, keeper, days=10)
+    cast(StoppedClock, world.clock).moment_ms += DAY_MS
+    files.troubles.insert(0, MatrixError(404, "M_NOT_FOUND", "no"))
+    await wait_through(world, keeper, days=10)
+
+    assert await found(world) == []
 
 
 async def test_a_file_that_is_too_large_is_not_kept(world: World) -> None:
