@@ -176,6 +176,7 @@ def create_bot(services: Services) -> Bot:
         rooms=rooms,
         destinations=destinations,
         server_name=server_name,
+        account=f"@{config.auditbot.localpart}:{server_name}",
         clock=clock,
         sender_kinds=SenderKinds(
             {

@@ -5,7 +5,7 @@ The promise kept: whatever a batch holds, memory holds a bounded portion of it.
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -27,7 +27,7 @@ from auditbot.senders import SenderKinds
 from auditbot.session_keys import Use, keep_sessions, use_of
 from common.clock import Clock
 from common.crypto.opening import Early
-from common.crypto.port import EncryptedEvent, Reading
+from common.crypto.port import EncryptedEvent, Reading, Undecryptable, Why
 from common.database.pool import Connection
 from common.inbox.port import Entry, EntryKind, Source
 
@@ -114,6 +114,8 @@ class Recorder:
     rooms: Rooms
     destinations: Destinations
     server_name: str
+    account: str
+    """Our own: it is given no keys of what was said before it was in a room."""
     clock: Clock
     sender_kinds: SenderKinds
     written: Callable[[Writing], None]
@@ -193,23 +195,23 @@ class Recorder:
         files: list[tuple[Record, str, Mapping[str, Any]]] = []
         # One after the other, and nothing of one is kept: a room of thousands may change with
         # every event.
-        for item, reading in zip(items, readings, strict=True):
+        for item, found in zip(items, readings, strict=True):
             setting = self._setting(item, contexts, authors, kinds, writing.policy)
+            reading = self._explained(found, setting.before)
             if not _is_membership(item.envelope):
                 day = day_name(writing, item.entry.received_ms)
                 name = class_of(setting.after, setting.policy)
                 await listed.add(day, item.arrival, setting.before, name)
             record = event_record(item.envelope, reading, writing.place(), item.arrival, setting)
-            name = item.name
-            line = writing.add(record, name=name, sender=_sender(item.envelope))
-            kept = pending(record, line, reading, name)
+            line = writing.add(record, name=item.name, sender=_sender(item.envelope))
+            kept = pending(record, line, reading, item.name)
             if kept is not None:
                 waiting.append(kept)
             use = use_of(record, item.envelope.room_id, reading) if self.session_keys else None
             if use is not None:
                 uses.append(use)
             if record.media_status is not None:
-                files.append((record, name, attachment_of(item.envelope, reading) or {}))
+                files.append((record, item.name, attachment_of(item.envelope, reading) or {}))
             if writing.held_bytes >= HELD_BYTES:
                 await writing.write(connection)
                 await keep_pending(connection, waiting, writing.now_ms)
@@ -255,6 +257,21 @@ class Recorder:
             media=self.media is not None,
             policy=policy,
         )
+
+    def _explained(self, reading: Reading | None, room: RoomContext) -> Reading | None:
+        """Say of an event without a key that it came before our own account was in the room.
+
+        Only where that is certain: the room was followed from its beginning, or its whole state was
+        read, and our own join is not part of it yet. Of an event that is found late the room may be
+        known as it was afterwards, so the same holds the more. Who was in the room and left has missed
+        something else.
+        """
+        if not isinstance(reading, Undecryptable) or reading.why is not Why.NO_SESSION:
+            return reading
+        own = room.members.get(key(self.account))
+        if not room.complete or (own is not None and own.membership in {"join", "leave"}):
+            return reading
+        return replace(reading, why=Why.BEFORE_JOIN)
 
     async def _readings(
         self, connection: Connection, items: Sequence[Item]

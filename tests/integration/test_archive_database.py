@@ -141,7 +141,7 @@ async def test_a_key_that_comes_late_appends_the_clear_text_once(world: World) -
 
     (late,) = await world.events("decryption")
     (first,) = [event for event in await world.events() if event["event_id"] == "$1"]
-    assert (first["enc_status"], first["enc_error"]) == ("undecryptable", "no_session")
+    assert (first["enc_status"], first["enc_error"]) == ("undecryptable", "before_join")
     assert (late["of_seq"], late["enc_status"]) == (first["seq"], "late")
     assert late["body"] == "clear text of $1"
     assert await world.database.fetchval("SELECT event_id FROM audit_pending") == "$2"

@@ -122,7 +122,7 @@ async def test_without_the_module_first_words_may_be_lost_and_are_recorded_so(
 
     unread = [record for record in records if record["enc_status"] == "undecryptable"]
     assert unread == records, "the bots were there first; the module would not be needed"
-    assert {record["enc_error"] for record in unread} == {"no_session"}
+    assert {record["enc_error"] for record in unread} == {"before_join"}
     assert all(record["wire_json"] for record in unread)
     assert later["body"] == "said later"
 

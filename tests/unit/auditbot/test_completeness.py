@@ -82,7 +82,7 @@ async def test_a_day_is_stated_once_and_listed(office: Office) -> None:
     } | {"control": said["counts"]["control"]}
     assert said["clear"] == len([one for one in events if one["enc_status"] == "clear"])
     assert said["decrypted"] == 1
-    assert said["undecryptable"] == {"no_session": 1}
+    assert said["undecryptable"] == {"before_join": 1}
     assert said["media"] == {"stored": 1}
     assert (said["undecryptable_open"], said["not_sealed"]) == (1, 0)
     listed = [
@@ -110,7 +110,10 @@ async def test_the_officers_report_shows_what_was_stated(
     assert "counted again: the same" in said
     assert "DIFFERS" not in said
     assert "Stated of 2025-11-24" in said
-    assert "1 decrypted, 1 not (1: its key was not received)" in said
+    assert (
+        "1 decrypted, 1 not (1: it was sent before the archive's account came into the room)"
+        in said
+    )
     assert "Stated of" not in capsys.readouterr().out
 
 
@@ -192,7 +195,7 @@ async def test_the_page_says_the_same_and_nothing_in_it_is_markup(
     assert "&lt;script&gt;alert(1)&lt;/script&gt;⟨U+202E⟩" in page
     assert "!closed&lt;b&gt;:example.org" in page
     assert "default-src 'none'" in page
-    assert "the key was not received" in page
+    assert "sent before the archive&#x27;s account came into the room" in page
     assert "12,345" in page
     assert "Not everything of this day" in page
     assert "http:" not in page
@@ -229,7 +232,7 @@ async def test_a_statement_that_the_archive_does_not_bear_out_is_named(
     async with database.transaction() as connection:
         for row in await connection.fetch("SELECT * FROM audit_segment WHERE outcomes <> '{}'"):
             outcomes = json.loads(row["outcomes"])
-            outcomes.pop("undecryptable no_session", None)
+            outcomes.pop("undecryptable before_join", None)
             outcomes["too_large"] = outcomes.pop("stored", 0)
             await connection.execute(
                 "UPDATE audit_segment SET outcomes = $3 WHERE stream = $1 AND first_seq = $2",
@@ -245,7 +248,7 @@ async def test_a_statement_that_the_archive_does_not_bear_out_is_named(
     said = capsys.readouterr().out
 
     assert status == 1
-    assert "DIFFERS in undecryptable no session: stated 0, counted 1" in said
+    assert "DIFFERS in undecryptable before join: stated 0, counted 1" in said
     assert "DIFFERS in attachments stored: stated 0, counted 1" in said
     assert "DIFFERS in attachments too large: stated 1, counted 0" in said
     assert "DIFFERS in events" not in said

@@ -30,7 +30,7 @@ from tests.unit.auditbot.builders import (
     new_room,
     state,
 )
-from tests.unit.auditbot.world import World
+from tests.unit.auditbot.world import AUDITBOT, World
 
 KEY = SessionRef(ROOM, "session")
 MIB = 2**20
@@ -297,3 +297,46 @@ async def test_what_sort_of_account_wrote_is_said_as_far_as_it_is_known(world: W
     assert [said[person] for person in people] == [
         *("human", "bridge_ghost", "guest", "bot", None, None, None)
     ]
+
+
+OWN_JOIN = state("m.room.member", {"membership": "join"}, key=AUDITBOT, sender=AUDITBOT)
+OWN_INVITATION = state("m.room.member", {"membership": "invite"}, key=AUDITBOT)
+OWN_LEAVE = state("m.room.member", {"membership": "leave"}, key=AUDITBOT, sender=AUDITBOT)
+
+
+@pytest.mark.parametrize(
+    ("before", "why"),
+    [
+        (new_room(), "before_join"),
+        ([*new_room(), OWN_INVITATION], "before_join"),
+        ([*new_room(), OWN_JOIN], "no_session"),
+        # It was inside before: why a key is missing is another question.
+        ([*new_room(), OWN_JOIN, OWN_LEAVE], "no_session"),
+        # Of a room that could not be read it is not known who was inside.
+        (new_room()[1:], "no_session"),
+    ],
+)
+async def test_what_was_said_before_the_bot_was_in_the_room_is_said_to_be_so(
+    world: World, before: list[bytes], why: str
+) -> None:
+    bot = world.restart()
+    await world.give(bot, entries([*before, encrypted("$1")]))
+    await world.give(bot, entries([OWN_JOIN]))
+
+    (record,) = [one for one in await world.events() if one["event_id"] == "$1"]
+    assert (record["enc_status"], record["enc_error"]) == ("undecryptable", why)
+
+    # A key may come all the same, where the history is shared.
+    world.crypto.sessions.add(KEY.session_id)
+    await bot.keys_arrived([KEY])
+    (read,) = await world.events("decryption")
+    assert (read["of_seq"], read["enc_status"]) == (record["seq"], "late")
+
+
+async def test_another_reason_for_an_unreadable_message_is_kept(world: World) -> None:
+    bot = world.restart()
+    content = {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x"}
+    await world.give(bot, entries([*new_room(), event("$1", content, type="m.room.encrypted")]))
+
+    (record,) = [one for one in await world.events() if one["event_id"] == "$1"]
+    assert record["enc_error"] == "malformed"

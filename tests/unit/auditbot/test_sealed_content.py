@@ -232,7 +232,7 @@ async def test_without_a_key_everything_but_the_content_is_found(
     assert {row.text for row in rows} == {None}
     assert {row.not_readable_because for row in rows} >= {"content sealed"}
     coverage = count_coverage(library).as_json()
-    assert coverage["undecryptable"] == {"no_session": 2}
+    assert coverage["undecryptable"] == {"before_join": 2}
     answer = ask(library, "SELECT sender, count(*), count(body) FROM records WHERE kind = 'event'"
                  " AND event_type = 'm.room.message' GROUP BY sender ORDER BY sender")  # fmt: skip
     assert list(answer.rows) == [(ALICE, 4, 0), (BOB, 3, 0)]
