@@ -214,6 +214,7 @@ async def _hand_over(
         made_ms=SystemClock().now_ms(),
         made_by=account_name(),
         verdict=judged.words,
+        standing=judged.standing,
         fingerprints=judged.fingerprints,
         faults=opened.faults,
         case=case.name,

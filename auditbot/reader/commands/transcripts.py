@@ -80,6 +80,7 @@ async def _transcript(arguments: argparse.Namespace) -> int:
             made_ms=SystemClock().now_ms(),
             made_by=account_name(),
             verdict=judged.words,
+            standing=judged.standing,
             fingerprints=judged.fingerprints,
             faults=opened.faults,
             context_hours=arguments.context,

@@ -164,6 +164,7 @@ class Desk:
             made_ms=self.clock.now_ms(),
             made_by=self.user,
             verdict=str(known["words"]) if self.verified else "Not verified as a whole.",
+            standing=str(known["state"]) if self.verified else "unknown",
             fingerprints=fingerprints,
             faults=tuple(self.synced.faults) if self.synced else (),
             case=case or "Selected messages",

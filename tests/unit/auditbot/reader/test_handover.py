@@ -129,6 +129,7 @@ async def handed_over(archive: Archive, folder: Path, *event_ids: str) -> Handed
         made_ms=NOON,
         made_by="olivia",
         verdict="RIGHT",
+        standing="right",
         fingerprints=(fingerprint(key_number(1)),),
         case="Desk, March",
     )
