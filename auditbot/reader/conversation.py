@@ -13,6 +13,7 @@ from typing import Any
 
 from auditbot.reader.index.build import event_key
 from auditbot.reader.index.library import Library, Stored
+from auditbot.reader.layout import server_of
 from auditbot.reader.sealed import unopened
 
 Json = dict[str, Any]
@@ -69,6 +70,8 @@ class Message:
     reactions: list[Reaction] = field(default_factory=list)
     media: list[Stored] = field(default_factory=list)
     others: list[Stored] = field(default_factory=list)
+    archives: tuple[str, ...] = ()
+    """In which servers' archives it is, where the index has several of them."""
 
     @cached_property
     def record(self) -> Json:
@@ -163,6 +166,10 @@ def load(library: Library, roots: Sequence[int]) -> list[Message]:
             messages.append(_message(root, parts.get(root, []), below))
         else:
             messages.append(Message(root, others=list(library.stored([-root]))))
+    if library.has_several_servers:
+        for message in messages:
+            found = {server_of(stored.key) for stored in message.records}
+            message.archives = tuple(sorted(filter(None, found)))
     return messages
 
 
@@ -182,7 +189,7 @@ def _message(root: int, group: Iterable[Stored], below: dict[int, list[Stored]])
         own = event_key(str(stored.record.get("event_id")))
         match _part(stored.record, is_own=own == root):
             case "original":
-                message.first = message.first or stored
+                _add_original(message, stored)
             case "decryption":
                 later.setdefault(own, stored)
             case "edit":
@@ -200,6 +207,14 @@ def _message(root: int, group: Iterable[Stored], below: dict[int, list[Stored]])
         Edit(stored, later.get(own), _deletion(below.get(own, []))) for own, stored in edits
     ]
     return message
+
+
+def _add_original(message: Message, stored: Stored) -> None:
+    if message.first is None:
+        message.first = stored
+    elif server_of(stored.key) != server_of(message.first.key):
+        # What another server recorded of the event; it may say something else.
+        message.others.append(stored)
 
 
 def _part(record: Json, *, is_own: bool) -> str:

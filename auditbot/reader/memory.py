@@ -55,6 +55,16 @@ class Remembered(msgspec.Struct, frozen=True):
     streams: dict[str, Seen] = {}
     unlisted: dict[str, int] = {}
     """Objects that no manifest listed yet, with when the newest one was made at that time."""
+    named: bool = False
+    """Whether a person named the fingerprints; else they were found in the archive first."""
+    seen_ms: int | None = None
+    """When the archive was last seen here, and nothing was wrong with it."""
+
+    @property
+    def last_seen_ms(self) -> int | None:
+        """Return when the archive was last right here, ``None`` if it never was."""
+        seen = [known.seen_ms for known in self.streams.values()]
+        return max([*seen, *filter(None, [self.seen_ms])], default=None)
 
     def trusting(
         self, given: Collection[str], found: Collection[str], *, is_right: bool
@@ -62,17 +72,25 @@ class Remembered(msgspec.Struct, frozen=True):
         """Return this with the keys that a person named, who knows better than we do.
 
         Where the archive does not bear them out they may be misspelt, or the archive is a forged
-        one: they are kept only if there are none, so that nothing else is trusted at first sight.
+        one: they are kept only if there are none, so that nothing else is trusted at first sight,
+        or if they are among those that were found here first.
 
         Args:
             given: what was named
             found: those of them that the archive has
             is_right: whether all of it is signed with them, or with what they vouch for
         """
-        if not given or (self.fingerprints and not (found and is_right)):
+        if not given:
             return self
-        keys = found if found and is_right else given
-        return structs.replace(self, fingerprints=tuple(sorted(keys)))
+        keys: Collection[str] = given
+        if found and is_right:
+            keys = found
+        elif self.fingerprints:
+            # Whatever else is wrong, a person says that of these the named ones are the right ones.
+            keys = set(given) & set(self.fingerprints)
+        if not keys:
+            return self
+        return structs.replace(self, fingerprints=tuple(sorted(keys)), named=True)
 
     def doubted(self) -> "Remembered":
         """Return this after something was wrong: the next look has to be into everything again."""
@@ -102,12 +120,26 @@ class Memory:
         """
         known = self._load().archives
         # Older versions kept it by the spelling.
-        return known.get(_named(archive)) or known.get(archive) or Remembered()
+        return known.get(named_archive(archive)) or known.get(archive) or Remembered()
+
+    def servers_at(self, destination: str) -> dict[str, Remembered]:
+        """Return what is known of each server's archive at a place.
+
+        Raises:
+            PermanentError: the file is damaged.
+        """
+        place = place_name(destination)
+        servers = {
+            name.rpartition(" ")[2]
+            for name in self._load().archives
+            if named_archive(name).rpartition(" ")[0] == place
+        }
+        return {server: self.recall(f"{destination} {server}") for server in sorted(servers)}
 
     def keep(self, archive: str, known: Remembered) -> None:
         """Remember what is known of an archive now."""
         others = {name: item for name, item in self._load().archives.items() if name != archive}
-        archives = {**others, _named(archive): known}
+        archives = {**others, named_archive(archive): known}
         body = json.dumps(msgspec.to_builtins(_File(archives=archives)), indent=1) + "\n"
         private_directory(self.path.parent)
         write_private(self.path, body.encode())
@@ -128,7 +160,8 @@ class Memory:
             ) from error
 
 
-def _named(archive: str) -> str:
+def named_archive(archive: str) -> str:
+    """Return the one name of a server's archive whose place may be spelled in several ways."""
     destination, _, server = archive.rpartition(" ")
     return f"{place_name(destination)} {server}"
 

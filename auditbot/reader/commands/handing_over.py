@@ -204,7 +204,7 @@ async def _hand_over(
     output: Path,
     formats: tuple[str, ...] = (),
 ) -> int:
-    words, fingerprints, is_wrong = await verified(opened, arguments.verify)
+    judged = await verified(opened, arguments.verify)
     request = Request(
         archive=opened.archive.destination,
         subject=None,
@@ -213,8 +213,9 @@ async def _hand_over(
         zone_name=str(arguments.zone),
         made_ms=SystemClock().now_ms(),
         made_by=account_name(),
-        verdict=words,
-        fingerprints=fingerprints,
+        verdict=judged.words,
+        standing=judged.standing,
+        fingerprints=judged.fingerprints,
         faults=opened.faults,
         case=case.name,
     )
@@ -224,10 +225,10 @@ async def _hand_over(
     opened.log.write(
         "handed over", case=case.name, records=done.records, sha256=done.sha256, output=str(output)
     )
-    sys.stdout.write(_told(done, words))
+    sys.stdout.write(_told(done, judged.words))
     if formats:
         await _write_too(opened, case, request, output, formats)
-    return 1 if is_wrong or opened.faults else 0
+    return 1 if judged.is_wrong or opened.faults else 0
 
 
 async def _write_too(

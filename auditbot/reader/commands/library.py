@@ -26,8 +26,11 @@ from auditbot.reader.render.words import one_line
 from auditbot.reader.times import moment
 from auditbot.reader.unpack import DamagedArchiveError
 from auditbot.reader.verify.report import grouped
+from auditbot.reader.verify.servers import choose_keys
 from common.clock import SystemClock
 from common.errors import StewardError
+
+_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +152,17 @@ async def bring_up_to_date(
         return archive.memory.recall(f"{archive.destination} {server}")
 
     faults = await asyncio.to_thread(_add_missing_parts, library)
+    servers = tuple(archive.memory.servers_at(archive.destination))
     with _told("segments indexed") as tell:
-        done = await sync(archive.place, library, recall, fingerprints=fingerprints, progress=tell)
-    _learn_keys(archive, done, fingerprints)
+        done = await sync(
+            archive.place,
+            library,
+            recall,
+            servers=servers,
+            fingerprints=fingerprints,
+            progress=tell,
+        )
+    _learn_keys(archive, done)
     done.faults.extend(faults)
     _tell_faults(done.faults)
     return done
@@ -162,33 +173,36 @@ def _tell_faults(faults: list[str]) -> None:
         sys.stderr.write(f"NOT EVERYTHING IS INDEXED: {one_line(fault)}\n")
 
 
-def _learn_keys(archive: Archive, done: Synced, fingerprints: tuple[str, ...]) -> None:
-    for server, keys in done.fingerprints.items():
-        if fingerprints:
-            name = f"{archive.destination} {server}"
-            known = archive.memory.recall(name)
-            named = known.trusting(fingerprints, keys, is_right=not done.faults)
-            if named != known:
-                archive.memory.keep(name, named)
-        elif done.first_use:
-            _trust_first(archive, server, keys)
+def _learn_keys(archive: Archive, done: Synced) -> None:
+    now_ms = SystemClock().now_ms()
+    for server, trusting in done.servers.items():
+        name, keys = f"{archive.destination} {server}", trusting.fingerprints
+        known = archive.memory.recall(name)
+        after = known.trusting(trusting.named, keys, is_right=trusting.is_right)
+        if trusting.first_use:
+            _tell_trusted(keys)
+            after = structs.replace(after, fingerprints=keys)
+        # The day is enough: each time that this is written it may cross what verify writes.
+        if trusting.is_right and keys and now_ms - (known.last_seen_ms or 0) > _DAY_MS:
+            after = structs.replace(after, seen_ms=now_ms)
+        if after != known:
+            archive.memory.keep(name, after)
 
 
-def _trust_first(archive: Archive, server: str, keys: tuple[str, ...]) -> None:
-    remember_keys(archive, server, keys)
+def known_keys(archive: Archive, given: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the keys that are trusted without a look at the archive."""
+    remembered = archive.memory.servers_at(archive.destination)
+    lying = {server: known.fingerprints for server, known in remembered.items()}
+    chosen = choose_keys(given, lying, remembered).values()
+    return tuple(sorted({*given, *(key for one in chosen for key in one.fingerprints)}))
+
+
+def _tell_trusted(keys: tuple[str, ...]) -> None:
     for key in keys:
         sys.stderr.write(
             f"Trusted from now on, because it is the first seen: the key\n    {grouped(key)}\n"
             "Compare it with the fingerprint that auditbot told.\n"
         )
-
-
-def remember_keys(archive: Archive, server: str, fingerprints: tuple[str, ...]) -> None:
-    """Trust these keys from now on."""
-    name = f"{archive.destination} {server}"
-    known = archive.memory.recall(name)
-    keys = tuple(sorted({*known.fingerprints, *fingerprints}))
-    archive.memory.keep(name, structs.replace(known, fingerprints=keys))
 
 
 def add_library_options(command: argparse.ArgumentParser) -> None:

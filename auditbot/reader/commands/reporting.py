@@ -88,9 +88,9 @@ async def _report(arguments: argparse.Namespace) -> int:
         period = Period(SystemClock().now_ms() - arguments.days * _DAY_MS, None)
     async with open_library(arguments) as opened:
         results = await results_of(opened, arguments.verify)
-        words, _, is_wrong = summed(opened, results)
+        judged = summed(opened, results)
         opened.log.write("report", archive=opened.archive.destination)
-        for line in _lines(opened, period, words, arguments):
+        for line in _lines(opened, period, judged.words, arguments):
             sys.stdout.write(f"{line}\n")
         days = [day for result in results or () for day in result.days]
         differing = 0
@@ -103,7 +103,7 @@ async def _report(arguments: argparse.Namespace) -> int:
                 f"{differing:,} days are not as Steward stated them: the lines above say in what.\n"
             )
         sys.stdout.flush()
-    return 1 if is_wrong or differing or opened.faults else 0
+    return 1 if judged.is_wrong or differing or opened.faults else 0
 
 
 def _lines(

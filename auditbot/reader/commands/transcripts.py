@@ -2,9 +2,10 @@
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-from auditbot.reader.commands.library import Open, add_library_options, open_library
+from auditbot.reader.commands.library import Open, add_library_options, known_keys, open_library
 from auditbot.reader.commands.options import (
     add_period_options,
     add_zone_option,
@@ -19,9 +20,8 @@ from auditbot.reader.transcript.html import write_html
 from auditbot.reader.transcript.pdf import write_pdf
 from auditbot.reader.transcript.rsmf import write_rsmf
 from auditbot.reader.transcript.subject import find_subject
-from auditbot.reader.verify.findings import Severity
 from auditbot.reader.verify.options import Options, Verified
-from auditbot.reader.verify.report import verdict
+from auditbot.reader.verify.report import overall, verdicts
 from auditbot.reader.verify.run import verify
 from common.account import account_name
 from common.clock import SystemClock
@@ -70,7 +70,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 async def _transcript(arguments: argparse.Namespace) -> int:
     async with open_library(arguments) as opened:
         subject = find_subject(opened.library, arguments.subject)
-        words, fingerprints, is_wrong = await verified(opened, arguments.verify)
+        judged = await verified(opened, arguments.verify)
         request = Request(
             archive=opened.archive.destination,
             subject=subject,
@@ -79,8 +79,9 @@ async def _transcript(arguments: argparse.Namespace) -> int:
             zone_name=str(arguments.zone),
             made_ms=SystemClock().now_ms(),
             made_by=account_name(),
-            verdict=words,
-            fingerprints=fingerprints,
+            verdict=judged.words,
+            standing=judged.standing,
+            fingerprints=judged.fingerprints,
             faults=opened.faults,
             context_hours=arguments.context,
             case=arguments.case,
@@ -100,10 +101,10 @@ async def _transcript(arguments: argparse.Namespace) -> int:
         write(transcript, arguments.format, output)
     facts = transcript.facts
     sys.stderr.write(
-        f"{output}: {facts['messages']:,} messages of {facts['title']}. {words}\n"
+        f"{output}: {facts['messages']:,} messages of {facts['title']}. {judged.words}\n"
         + "".join(f"    missing: {sentence}\n" for sentence in facts["missing"])
     )
-    return 1 if is_wrong or opened.faults else 0
+    return 1 if judged.is_wrong or opened.faults else 0
 
 
 def write(transcript: Transcript, form: str, output: Path) -> None:
@@ -131,8 +132,28 @@ def write(transcript: Transcript, form: str, output: Path) -> None:
         raise PermanentError(f"“{output}” cannot be written: {error.strerror}.") from error
 
 
-async def verified(opened: Open, how: str) -> tuple[str, tuple[str, ...], bool]:
-    """Verify the archive as far as wanted; return the verdict, the keys, whether it is wrong."""
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How the archive was found, of however many servers it is.
+
+    Args:
+        words: in a sentence
+        standing: in a word: ``wrong``, ``partly``, ``right``, or ``unknown``
+        fingerprints: the keys that are trusted
+    """
+
+    words: str
+    standing: str
+    fingerprints: tuple[str, ...]
+
+    @property
+    def is_wrong(self) -> bool:
+        """Return whether anything is wrong."""
+        return self.standing == "wrong"
+
+
+async def verified(opened: Open, how: str) -> Judged:
+    """Verify the archive as far as wanted; return how it was found."""
     return summed(opened, await results_of(opened, how))
 
 
@@ -151,12 +172,14 @@ async def results_of(opened: Open, how: str) -> list[Verified] | None:
     return await verify(archive.place, options, archive.memory)
 
 
-def summed(opened: Open, results: list[Verified] | None) -> tuple[str, tuple[str, ...], bool]:
-    """Return the verdict, the keys, whether anything is wrong."""
+def summed(opened: Open, results: list[Verified] | None) -> Judged:
+    """Return how the archive was found."""
     if results is None:
-        known = opened.synced.fingerprints if opened.synced else {}
-        return NOT_VERIFIED, tuple(key for keys in known.values() for key in keys), False
-    words = " ".join(dict.fromkeys(verdict(result) for result in results))
-    fingerprints = tuple(key for result in results for key in result.fingerprints)
-    is_wrong = any(result.findings.counted[Severity.WRONG] for result in results)
-    return words or NOT_VERIFIED, fingerprints, is_wrong
+        keys = (
+            tuple(key for keys in opened.synced.fingerprints.values() for key in keys)
+            if opened.synced
+            else known_keys(opened.archive, opened.fingerprints)
+        )
+        return Judged(NOT_VERIFIED, "unknown", keys)
+    keys = tuple(key for result in results for key in result.fingerprints)
+    return Judged(verdicts(results) or NOT_VERIFIED, overall(results), keys)

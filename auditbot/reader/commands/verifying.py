@@ -20,10 +20,10 @@ from auditbot.reader.commands.options import (
 )
 from auditbot.reader.show import visible
 from auditbot.reader.signatures import Note, parse_note
-from auditbot.reader.verify.findings import Severity
 from auditbot.reader.verify.options import Options, Verified
-from auditbot.reader.verify.report import as_json, as_text, verdict
+from auditbot.reader.verify.report import as_json, as_text, overall, verdicts
 from auditbot.reader.verify.run import verify
+from auditbot.reader.verify.servers import gone_servers, server_gone
 from auditbot.reader.verify.stamps import read_roots
 from common.clock import SystemClock
 from common.errors import ConfigError, StewardError
@@ -82,8 +82,9 @@ async def _verify(arguments: argparse.Namespace) -> int:
     try:
         async with open_archive(arguments) as archive:
             results = await run(archive, arguments)
-            words = " ".join(dict.fromkeys(verdict(result) for result in results))
-            access_log(archive).write("verified", archive=archive.destination, result=words)
+            access_log(archive).write(
+                "verified", archive=archive.destination, result=verdicts(results)
+            )
     except ConfigError:
         raise
     except StewardError as error:
@@ -95,14 +96,16 @@ async def _verify(arguments: argparse.Namespace) -> int:
         return UNREADABLE
     if not results:
         sys.stderr.write(f"There is no archive in {visible(archive.destination)}.\n")
+        known = archive.memory.servers_at(archive.destination)
+        for server, remembered in gone_servers((), known).items():
+            sys.stderr.write(f"{visible(server_gone(server, remembered))}\n")
         return UNREADABLE
     if arguments.json:
         sys.stdout.write(json.dumps([as_json(result) for result in results]) + "\n")
     else:
         sys.stdout.write("\n".join(as_text(result, archive.destination) for result in results))
     sys.stdout.flush()
-    is_wrong = any(result.findings.counted[Severity.WRONG] for result in results)
-    return WRONG if is_wrong else RIGHT
+    return WRONG if overall(results) == "wrong" else RIGHT
 
 
 async def run(archive: Archive, arguments: argparse.Namespace) -> list[Verified]:

@@ -32,6 +32,8 @@ class Vouching:
 async def vouching(place: Place, server: str, fingerprints: tuple[str, ...]) -> Vouching:
     """Return the trusted key and the rotations from it.
 
+    Nothing is taken at first sight here: what is handed over claims more than what is shown.
+
     Raises:
         DamagedArchiveError: the archive has no key that is trusted.
     """
@@ -41,7 +43,7 @@ async def vouching(place: Place, server: str, fingerprints: tuple[str, ...]) -> 
             inventory.add(item)
     inventory.sort()
     keyring = await load_keyring(place, inventory, fingerprints, Findings())
-    if not keyring.anchors:
+    if keyring.first_use or not keyring.anchors:
         raise DamagedArchiveError("The archive has no key that is trusted: run verify.")
     anchor = next(
         known.key

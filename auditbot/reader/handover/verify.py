@@ -153,6 +153,10 @@ def read_checkpoint(body, keys):
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}(/[A-Za-z0-9][A-Za-z0-9._-]{0,120})?")
 
 
+# What Python itself puts beside a program that is imported.
+_COMPILED = re.compile(r"__pycache__/verify\.[A-Za-z0-9-]+(\.opt-[12])?\.pyc")
+
+
 def plain(text):
     """Return text that no terminal obeys."""
     return ascii(str(text))[1:-1][:500]
@@ -208,14 +212,22 @@ def check_files(handover):
     for name, digest in sorted(listed.items()):
         if hashlib.sha256(handover.read(name)).hexdigest() != digest:
             raise Wrong("the file %s was changed" % plain(name))
-    for base, folders, names in os.walk(handover.folder):
+    for base, folders, names in os.walk(handover.folder, onerror=_refuse):
         inner = os.path.relpath(base, handover.folder)
-        for name in names:
-            full = name if inner == "." else inner.replace(os.sep, "/") + "/" + name
-            if full != "files.json" and full not in listed and "__pycache__" not in full:
-                raise Wrong("the file %s does not belong here" % plain(full))
         folders.sort()
+        for name in sorted(folders + names):
+            full = name if inner == "." else inner.replace(os.sep, "/") + "/" + name
+            # A link to a folder is among the folders, and what is behind it is not walked through.
+            if os.path.islink(os.path.join(base, name)):
+                raise Wrong("%s is a link to something else: nothing handed over is" % plain(full))
+            is_known = name in folders or full == "files.json" or full in listed
+            if not is_known and not _COMPILED.fullmatch(full):
+                raise Wrong("the file %s does not belong here" % plain(full))
     return len(listed)
+
+
+def _refuse(error):
+    raise error
 
 
 def check_records(handover, keys):

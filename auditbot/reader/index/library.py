@@ -14,7 +14,7 @@ from auditbot.reader.index.build import event_key
 from auditbot.reader.index.database import open_index
 from auditbot.reader.index.frames import Frames
 from auditbot.reader.index.wording import Wording, decoded
-from auditbot.reader.layout import wrapped_key_of
+from auditbot.reader.layout import server_of, wrapped_key_of
 from auditbot.reader.memory import private_directory, write_private
 from auditbot.reader.open_sealed import unidentified, unseal
 from auditbot.reader.sealed import Contents, Wrapped
@@ -173,6 +173,20 @@ class Library:
             (stream,),
         )
         return [IndexedManifest(*row) for row in rows]
+
+    @property
+    def has_several_servers(self) -> bool:
+        """Return whether archives of more than one server are indexed."""
+        # Two questions, each of which the order of the keys answers; one would read them all.
+        ends = self.connection.execute(
+            "SELECT (SELECT min(key) FROM manifest), (SELECT max(key) FROM manifest)"
+        ).fetchone()
+        return len({server_of(str(key)) for key in ends}) > 1
+
+    def servers(self) -> set[str]:
+        """Return the servers of whose archives anything is indexed, as they stand in keys."""
+        rows = self.connection.execute("SELECT key FROM manifest")
+        return set(filter(None, (server_of(str(key)) for (key,) in rows)))
 
     def indexed_keys(self, keys: Sequence[str]) -> set[str]:
         """Return which objects are in the index."""

@@ -6,7 +6,7 @@ every record with the Merkle tree, so what is found later needs no second look.
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import msgspec
@@ -21,6 +21,7 @@ from auditbot.reader.layout import (
     is_day_key,
     manifest_key,
     segment_key,
+    server_folder,
     wrapped_key_of,
 )
 from auditbot.reader.memory import Remembered
@@ -29,7 +30,13 @@ from auditbot.reader.unpack import DamagedArchiveError
 from auditbot.reader.verify.fetching import ahead
 from auditbot.reader.verify.findings import Findings
 from auditbot.reader.verify.inventory import Inventory, newer_version, take_inventory
-from auditbot.reader.verify.keyring import Keyring, load_keyring, read_signed
+from auditbot.reader.verify.keyring import Keyring, read_keys, read_signed, trusted_of
+from auditbot.reader.verify.servers import (
+    choose_keys,
+    gone_servers,
+    server_gone,
+    strange_server,
+)
 from auditbot.reader.verify.statements import Statements, load_statements
 from auditbot.storage.reading import MissingObjectError, Place
 from common.errors import PermanentError
@@ -50,8 +57,30 @@ class Synced:
     until_ms: int = 0
     faults: list[str] = field(default_factory=list)
     """Why the index ends where it ends, if not at the archive's end."""
-    fingerprints: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    first_use: bool = False
+    servers: dict[str, "Trusting"] = field(default_factory=dict)
+    """What is trusted of each server whose archive is indexed."""
+
+    @property
+    def fingerprints(self) -> dict[str, tuple[str, ...]]:
+        """Return where trust begins in each server's archive."""
+        return {server: trusting.fingerprints for server, trusting in self.servers.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Trusting:
+    """What is trusted of a server's archive.
+
+    Args:
+        fingerprints: where trust begins
+        named: the keys that a person named now, as far as they may be of this server
+        first_use: whether the archive's own key was taken, for want of anything better
+        is_right: whether nothing stood in the way
+    """
+
+    fingerprints: tuple[str, ...]
+    named: tuple[str, ...]
+    first_use: bool
+    is_right: bool
 
 
 async def sync(
@@ -59,6 +88,7 @@ async def sync(
     library: Library,
     recall: Callable[[str], Remembered],
     *,
+    servers: Collection[str] = (),
     fingerprints: tuple[str, ...] = (),
     progress: Progress = lambda _objects, _records: None,
 ) -> Synced:
@@ -68,6 +98,7 @@ async def sync(
         place: where the archive is
         library: the index and the cached objects
         recall: what this machine remembers of a server's archive
+        servers: those of which it remembers anything at this place, gone or not
         fingerprints: keys that somebody trusts
         progress: is told how many segments and records came
 
@@ -79,21 +110,45 @@ async def sync(
     newer = await newer_version(place)
     if newer is not None:
         done.faults.append(newer)
-    for server, inventory in sorted(inventories.items()):
-        findings = Findings()
-        trusted = fingerprints or recall(server).fingerprints
-        keyring = await load_keyring(place, inventory, trusted, findings)
+    remembered = {server: recall(server) for server in sorted({*servers, *inventories})}
+    for server, known in gone_servers(inventories, remembered).items():
+        done.faults.append(f"{server_gone(server, known)} Run verify.")
+    findings = Findings()
+    keys = {
+        server: await read_keys(place, inventory, findings)
+        for server, inventory in sorted(inventories.items())
+    }
+    lying = {server: found.known for server, found in keys.items()}
+    for server, choice in choose_keys(fingerprints, lying, remembered).items():
+        if choice.is_strange:
+            # Of a server of which only copies are left there is nothing to believe.
+            if inventories[server].streams:
+                done.faults.append(_not_indexed(library, server))
+            continue
+        inventory, before = inventories[server], len(done.faults)
+        keyring = trusted_of(keys[server], choice.fingerprints, findings)
         statements = await load_statements(place, inventory, keyring.trust, findings)
-        done.fingerprints[server] = keyring.anchors
-        done.first_use |= keyring.first_use
         run = _Sync(place, library, inventory, keyring, statements, done, progress)
         async with asyncio.TaskGroup() as group:
             for stream in inventory.streams:
                 await run.stream(stream, group)
             await run.fetch_awaited(group)
         run.forget_removed()
+        is_right = newer is None and len(done.faults) == before
+        done.servers[server] = Trusting(keyring.anchors, choice.named, keyring.first_use, is_right)
     done.faults += library.complete_words()
     return done
+
+
+def _not_indexed(library: Library, server: str) -> str:
+    """Return what is to be said of a server that nothing vouches for."""
+    sentence = f"{strange_server(server)} Nothing of it is indexed now."
+    if server not in library.servers():
+        return sentence
+    return (
+        f"{sentence} But this machine has some of before, which is shown: do not believe that. To "
+        f"be rid of it delete “{library.folder / 'index.sqlite'}”: the index is built anew."
+    )
 
 
 def complete_parts(library: Library, progress: Progress = lambda _objects, _records: None) -> int:
@@ -209,6 +264,8 @@ class _Sync:
             expected,
         ):
             fault = "it is not the one that its name says"
+        if fault is None and named and named.server != server_folder(manifest.server_name):
+            fault = "it is of another server"
         if fault is None and (manifest.previous and manifest.previous.sha256) != previous:
             fault = "it does not follow the one before it"
         if fault is not None:
@@ -284,8 +341,9 @@ class _Sync:
                 self.library.keep_awaited(key, got)
 
     async def _fetch(self, item: ListedSegment) -> bytes:
-        if segment_key(item.key) is None:
-            raise DamagedArchiveError(f"“{item.key}” is not the key of a segment.")
+        named = segment_key(item.key)
+        if named is None or named.server != self.inventory.server:
+            raise DamagedArchiveError(f"“{item.key}” is not the key of a segment of this server.")
         body = await asyncio.to_thread(self._kept, item)
         if body is None:
             body = await self.place.get(item.key, item.version_id, most_bytes=item.size + _SLACK)

@@ -115,7 +115,15 @@ def doubts(message: Message) -> list[str]:
         found.append("cut here; whole in the record")
     if message.first is None and not message.others:
         found.append("the original is not archived")
-    return found
+    return [*found, *_archives(message)]
+
+
+def _archives(message: Message) -> list[str]:
+    """Return of which servers' archives a message is, if there are several at the place."""
+    if not message.archives:
+        return []
+    what = "archive" if len(message.archives) == 1 else "archives"
+    return [f"in the {what} of {' and '.join(map(spelled, message.archives))}"]
 
 
 def media_state(message: Message) -> dict[str, Any] | None:

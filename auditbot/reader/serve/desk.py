@@ -8,7 +8,7 @@ from datetime import tzinfo
 from typing import Any, TypeVar
 
 from auditbot.reader.access_log import AccessLog
-from auditbot.reader.commands.library import bring_up_to_date
+from auditbot.reader.commands.library import bring_up_to_date, known_keys
 from auditbot.reader.commands.options import Archive
 from auditbot.reader.handover.cases import Cases
 from auditbot.reader.index.database import usable
@@ -19,13 +19,20 @@ from auditbot.reader.read import ALWAYS
 from auditbot.reader.times import moment
 from auditbot.reader.transcript.build import Request
 from auditbot.reader.verify.options import Options, Verified
-from auditbot.reader.verify.report import standing, verdict
+from auditbot.reader.verify.report import overall, verdicts
 from auditbot.reader.verify.run import verify
 from common.clock import Clock
 from common.errors import StewardError
 
 T = TypeVar("T")
 Json = dict[str, Any]
+
+_WORDS = {
+    "wrong": "WRONG",
+    "partly": "Verified in part",
+    "right": "Verified",
+    "unknown": "Not verified",
+}
 
 
 @dataclass
@@ -132,19 +139,22 @@ class Desk:
             return {"state": "unknown", "word": "Verifying …", "words": "Being verified now."}
         if self.verified_ms is None:
             return {"state": "unknown", "word": "Not verified", "words": self.trouble}
-        found = {standing(item) for item in self.verified}
-        state = next((one for one in ("wrong", "partly") if one in found), "right")
-        words = " ".join(dict.fromkeys(verdict(item) for item in self.verified))
+        state = overall(self.verified)
+        words = verdicts(self.verified) or "There is no archive here."
         return {
             "state": state,
-            "word": {"wrong": "WRONG", "partly": "Verified in part"}.get(state, "Verified"),
+            "word": _WORDS[state],
             "words": f"{words} Verified {moment(self.verified_ms)} UTC.",
         }
 
     def request(self, case: str = "") -> Request:
         """Return who makes an export, and how the archive was found."""
         known = self.badge()
-        fingerprints = tuple(key for item in self.verified for key in item.fingerprints)
+        fingerprints = (
+            tuple(key for item in self.verified for key in item.fingerprints)
+            if self.verified
+            else known_keys(self.archive, self.fingerprints)
+        )
         return Request(
             archive=self.archive.destination,
             subject=None,
@@ -154,7 +164,8 @@ class Desk:
             made_ms=self.clock.now_ms(),
             made_by=self.user,
             verdict=str(known["words"]) if self.verified else "Not verified as a whole.",
-            fingerprints=fingerprints or self.fingerprints,
+            standing=str(known["state"]) if self.verified else "unknown",
+            fingerprints=fingerprints,
             faults=tuple(self.synced.faults) if self.synced else (),
             case=case or "Selected messages",
         )

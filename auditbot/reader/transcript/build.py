@@ -52,6 +52,8 @@ class Request:
     made_ms: int
     made_by: str
     verdict: str
+    standing: str
+    """``right`` if all is, ``partly`` if that is known of a part, ``wrong``, or ``unknown``."""
     fingerprints: tuple[str, ...]
     faults: tuple[str, ...] = ()
     context_hours: float = 0
@@ -142,7 +144,7 @@ async def gather(
         "made_by": request.made_by,
         "version": software(),
         "verdict": request.verdict,
-        "is_right": request.verdict.startswith("RIGHT"),
+        "standing": request.standing,
         "fingerprints": [grouped(text) for text in request.fingerprints],
         "messages": tally.messages,
         "edited": tally.edited,

@@ -26,6 +26,7 @@ from auditbot.reader.layout import (
     signing_key_id,
 )
 from auditbot.reader.verify.context import Context
+from auditbot.reader.verify.findings import Findings
 from auditbot.storage.reading import Item
 
 LATE_MS = 60_000
@@ -40,11 +41,11 @@ def check_foreign(context: Context) -> None:
             _unlisted(context, key, item)
 
 
-def check_strange(context: Context, strange: list[Item]) -> None:
+def check_strange(findings: Findings, strange: list[Item]) -> None:
     """Tell what lies beside the servers' folders."""
     for item in strange:
         if not PROBE.fullmatch(item.key):
-            context.findings.wrong("foreign", item.key, "No archive has an object of this name.")
+            findings.wrong("foreign", item.key, "No archive has an object of this name.")
 
 
 def _hidden(context: Context, key: str) -> None:

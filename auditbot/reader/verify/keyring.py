@@ -29,16 +29,33 @@ class Keyring:
     server_name: str = ""
 
 
-async def load_keyring(
-    place: Place, inventory: Inventory, fingerprints: Collection[str], findings: Findings
-) -> Keyring:
-    """Read the archive's keys and find out which of them are trusted.
+@dataclass(frozen=True, slots=True)
+class LyingKeys:
+    """The keys in one server's archive, whoever put them there.
+
+    Args:
+        inventory: what lies in the archive
+        lying: the keys by their key ids
+        rotations: what is said to vouch for them
+        known: all of these keys by their fingerprints
+        first_key_id: which one the first manifest names
+        server_name: whose archive that says it is
+    """
+
+    inventory: Inventory
+    lying: dict[str, PublicKey]
+    rotations: list[SignedRotation]
+    known: dict[str, PublicKey]
+    first_key_id: str | None
+    server_name: str
+
+
+async def read_keys(place: Place, inventory: Inventory, findings: Findings) -> LyingKeys:
+    """Read the keys in an archive; none of them is trusted yet.
 
     Args:
         place: where the archive is
         inventory: what lies there
-        fingerprints: those that somebody wrote down or that were seen before; if there are
-            none, the key of the first manifest is taken for the right one
         findings: is told what is wrong with keys and rotations
     """
     lying = await _lying_keys(place, inventory, findings)
@@ -48,9 +65,37 @@ async def load_keyring(
         new = key_of_base64(rotation.document.new_public_key)
         if new is not None:
             known.setdefault(new.fingerprint, new)
+    manifest = await _first_manifest(place, inventory)
+    return LyingKeys(
+        inventory,
+        lying,
+        rotations,
+        known,
+        manifest.key_id if manifest else None,
+        manifest.server_name if manifest else inventory.server,
+    )
+
+
+async def load_keyring(
+    place: Place, inventory: Inventory, fingerprints: Collection[str], findings: Findings
+) -> Keyring:
+    """Read the archive's keys and find out which of them are trusted; see ``trusted_of``."""
+    return trusted_of(await read_keys(place, inventory, findings), fingerprints, findings)
+
+
+def trusted_of(keys: LyingKeys, fingerprints: Collection[str], findings: Findings) -> Keyring:
+    """Return which of an archive's keys are trusted.
+
+    Args:
+        keys: those that lie there
+        fingerprints: those that somebody wrote down or that were seen before; if there are
+            none, the key of the first manifest is taken for the right one
+        findings: is told what is wrong with keys and rotations
+    """
+    inventory, lying, known = keys.inventory, keys.lying, keys.known
     first_use = not fingerprints
     if first_use:
-        first = await _first_key_id(place, inventory)
+        first = keys.first_key_id
         fingerprints = [lying[first].fingerprint] if first in lying else []
     anchors = [known[text] for text in fingerprints if text in known]
     # Beside one that is here, another one may be of another server's archive at the same place.
@@ -62,10 +107,9 @@ async def load_keyring(
             f"The key with the trusted fingerprint {text} is not in the archive: it was removed, "
             "or this is another archive. If it was typed wrong, give the right one with --key.",
         )
-    server_name = await _server_name(place, inventory)
-    trust = build_trust(anchors, rotations, server_name)
+    trust = build_trust(anchors, keys.rotations, keys.server_name)
     _tell_faults(inventory, lying, trust, findings)
-    return Keyring(trust, tuple(key.fingerprint for key in anchors), first_use, server_name)
+    return Keyring(trust, tuple(key.fingerprint for key in anchors), first_use, keys.server_name)
 
 
 def _tell_faults(
@@ -137,16 +181,6 @@ async def _rotations(
             continue
         found.append(SignedRotation(name, document, body, signature))
     return found
-
-
-async def _first_key_id(place: Place, inventory: Inventory) -> str | None:
-    manifest = await _first_manifest(place, inventory)
-    return manifest.key_id if manifest else None
-
-
-async def _server_name(place: Place, inventory: Inventory) -> str:
-    manifest = await _first_manifest(place, inventory)
-    return manifest.server_name if manifest else inventory.server
 
 
 async def _first_manifest(place: Place, inventory: Inventory) -> Manifest | None:

@@ -1,6 +1,6 @@
 """What a verification found, for people and for programs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from auditbot.reader.show import visible
 from auditbot.reader.times import moment
@@ -28,6 +28,21 @@ def standing(result: Verified) -> str:
     if result.findings.counted[Severity.WRONG]:
         return "wrong"
     return "partly" if not result.whole or result.outside_only else "right"
+
+
+def overall(results: Collection[Verified]) -> str:
+    """Return the outcome for several servers in a word: that of the worst, ``unknown`` for none."""
+    found = {standing(result) for result in results}
+    return next((one for one in ("wrong", "partly", "right") if one in found), "unknown")
+
+
+def verdicts(results: Collection[Verified]) -> str:
+    """Return the outcome for several servers in sentences; empty for none."""
+    if len({verdict(result) for result in results}) <= 1:
+        return "".join(verdict(result) for result in list(results)[:1])
+    return " ".join(
+        f"{visible(result.server_name or result.server)}: {verdict(result)}" for result in results
+    )
 
 
 def verdict(result: Verified) -> str:

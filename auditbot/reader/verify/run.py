@@ -4,10 +4,11 @@ Memory holds the keys of the objects and a few segments, nothing that grows with
 """
 
 import asyncio
+from dataclasses import dataclass
 
 from msgspec import structs
 
-from auditbot.reader.memory import Memory, Remembered
+from auditbot.reader.memory import Memory, Remembered, named_archive
 from auditbot.reader.verify import ending
 from auditbot.reader.verify.context import Context
 from auditbot.reader.verify.described import check_described
@@ -16,9 +17,16 @@ from auditbot.reader.verify.findings import Findings, Severity
 from auditbot.reader.verify.foreign import check_foreign, check_strange
 from auditbot.reader.verify.graph import Extent, GraphCheck
 from auditbot.reader.verify.inventory import Inventory, newer_version, take_inventory
-from auditbot.reader.verify.keyring import load_keyring
+from auditbot.reader.verify.keyring import LyingKeys, read_keys, trusted_of
 from auditbot.reader.verify.objects import Objects, settle_lost
 from auditbot.reader.verify.options import Options, Verified
+from auditbot.reader.verify.servers import (
+    Chosen,
+    choose_keys,
+    gone_servers,
+    server_gone,
+    strange_server,
+)
 from auditbot.reader.verify.statements import load_statements
 from auditbot.reader.verify.streams import check_stream
 from auditbot.reader.verify.succession import check_succession
@@ -28,6 +36,9 @@ from common.errors import PermanentError
 
 async def verify(place: Place, options: Options, memory: Memory | None = None) -> list[Verified]:
     """Verify everything at a place; one result for each homeserver's archive.
+
+    Of one that was seen here before, and is gone, there is a result too, unless there is nothing
+    at all: the place may only be the wrong one, or not be mounted.
 
     Args:
         place: where the archive is
@@ -43,44 +54,90 @@ async def verify(place: Place, options: Options, memory: Memory | None = None) -
     newer = await newer_version(place)
     if newer is not None and not found:
         raise PermanentError(newer)
-    results = []
-    for server, inventory in sorted(found.items()):
-        name = f"{options.destination} {server}"
-        remembered = memory.recall(name) if memory else Remembered()
-        result = await _verify_server(place, inventory, options, remembered, strange)
+    known = memory.servers_at(options.destination) if memory else {}
+    servers = [await _server(place, inventory) for _, inventory in sorted(found.items())]
+    chosen = choose_keys(
+        options.fingerprints, {one.name: one.keys.known for one in servers}, known
+    )
+    if not found:
+        return []
+    results = [_gone(*item, options, memory) for item in gone_servers(found, known).items()]
+    for server in servers:
+        remembered, choice = known.get(server.name, Remembered()), chosen[server.name]
+        outside = strange if server is servers[0] else []
+        result = await _verify_server(place, server, options, remembered, choice, strange=outside)
         if newer is not None:
             result.findings.wrong("newer", "v2/", newer)
-        strange = []
-        if memory is not None:
-            after = _remembered_after(result, remembered, options.fingerprints)
+        if memory is not None and not choice.is_strange:
+            after = _remembered_after(result, remembered, choice.named, options.now_ms)
             if after != remembered:
-                memory.keep(name, after)
+                memory.keep(f"{options.destination} {server.name}", after)
         results.append(result)
-    return results
+    return sorted(results, key=lambda result: result.server)
 
 
-def _remembered_after(result: Verified, before: Remembered, given: tuple[str, ...]) -> Remembered:
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """One server's archive before it is known what of it is trusted."""
+
+    inventory: Inventory
+    keys: LyingKeys
+    findings: Findings
+
+    @property
+    def name(self) -> str:
+        return self.inventory.server
+
+
+async def _server(place: Place, inventory: Inventory) -> _Server:
+    findings = Findings()
+    return _Server(inventory, await read_keys(place, inventory, findings), findings)
+
+
+def _gone(server: str, known: Remembered, options: Options, memory: Memory | None) -> Verified:
+    """Return what is to be said of a server whose archive was here."""
+    result = Verified(server)
+    entry = named_archive(f"{options.destination} {server}")
+    forget = f" If that is right, take “{entry}” out of “{memory.path}”." if memory else ""
+    result.findings.wrong("server_gone", f"v1/{server}/", server_gone(server, known) + forget)
+    return result
+
+
+def _remembered_after(
+    result: Verified, before: Remembered, named: tuple[str, ...], now_ms: int
+) -> Remembered:
     """Return what is to be remembered: the keys that were named, and what was right."""
     if result.findings.counted[Severity.WRONG]:
-        return before.doubted().trusting(given, result.fingerprints, is_right=False)
+        return before.doubted().trusting(named, result.fingerprints, is_right=False)
     found = tuple(sorted({*before.fingerprints, *result.fingerprints}))
     after = structs.replace(
-        before, fingerprints=found, streams=result.streams, unlisted=result.unlisted
+        before,
+        fingerprints=found,
+        streams=result.streams,
+        unlisted=result.unlisted,
+        seen_ms=now_ms,
     )
-    return after.trusting(given, result.fingerprints, is_right=True)
+    return after.trusting(named, result.fingerprints, is_right=True)
 
 
 async def _verify_server(
     place: Place,
-    inventory: Inventory,
+    server: _Server,
     options: Options,
     remembered: Remembered,
+    choice: Chosen,
+    *,
     strange: list[Item],
 ) -> Verified:
-    result = Verified(inventory.server)
-    findings = result.findings
-    fingerprints = options.fingerprints or remembered.fingerprints
-    keyring = await load_keyring(place, inventory, fingerprints, findings)
+    inventory, findings = server.inventory, server.findings
+    result = Verified(inventory.server, findings)
+    if choice.is_strange:
+        # Nothing in it says anything: what else is wrong with it would only hide this.
+        result.findings = Findings()
+        result.findings.wrong("strange_server", f"v1/{server.name}/", strange_server(server.name))
+        check_strange(result.findings, strange)
+        return result
+    keyring = trusted_of(server.keys, choice.fingerprints, findings)
     result.fingerprints, result.first_use = keyring.anchors, keyring.first_use
     statements = await load_statements(place, inventory, keyring.trust, findings)
     result.days = tuple(day for _, day in sorted(statements.days.items()))
@@ -118,7 +175,7 @@ async def _finish(context: Context, strange: list[Item]) -> None:
     ending.check_memory(context)
     ending.check_notes(context)
     check_foreign(context)
-    check_strange(context, strange)
+    check_strange(context.findings, strange)
     await check_described(context)
     ending.check_age(context)
     await ending.check_head(context)

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import py_compile
 import random
 import shutil
 import subprocess
@@ -128,6 +129,7 @@ async def handed_over(archive: Archive, folder: Path, *event_ids: str) -> Handed
         made_ms=NOON,
         made_by="olivia",
         verdict="RIGHT",
+        standing="right",
         fingerprints=(fingerprint(key_number(1)),),
         case="Desk, March",
     )
@@ -314,11 +316,74 @@ async def test_a_forged_transcript_is_not_called_proved(archive: Archive, tmp_pa
     assert "not the one that you were told" in told.stdout
 
 
-async def test_a_file_that_does_not_belong_is_found(archive: Archive, tmp_path: Path) -> None:
-    await handed_over(archive, tmp_path, "$3")
-    add_file(tmp_path / "case")
+def link_folder(folder: Path) -> None:
+    (folder / "more").symlink_to("/etc")
 
-    assert "does not belong here" in checked(tmp_path / "case").stdout
+
+def link_file(folder: Path) -> None:
+    (folder / "more.html").symlink_to("/etc/hostname")
+
+
+def link_listed_folder(folder: Path) -> None:
+    (folder / "media").rename(folder.parent / "media")
+    (folder / "media").symlink_to(folder.parent / "media")
+
+
+def link_nowhere(folder: Path) -> None:
+    (folder / "more").symlink_to("nowhere")
+
+
+def named(name: str) -> Callable[[Path], None]:
+    def put(folder: Path) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("evil")
+
+    put.__name__ = name
+    return put
+
+
+DOES_NOT_BELONG = "does not belong here"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (add_file, DOES_NOT_BELONG),
+        (named("transcript-corrected__pycache__.html"), DOES_NOT_BELONG),
+        (named("__pycache__/transcript.html"), DOES_NOT_BELONG),
+        (named("__pycache__/json.cpython-311.pyc"), DOES_NOT_BELONG),
+        (named("media/__pycache__/verify.cpython-311.pyc"), DOES_NOT_BELONG),
+        (named("__pycache__/verify.cpython-311.pyc.html"), DOES_NOT_BELONG),
+        (link_folder, "is a link"),
+        (link_file, "is a link"),
+        (link_listed_folder, "is a link"),
+        (link_nowhere, "is a link"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+async def test_what_does_not_belong_is_found(
+    change: Callable[[Path], None], words: str, archive: Archive, tmp_path: Path
+) -> None:
+    done = await handed_over(archive, tmp_path, "$3", "$5")
+    folder = tmp_path / "case"
+    change(folder)
+
+    result = checked(folder, "--files", done.files_sha256)
+
+    assert result.returncode == 1
+    assert words in result.stdout
+
+
+async def test_what_python_keeps_of_the_program_may_lie_beside_it(
+    archive: Archive, tmp_path: Path
+) -> None:
+    done = await handed_over(archive, tmp_path, "$3")
+    folder = tmp_path / "case"
+    for level in (0, 1):
+        py_compile.compile(str(folder / "verify.py"), optimize=level)
+    assert len(list((folder / "__pycache__").iterdir())) == 2
+
+    assert checked(folder, "--files", done.files_sha256).returncode == 0
 
 
 async def test_rotated_keys_vouch_for_each_other(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ class Archive:
             made_ms=NOON,
             made_by="olivia",
             verdict="RIGHT: nothing was changed, added or removed.",
+            standing="right",
             fingerprints=("a" * 64,),
         )
         wanted = replace(request, **options)  # type: ignore[arg-type]  # any of the fields
@@ -212,6 +213,16 @@ async def test_the_pdf_is_set_with_all_characters(archive: Archive, tmp_path: Pa
     assert body.startswith(b"%PDF-")
     assert b"/Image" in body or b"/ObjStm" in body
     assert b"/JavaScript" not in body
+
+
+async def test_the_pdf_shows_how_the_archive_was_found(archive: Archive, tmp_path: Path) -> None:
+    made = []
+    for standing in ("right", "partly", "wrong", "unknown", "right"):
+        write_pdf(await archive.transcript(standing=standing), tmp_path / "t.pdf")
+        made.append((tmp_path / "t.pdf").read_bytes())
+
+    assert made[0] == made[-1], "nothing else may make a difference"
+    assert len(set(made)) == 4
 
 
 async def test_the_pdf_is_one_for_keeping(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -244,6 +245,17 @@ def desk(maker: Maker, home: Path) -> Iterator[Desk]:
     log = AccessLog(home / "access.jsonl", clock)
     yield Desk(archive, library, log, clock, UTC, "UTC", "alice")
     library.close()
+
+
+async def test_the_page_is_not_green_if_the_archive_is_gone(maker: Maker, desk: Desk) -> None:
+    await desk.verify(everything=True)
+    assert desk.badge()["state"] == "right"
+    shutil.rmtree(maker.root / "v1")
+
+    await desk.verify(everything=True)
+
+    assert (desk.badge()["state"], desk.badge()["word"]) == ("unknown", "Not verified")
+    assert "There is no archive here" in desk.badge()["words"]
 
 
 async def test_the_page_shows_the_index_while_another_process_writes_into_it(
