@@ -105,15 +105,18 @@ class Library:
             )
         return found
 
-    def event(self, event_id: str) -> Stored | None:
-        """Return the record of an event, ``None`` if it is not archived."""
+    def event(self, event_id: str, room_id: str | None = None) -> Stored | None:
+        """Return the record of an event, ``None`` if it is not archived.
+
+        With a room, the one of that room if several have an event of this ID.
+        """
         rows = self.connection.execute(
             "SELECT id FROM record WHERE event = ? ORDER BY id", (event_key(event_id),)
         ).fetchall()
-        for found in self.stored(row[0] for row in rows):
-            if found.record.get("event_id") == event_id:
-                return found
-        return None
+        records = self.stored(row[0] for row in rows)
+        found = [one for one in records if one.record.get("event_id") == event_id]
+        here = (one for one in found if one.record.get("room_id") == room_id)
+        return next(here, found[0] if found else None)
 
     def at(self, stream: str, seq: int) -> Stored | None:
         """Return a record by its number in its stream."""

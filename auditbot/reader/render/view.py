@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-from auditbot.reader.conversation import Message, Reaction, edit_text
+from auditbot.reader.conversation import Edit, Message, Reaction, edit_text
 from auditbot.reader.index.library import Library
 from auditbot.reader.layout import DEFAULT_CLASS
 from auditbot.reader.render.words import (
@@ -157,7 +157,8 @@ class Viewer:
             "first_text": _maybe(message.text),
             "shown_as": _maybe(formatted_text(said)) if message.is_readable else None,
             "other": _maybe(other_text(said)) if message.is_readable else None,
-            "versions": [self._version(edit) for edit in message.edits],
+            "unsaid": "(not archived)" if message.is_original_missing else "(not readable)",
+            "versions": [self._version(message, edit) for edit in message.edits],
             "deleted": self._deleted(message),
             "readable": message.is_readable,
             "why": None if message.is_readable else why_not(record, said),
@@ -166,8 +167,8 @@ class Viewer:
             "is_notice": said.get("msgtype") == "m.notice",
             "reactions": self._reactions(message.reactions),
             "media": media_state(message),
-            "reply_to": self._reference(record.get("reply_to")),
-            "thread": self._reference(record.get("thread_root")),
+            "reply_to": self._reference(record, "reply_to"),
+            "thread": self._reference(record, "thread_root"),
             "audience": self.audiences.number(message),
             "audience_words": self.audiences.words(message),
             "trust": None if not said.get("enc_trust") else TRUST.get(str(said["enc_trust"])),
@@ -188,8 +189,9 @@ class Viewer:
         """Return what is shown of messages."""
         return [self.view(message) for message in messages]
 
-    def _version(self, edit: Any) -> Json:
+    def _version(self, message: Message, edit: Edit) -> Json:
         record = edit.stored.record
+        is_by_author = message.is_by_author(edit)
         is_readable = edit.is_readable
         return {
             "when": self._full(record.get("ts_origin")),
@@ -197,7 +199,8 @@ class Viewer:
             "shown_as": _maybe(formatted_text(edit.said)) if is_readable else None,
             "why": None if is_readable else why_not(record, edit.said),
             "sender": one_line(record.get("sender") or ""),
-            "valid": edit.is_valid,
+            "valid": is_by_author is True,
+            "label": _LABELS[is_by_author],
             "deleted": edit.deleted is not None,
             "seq": edit.stored.seq,
         }
@@ -227,12 +230,16 @@ class Viewer:
             groups.setdefault(one_line(reaction.key)[:64], []).append(who + back)
         return [{"key": key, "who": ", ".join(who)} for key, who in groups.items()]
 
-    def _reference(self, event_id: object) -> Json | None:
+    def _reference(self, record: Json, name: str) -> Json | None:
+        event_id, room_id = record.get(name), record.get("room_id")
         if not isinstance(event_id, str) or not event_id:
             return None
-        found = self._library.event(event_id)
+        found = self._library.event(event_id, room_id)
         if found is None:
             return {"anchor": None, "text": "a message that is not archived", "sender": ""}
+        if found.record.get("room_id") != room_id:
+            # What was said there is not shown to who reads this room.
+            return {"anchor": None, "text": "a message of another room", "sender": ""}
         body = one_line(found.record.get("body") or found.record.get("event_type") or "")
         return {
             "anchor": f"m-{found.stream}-{found.seq}",
@@ -265,6 +272,12 @@ class Viewer:
 
 
 _SHORT = 120
+_LABELS = {
+    True: "",
+    False: "edit by somebody else",
+    None: "edit of a message that is not archived in this room",
+}
+"""By whether the author made it."""
 _HUES = 12
 
 

@@ -113,8 +113,9 @@ def doubts(message: Message) -> list[str]:
         found.append("NOT ENCRYPTED, in an encrypted room")
     if said.get("body_truncated"):
         found.append("cut here; whole in the record")
-    if message.first is None and not message.others:
-        found.append("the original is not archived")
+    if message.is_original_missing:
+        unknown = ": nobody can tell whether its author made the edit" if message.edits else ""
+        found.append(f"the original is not archived in this room{unknown}")
     return found
 
 
