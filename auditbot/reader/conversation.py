@@ -54,7 +54,10 @@ class Edit:
 
 @dataclass
 class Message:
-    """All that belongs to one event. ``first`` is ``None`` if the event itself is not archived."""
+    """All that belongs to one event, or to one gap.
+
+    ``first`` is ``None`` if the event itself is not archived.
+    """
 
     root: int
     first: Stored | None = None
@@ -64,11 +67,13 @@ class Message:
     reactions: list[Reaction] = field(default_factory=list)
     media: list[Stored] = field(default_factory=list)
     others: list[Stored] = field(default_factory=list)
+    closed: Stored | None = None
+    """The end of a gap."""
 
     @cached_property
     def record(self) -> Json:
         """Return the record of the event, or what is there of it."""
-        for stored in (self.first, *self._told, *self.deletions):
+        for stored in (self.first, self.closed, *self._told, *self.deletions):
             if stored is not None:
                 return stored.record
         edits = [edit.stored.record for edit in self.edits]
@@ -84,7 +89,7 @@ class Message:
     @property
     def is_original_missing(self) -> bool:
         """Return whether there is only what others made of it, later."""
-        return self.first is None and not self._told
+        return self.first is None and self.closed is None and not self._told
 
     @property
     def said(self) -> Json:
@@ -149,7 +154,7 @@ class Message:
     @property
     def records(self) -> list[Stored]:
         """Return every record that it is made of, in the order of the archive."""
-        found = [self.first, self.late, *self.media, *self.deletions, *self.others]
+        found = [self.first, self.late, self.closed, *self.media, *self.deletions, *self.others]
         for edit in self.edits:
             found += [edit.stored, edit.late, edit.deleted]
         for reaction in self.reactions:
@@ -215,11 +220,14 @@ def _own_root(stored: Stored) -> int:
 
 def _message(root: int, group: Iterable[Stored], below: dict[int, list[Stored]]) -> Message:
     message = Message(root)
+    lists = {"media": message.media, "deletion": message.deletions}
     later: dict[int, Stored] = {}
     edits: list[tuple[int, Stored]] = []
     for stored in group:
         own = _own_root(stored)
         match _part(stored.record, is_own=own == root):
+            case "closing":
+                message.closed = stored
             case "original":
                 message.first = message.first or stored
             case "decryption":
@@ -228,12 +236,8 @@ def _message(root: int, group: Iterable[Stored], below: dict[int, list[Stored]])
                 edits.append((own, stored))
             case "reaction":
                 message.reactions.append(Reaction(stored, _deletion(below.get(own, []))))
-            case "media":
-                message.media.append(stored)
-            case "deletion":
-                message.deletions.append(stored)
-            case _:
-                message.others.append(stored)
+            case part:
+                lists.get(part, message.others).append(stored)
     message.late = later.get(root)
     message.edits = [
         Edit(stored, later.get(own), _deletion(below.get(own, []))) for own, stored in edits
@@ -241,11 +245,14 @@ def _message(root: int, group: Iterable[Stored], below: dict[int, list[Stored]])
     return message
 
 
+_PARTS = {"decryption": "decryption", "media": "media", "gap": "original", "gap_closed": "closing"}
+
+
 def _part(record: Json, *, is_own: bool) -> str:
     """Return what a record is to the message that it belongs to."""
     kind = record.get("kind")
     if kind != "event":
-        return str(kind) if kind in {"decryption", "media"} else "other"
+        return _PARTS.get(str(kind), "other")
     if record.get("redacts") is not None:
         return "deletion"
     if is_own:

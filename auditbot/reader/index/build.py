@@ -73,6 +73,11 @@ def root_key(event_id: str, room_id: str | None) -> int:
     return _bits(f"{room_id or ''}\0{event_id}")
 
 
+def gap_key(stream: str, seq: int) -> int:
+    """Return the 63 bits by which the index knows a gap and its end, which names no room."""
+    return _bits(f"gap\0{stream}\0{seq}")
+
+
 def _bits(name: str) -> int:
     digest = hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
@@ -283,6 +288,10 @@ class Builder:
             return root_key(target, record.room_id)
         if record.kind in {"decryption", "media"} and record.of_seq is not None:
             return self._root_of_seq(record)
+        if record.kind == "gap":
+            return gap_key(record.stream, record.seq)
+        if record.kind == "gap_closed" and record.of_seq is not None:
+            return gap_key(*_of(record))
         return own
 
     def _root_of_seq(self, record: _Record) -> int | None:

@@ -6,7 +6,7 @@ by its number too. Events are known by 63 bits of the hash of their IDs: million
 be most of the file. What belongs to one message (its edits, deletion, reactions, later
 decryption, attachment) has the same ``root``, in which the room counts too: nobody edits, deletes
 or answers a message from another room, so what names one there stands alone; ``begins`` is 1 where
-the record is of the message itself. ``first`` is the record that a later decryption
+the record is of the message itself. A gap and its end have the same ``root`` too. ``first`` is the record that a later decryption
 speaks of, ``thread`` the message that a thread begins with (MSC3440). Of an object's records
 ``content`` have a part that is sealed, ``of_day`` is whether the key of its day opened it; ``unopened`` names the keys to whose content the words of
 the object lack (see ``unopened.py``), ``awaited`` those that were not in the archive when a manifest

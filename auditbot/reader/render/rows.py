@@ -7,7 +7,7 @@ from typing import Any
 
 from auditbot.reader.conversation import Edit, Message, edit_text
 from auditbot.reader.layout import DEFAULT_CLASS
-from auditbot.reader.render.words import act, doubts, media_state, spelled, why_not
+from auditbot.reader.render.words import GAPS, act, doubts, gap, media_state, spelled, why_not
 from auditbot.reader.said import formatted_text, other_text
 from auditbot.reader.sealed import unopened
 from auditbot.reader.times import local
@@ -81,7 +81,7 @@ def row_of(message: Message, zone: tzinfo = UTC, *, is_context: bool = False) ->
         sender=_text(record.get("sender")),
         sender_name=_text(record.get("sender_name")),
         kind=_kind(message),
-        text=message.text if is_text else _told(message),
+        text=message.text if is_text else _told(message, zone),
         latest_text=message.latest_text if is_text else None,
         shown_as=formatted_text(said) if message.is_readable else None,
         edits=len(message.edits),
@@ -191,10 +191,12 @@ def _version(edit: Edit) -> str:
     return f"(not readable: {why_not(edit.stored.record, edit.said)})"
 
 
-def _told(message: Message) -> str | None:
+def _told(message: Message, zone: tzinfo) -> str | None:
     if not message.is_readable:
         return None
-    if message.is_state or message.record.get("kind") in {"gap", "gap_closed", "control"}:
+    if message.record.get("kind") in GAPS:
+        return gap(message, zone)
+    if message.is_state or message.record.get("kind") == "control":
         return act(message.record)
     return other_text(message.said)
 

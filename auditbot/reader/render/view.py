@@ -14,9 +14,11 @@ from auditbot.reader.conversation import Edit, Message, Reaction, edit_text
 from auditbot.reader.index.library import Library
 from auditbot.reader.layout import DEFAULT_CLASS
 from auditbot.reader.render.words import (
+    GAPS,
     TRUST,
     act,
     doubts,
+    gap,
     media_state,
     one_line,
     spelled,
@@ -107,12 +109,14 @@ class Tally:
     unreadable: Counter[str] = field(default_factory=Counter)
     attachments: int = 0
     attachments_missing: list[str] = field(default_factory=list)
-    gaps: int = 0
+    gaps: list[str] = field(default_factory=list)
+    """What is said of each one that is not closed."""
 
-    def add(self, message: Message) -> None:
+    def add(self, message: Message, zone: tzinfo) -> None:
         """Count a message."""
         record = message.record
-        self.gaps += record.get("kind") == "gap"
+        if record.get("kind") == "gap" and message.closed is None:
+            self.gaps.append(gap(message, zone))
         if message.is_state or record.get("kind") not in {"event", "decryption"}:
             return
         self.messages += 1
@@ -139,7 +143,7 @@ class Viewer:
 
     def view(self, message: Message, *, is_context: bool = False) -> Json:
         """Return what is shown of a message."""
-        self.tally.add(message)
+        self.tally.add(message, self.zone)
         record, said = message.record, message.said
         when = record.get("ts_origin") or record.get("ts_received")
         first = message.records[0] if message.records else None
@@ -152,7 +156,7 @@ class Viewer:
             "sender_name": one_line(record.get("sender_name") or ""),
             "initial": _initial(record),
             "hue": _hue(record.get("sender")),
-            "act": act(record) if _is_act(message) else None,
+            "act": self._act(message) if _is_act(message) else None,
             "text": _maybe(message.latest_text),
             "first_text": _maybe(message.text),
             "shown_as": _maybe(formatted_text(said)) if message.is_readable else None,
@@ -188,6 +192,10 @@ class Viewer:
     def views(self, messages: Iterable[Message]) -> list[Json]:
         """Return what is shown of messages."""
         return [self.view(message) for message in messages]
+
+    def _act(self, message: Message) -> str:
+        is_gap = message.record.get("kind") in GAPS
+        return gap(message, self.zone) if is_gap else act(message.record)
 
     def _version(self, message: Message, edit: Edit) -> Json:
         record = edit.stored.record
@@ -284,7 +292,7 @@ _HUES = 12
 def _is_act(message: Message) -> bool:
     if not message.is_readable or message.record.get("content_state") == "arrived_redacted":
         return False
-    return message.is_state or message.record.get("kind") in {"gap", "gap_closed", "control"}
+    return message.is_state or message.record.get("kind") in GAPS | {"control"}
 
 
 def _class(record: Mapping[str, Any]) -> str | None:
