@@ -25,13 +25,14 @@ async def open_gap(connection: Connection, writing: Writing, name: str, gap: Gap
     """Add the record of a gap, and remember it under its name until it is closed."""
     seq = await writing.gap(connection, gap)
     await connection.execute(
-        "INSERT INTO audit_gap (name, stream, seq, opened_ms) VALUES ($1, $2, $3, $4)"
+        "INSERT INTO audit_gap (name, stream, seq, opened_ms, room_id) VALUES ($1, $2, $3, $4, $5)"
         " ON CONFLICT (name) DO UPDATE SET stream = excluded.stream, seq = excluded.seq,"
-        " opened_ms = excluded.opened_ms, closed_ms = NULL",
+        " opened_ms = excluded.opened_ms, room_id = excluded.room_id, closed_ms = NULL",
         name,
         writing.stream,
         seq,
         writing.now_ms,
+        gap.room_id,
     )
 
 

@@ -43,7 +43,7 @@ _ACTION_OF = {
 }
 """What the record of a gap says was the matter, by how the gap's name begins."""
 _CLOSED = (
-    "SELECT name, stream, seq FROM audit_gap WHERE closed_ms IS NULL"
+    "SELECT name, stream, seq, room_id FROM audit_gap WHERE closed_ms IS NULL"
     " AND (name LIKE 'history:%' AND NOT EXISTS (SELECT 1 FROM feed_gap"
     " WHERE audit_gap.name = 'history:' || room_id || ':' || to_token)"
     " OR name LIKE 'set_aside:%' AND NOT EXISTS (SELECT 1 FROM inbox_set_aside"
@@ -149,7 +149,7 @@ async def _close_gap(connection: Connection, writing: Writing, row: Row) -> None
     action = gap_action(row["name"])
     if action == "event_missing":
         detail["event_id"] = str(row["name"]).partition(":")[2]
-    await writing.gap(connection, Gap(action, detail, of_seq=row["seq"]))
+    await writing.gap(connection, Gap(action, detail, row["room_id"], of_seq=row["seq"]))
     await connection.execute(
         "UPDATE audit_gap SET closed_ms = $2 WHERE name = $1", row["name"], writing.now_ms
     )

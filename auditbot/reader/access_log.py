@@ -54,6 +54,16 @@ class AccessLog:
             known |= _stored(self.remote.write(account_name(), what, {**of, **detail}))
         self._append(what, known)
 
+    def refused(self, what: str, asked: str, **detail: object) -> None:
+        """Append that something was asked for and is not shown, before whoever asked is told why.
+
+        A refusal tells of the archive too: that somebody is not in it, or who fits a name.
+
+        Raises:
+            PermanentError, TransientError: as ``write``; so the reason must not be told.
+        """
+        self.write(what, outcome="refused", asked=asked, **detail)
+
     def _append(self, what: str, detail: dict[str, object]) -> None:
         try:
             private_directory(self.path.parent)

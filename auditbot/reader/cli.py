@@ -49,6 +49,7 @@ def main(argv: Sequence[str]) -> int:
         StewardError: the archive cannot be read; ``steward`` itself says so.
     """
     arguments = _parser().parse_args(argv)
+    arguments.typed = tuple(argv)
     act: Act = arguments.act
     try:
         return asyncio.run(act(arguments))

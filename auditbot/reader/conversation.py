@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from auditbot.reader.index.build import event_key
+from auditbot.reader.index.build import root_key
 from auditbot.reader.index.library import Library, Stored
 from auditbot.reader.layout import server_of
 from auditbot.reader.sealed import unopened
@@ -52,15 +52,13 @@ class Edit:
         """Return whether it could be read, at once or later, and can be read here."""
         return is_readable(self.stored.record, self.late) and unopened(self.said) is None
 
-    @property
-    def is_valid(self) -> bool:
-        """Return whether the author made it; clients ignore one by somebody else."""
-        return self.stored.record.get("edit_valid") is not False
-
 
 @dataclass
 class Message:
-    """All that belongs to one event. ``first`` is ``None`` if the event itself is not archived."""
+    """All that belongs to one event, or to one gap.
+
+    ``first`` is ``None`` if the event itself is not archived.
+    """
 
     root: int
     first: Stored | None = None
@@ -72,16 +70,29 @@ class Message:
     others: list[Stored] = field(default_factory=list)
     archives: tuple[str, ...] = ()
     """In which servers' archives it is, where the index has several of them."""
+    closed: Stored | None = None
+    """The end of a gap."""
 
     @cached_property
     def record(self) -> Json:
         """Return the record of the event, or what is there of it."""
-        for stored in (self.first, *self.others, *self.deletions):
+        for stored in (self.first, self.closed, *self._told, *self.deletions):
             if stored is not None:
                 return stored.record
         edits = [edit.stored.record for edit in self.edits]
         reactions = [reaction.stored.record for reaction in self.reactions]
-        return (edits + reactions + [{}])[0]
+        others = [other.record for other in self.others]
+        return (edits + reactions + others + [{}])[0]
+
+    @property
+    def _told(self) -> list[Stored]:
+        """Return what tells more of it than that somebody has read it."""
+        return [other for other in self.others if other.record.get("kind") != "receipt"]
+
+    @property
+    def is_original_missing(self) -> bool:
+        """Return whether there is only what others made of it, later."""
+        return self.first is None and self.closed is None and not self._told
 
     @property
     def said(self) -> Json:
@@ -105,17 +116,37 @@ class Message:
 
     @property
     def text(self) -> str | None:
-        """Return the original text."""
+        """Return the original text, ``None`` if there is none or it is not archived."""
         body = self.said.get("body")
-        return None if body is None else str(body)
+        is_edit = self.first is None and self.said.get("edit_of") is not None
+        return None if body is None or is_edit else str(body)
 
     @property
     def latest_text(self) -> str | None:
         """Return the text after the author's edits, as clients show it."""
         for edit in reversed(self.edits):
-            if edit.is_valid and edit.deleted is None and edit.said.get("body") is not None:
+            if edit.deleted is None and edit.said.get("body") is not None and self._is_shown(edit):
                 return edit_text(edit.said)
         return self.text
+
+    def is_by_author(self, edit: Edit) -> bool | None:
+        """Return whether the author made an edit; clients ignore one by somebody else.
+
+        ``None`` if nobody can tell, because the original is not archived. What the writer says of
+        it is not enough to believe it: it may not have had the original then, and looked at the
+        sender only.
+        """
+        if edit.stored.record.get("edit_valid") is False:
+            return False
+        original = self.first or self.late
+        return None if original is None else _is_of_same(original.record, edit.stored.record)
+
+    def _is_shown(self, edit: Edit) -> bool:
+        """Return whether an edit is what the one who is named as the sender has said."""
+        is_by_author = self.is_by_author(edit)
+        if is_by_author is None:
+            return _is_of_same(self.record, edit.stored.record)
+        return is_by_author
 
     @property
     def time_ms(self) -> int:
@@ -126,13 +157,21 @@ class Message:
     @property
     def records(self) -> list[Stored]:
         """Return every record that it is made of, in the order of the archive."""
-        found = [self.first, self.late, *self.media, *self.deletions, *self.others]
+        found = [self.first, self.late, self.closed, *self.media, *self.deletions, *self.others]
         for edit in self.edits:
             found += [edit.stored, edit.late, edit.deleted]
         for reaction in self.reactions:
             found += [reaction.stored, reaction.taken_back]
         there = {stored.id: stored for stored in found if stored is not None}
         return [there[id_] for id_ in sorted(there)]
+
+
+def _is_of_same(first: Json, second: Json) -> bool:
+    """Return whether two events have the same sender and room."""
+    return all(
+        first.get(name) is not None and first.get(name) == second.get(name)
+        for name in ("sender", "room_id")
+    )
 
 
 def is_readable(first: Json, late: Stored | None) -> bool:
@@ -154,7 +193,7 @@ def load(library: Library, roots: Sequence[int]) -> list[Message]:
     """Return the messages of these roots, in their order; a negative one is a single record."""
     parts = _parts(library, [root for root in roots if root >= 0])
     inner = [
-        event_key(str(stored.record.get("event_id")))
+        _own_root(stored)
         for group in parts.values()
         for stored in group
         if stored.record.get("edit_of") or stored.record.get("event_type") == "m.reaction"
@@ -181,13 +220,21 @@ def _parts(library: Library, roots: Sequence[int]) -> dict[int, list[Stored]]:
     return groups
 
 
+def _own_root(stored: Stored) -> int:
+    room_id = stored.record.get("room_id")
+    return root_key(str(stored.record.get("event_id")), None if room_id is None else str(room_id))
+
+
 def _message(root: int, group: Iterable[Stored], below: dict[int, list[Stored]]) -> Message:
     message = Message(root)
+    lists = {"media": message.media, "deletion": message.deletions}
     later: dict[int, Stored] = {}
     edits: list[tuple[int, Stored]] = []
     for stored in group:
-        own = event_key(str(stored.record.get("event_id")))
+        own = _own_root(stored)
         match _part(stored.record, is_own=own == root):
+            case "closing":
+                message.closed = stored
             case "original":
                 _add_original(message, stored)
             case "decryption":
@@ -196,12 +243,8 @@ def _message(root: int, group: Iterable[Stored], below: dict[int, list[Stored]])
                 edits.append((own, stored))
             case "reaction":
                 message.reactions.append(Reaction(stored, _deletion(below.get(own, []))))
-            case "media":
-                message.media.append(stored)
-            case "deletion":
-                message.deletions.append(stored)
-            case _:
-                message.others.append(stored)
+            case part:
+                lists.get(part, message.others).append(stored)
     message.late = later.get(root)
     message.edits = [
         Edit(stored, later.get(own), _deletion(below.get(own, []))) for own, stored in edits
@@ -217,11 +260,14 @@ def _add_original(message: Message, stored: Stored) -> None:
         message.others.append(stored)
 
 
+_PARTS = {"decryption": "decryption", "media": "media", "gap": "original", "gap_closed": "closing"}
+
+
 def _part(record: Json, *, is_own: bool) -> str:
     """Return what a record is to the message that it belongs to."""
     kind = record.get("kind")
     if kind != "event":
-        return str(kind) if kind in {"decryption", "media"} else "other"
+        return _PARTS.get(str(kind), "other")
     if record.get("redacts") is not None:
         return "deletion"
     if is_own:

@@ -77,7 +77,9 @@ async def fetch_file(place: Place | None, library: Library, key: str) -> Path:
     """
     listed = library.file(key)
     if listed is None or not is_media(key):
-        raise DamagedArchiveError(f"No manifest lists the attachment “{key}”.")
+        raise DamagedArchiveError(
+            f"No manifest lists the attachment “{key}”, or it was deleted on purpose."
+        )
     path = library.folder / "media" / listed.sha256[:2] / listed.sha256
     if path.exists():
         return path

@@ -196,7 +196,7 @@ async def test_what_the_graph_names_and_nobody_brought_is_fetched(archivist: Arc
         (gap,) = await archivist.records("gap", room)
         assert await completing.fetch() == 0
         await archivist.record()
-        (closed,) = await archivist.records("gap_closed", None)
+        (closed,) = await archivist.records("gap_closed", room)
         events = await archivist.records("event", room)
 
         assert gap["action"] == "event_missing"
@@ -237,7 +237,7 @@ async def test_a_crash_before_what_was_given_is_kept_does_not_forget_it(
         events = await archivist.records("event", room)
         assert [event["body"] for event in events if event["event_id"] == lost] == ["lost"]
         assert len(await archivist.records("gap", room)) == 1
-        assert len(await archivist.records("gap_closed", None)) == 1
+        assert len(await archivist.records("gap_closed", room)) == 1
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ async def test_what_the_feeds_never_told_is_found_by_asking(
 
         (gap,) = await archivist.records("gap", room)
         assert json.loads(gap["detail_json"]) == {"event_id": lost, "found_by": "sample"}
-        assert len(await archivist.records("gap_closed", None)) == 1
+        assert len(await archivist.records("gap_closed", room)) == 1
         events = await archivist.records("event", room)
         assert [event["source"] for event in events if event["event_id"] == lost] == ["messages"]
         assert await archivist.records("gap", quiet) == []
@@ -308,7 +308,7 @@ async def test_what_the_homeserver_does_not_give_stays_a_gap(archivist: Archivis
             "found_by": "graph",
             "refused": "M_NOT_FOUND",
         }
-        assert await archivist.records("gap_closed", None) == []
+        assert await archivist.records("gap_closed", room) == []
         assert await untold(archivist.database) == []
 
 
@@ -339,7 +339,7 @@ async def test_what_was_not_given_is_asked_for_again_for_some_days(archivist: Ar
 
         events = await archivist.records("event", room)
         assert [event["body"] for event in events if event["event_id"] == lost] == ["held back"]
-        (closed,) = await archivist.records("gap_closed", None)
+        (closed,) = await archivist.records("gap_closed", room)
         assert json.loads(closed["detail_json"])["event_id"] == lost
         assert len(await archivist.records("gap", room)) == 2
         for wait_ms in AGAIN_MS[1:]:

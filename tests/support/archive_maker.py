@@ -296,8 +296,8 @@ class Maker:
         )
         self.key = new
 
-    def remove(self, *keys: str, reason: str = "retention") -> str:
-        """Delete objects as a removal announces; return the removal's key."""
+    def remove(self, *keys: str, reason: str = "retention", media: Sequence[str] = ()) -> str:
+        """Delete objects and attachments as a removal announces; return the removal's key."""
         listed = {item["key"]: item for item in self.all_objects()}
         self.now_ms += 1000
         name = f"{self.base}/removals/20251124T170000Z{len(self._statements):06d}.json"
@@ -317,22 +317,28 @@ class Maker:
                     {**{what: listed[key][what] for what in names}, "stream": self.stream}
                     for key in keys
                 ],
-                "media": [],
+                "media": [
+                    {name: item[name] for name in ("key", "version_id", "sha256", "size")}
+                    for item in self._all("media")
+                    if item["key"] in media
+                ],
                 "key_id": key_id(self.key),
             },
         )
-        for key in keys:
+        for key in (*keys, *media):
             (self.root / key).unlink()
         return name
 
     def all_objects(self) -> list[Json]:
         """Return what the manifests, and the next one, list."""
-        found = [
+        return [*self._all("objects"), *self._objects]
+
+    def _all(self, what: str) -> list[Json]:
+        return [
             item
             for key in self.manifests
-            for item in json.loads((self.root / key).read_bytes())["objects"]
+            for item in json.loads((self.root / key).read_bytes())[what]
         ]
-        return [*found, *self._objects]
 
     def manifest(self, *, closed: Json | None = None, **changed: object) -> str:
         """Sign what came since the last one; return its key."""

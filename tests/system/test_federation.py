@@ -485,7 +485,7 @@ async def test_what_only_going_back_brings_is_fetched(
         }
         closed = {
             json.loads(one["detail_json"])["event_id"]
-            for one in await archivist.records("gap_closed", None)
+            for one in await archivist.records("gap_closed", room)
         }
 
     assert hole, "the homeserver was given everything; nobody would have to go back"

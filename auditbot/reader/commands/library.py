@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import shlex
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -28,7 +29,7 @@ from auditbot.reader.unpack import DamagedArchiveError
 from auditbot.reader.verify.report import grouped
 from auditbot.reader.verify.servers import choose_keys
 from common.clock import SystemClock
-from common.errors import StewardError
+from common.errors import StewardError, UserError
 
 _DAY_MS = 86_400_000
 
@@ -51,6 +52,8 @@ class Open:
 async def open_library(arguments: argparse.Namespace) -> AsyncIterator[Open]:
     """Open the index; fetch what is new unless --no-sync was given.
 
+    Whatever is refused while it is open is in the access log before the person is told.
+
     Raises:
         UnusableIndexError: the index is damaged or cannot be used, whenever that turns out.
     """
@@ -69,9 +72,18 @@ async def open_library(arguments: argparse.Namespace) -> AsyncIterator[Open]:
                 with turn_if_free(library.folder) as is_free:
                     faults = await asyncio.to_thread(_complete, library) if is_free else [IN_USE]
                 _tell_faults(faults)
-            yield Open(
-                archive, library, access_log(archive), synced, tuple(arguments.key), tuple(faults)
-            )
+            log = access_log(archive)
+            try:
+                yield Open(archive, library, log, synced, tuple(arguments.key), tuple(faults))
+            except UserError:
+                log.refused(*_asked(arguments), archive=archive.destination)
+                raise
+
+
+def _asked(arguments: argparse.Namespace) -> tuple[str, str]:
+    """Return which command was typed, and all of it."""
+    typed: tuple[str, ...] = getattr(arguments, "typed", ())
+    return next(iter(typed), "a command"), shlex.join(typed)
 
 
 def _tell_waiting() -> None:

@@ -65,7 +65,21 @@ class _Record(msgspec.Struct):
 
 def event_key(event_id: str) -> int:
     """Return the 63 bits by which the index knows an event."""
-    digest = hashlib.blake2b(event_id.encode("utf-8", "replace"), digest_size=8).digest()
+    return _bits(event_id)
+
+
+def root_key(event_id: str, room_id: str | None) -> int:
+    """Return the 63 bits by which the index knows the message that an event is in its room."""
+    return _bits(f"{room_id or ''}\0{event_id}")
+
+
+def gap_key(stream: str, seq: int) -> int:
+    """Return the 63 bits by which the index knows a gap and its end, which names no room."""
+    return _bits(f"gap\0{stream}\0{seq}")
+
+
+def _bits(name: str) -> int:
+    digest = hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
 
 
@@ -201,7 +215,8 @@ class Builder:
         room = self._name(record.room_id)
         sender = self._name(record.sender)
         event = event_key(record.event_id) if record.event_id else None
-        root = self._root(record, event)
+        own = root_key(record.event_id, record.room_id) if record.event_id else None
+        root = self._root(record, own)
         self._roots.append(root)
         self._rows.append(
             (
@@ -221,7 +236,8 @@ class Builder:
                 self._name(record.enc_device_id),
                 self._name(record.enc_error) if record.kind == "event" else None,
                 self._first(record) if record.kind == "decryption" else None,
-                event_key(record.thread_root) if record.thread_root else None,
+                root_key(record.thread_root, record.room_id) if record.thread_root else None,
+                record.kind == "event" and own is not None and root == own,
             )
         )
         texts = self._texts(record, line)
@@ -263,16 +279,20 @@ class Builder:
             raise DamagedArchiveError(_newer(key, line))
         return record
 
-    def _root(self, record: _Record, event: int | None) -> int | None:
+    def _root(self, record: _Record, own: int | None) -> int | None:
         """Return to which message a record belongs."""
         target = record.edit_of or record.redacts
         if target is None and record.event_type == "m.reaction":
             target = record.rel_event_id
         if target is not None:
-            return event_key(target)
+            return root_key(target, record.room_id)
         if record.kind in {"decryption", "media"} and record.of_seq is not None:
             return self._root_of_seq(record)
-        return event
+        if record.kind == "gap":
+            return gap_key(record.stream, record.seq)
+        if record.kind == "gap_closed" and record.of_seq is not None:
+            return gap_key(*_of(record))
+        return own
 
     def _root_of_seq(self, record: _Record) -> int | None:
         stream, seq = _of(record)
@@ -359,7 +379,7 @@ class Builder:
 
     def _write(self, object_id: int) -> None:
         self.connection.executemany(
-            "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             self._rows,
         )
         self.connection.executemany("INSERT INTO words (rowid, text) VALUES (?, ?)", self._words)

@@ -13,6 +13,7 @@ from auditbot.reader.documents import ListedFile, ListedSegment, Manifest
 from auditbot.reader.index.build import event_key
 from auditbot.reader.index.database import open_index
 from auditbot.reader.index.frames import Frames
+from auditbot.reader.index.remains import note_remains, wipe_remains
 from auditbot.reader.index.wording import Wording, decoded
 from auditbot.reader.layout import server_of, wrapped_key_of
 from auditbot.reader.memory import private_directory, write_private
@@ -104,15 +105,18 @@ class Library:
             )
         return found
 
-    def event(self, event_id: str) -> Stored | None:
-        """Return the record of an event, ``None`` if it is not archived."""
+    def event(self, event_id: str, room_id: str | None = None) -> Stored | None:
+        """Return the record of an event, ``None`` if it is not archived.
+
+        With a room, the one of that room if several have an event of this ID.
+        """
         rows = self.connection.execute(
             "SELECT id FROM record WHERE event = ? ORDER BY id", (event_key(event_id),)
         ).fetchall()
-        for found in self.stored(row[0] for row in rows):
-            if found.record.get("event_id") == event_id:
-                return found
-        return None
+        records = self.stored(row[0] for row in rows)
+        found = [one for one in records if one.record.get("event_id") == event_id]
+        here = (one for one in found if one.record.get("room_id") == room_id)
+        return next(here, found[0] if found else None)
 
     def at(self, stream: str, seq: int) -> Stored | None:
         """Return a record by its number in its stream."""
@@ -262,7 +266,7 @@ class Library:
 
         All words are written anew where nobody can tell which of them were theirs: once for all.
         """
-        hashes = []
+        hashes: list[str] = []
         with self.connection:
             # Alone from the first look on: words that two processes take out break the index.
             self.connection.execute("BEGIN IMMEDIATE")
@@ -280,9 +284,27 @@ class Library:
                     hashes.append(sha256)
             if not is_told:
                 self._wording.write_anew()
+            if hashes:
+                note_remains(self.connection)
             # Before it is noted that they are gone: afterwards nobody looks for these files again.
             for sha256 in hashes:
                 self._path(sha256).unlink(missing_ok=True)
+        self.wipe()
+
+    def wipe(self) -> None:
+        """Take out of the index's file what was taken out of the index and may still lie there."""
+        wipe_remains(self.connection)
+
+    def forget_files(self, keys: Collection[str]) -> None:
+        """Take attachments that were deleted on purpose off this machine."""
+        listed = [found for found in map(self.file, keys) if found is not None]
+        for found in listed:
+            self._media_path(found.sha256).unlink(missing_ok=True)
+        # Afterwards: once they are unlisted, nobody looks for these files again.
+        with self.connection:
+            self.connection.executemany(
+                "DELETE FROM file WHERE key = ?", [(found.key,) for found in listed]
+            )
 
     def _drop(self, object_id: int, first_id: int, count: int) -> None:
         self.connection.execute("DELETE FROM record WHERE object = ?", (object_id,))
@@ -376,7 +398,7 @@ class Library:
             ).fetchall()
             for key, sha256 in files:
                 if wrapped_key_of(str(key)) == name:
-                    (self.folder / "media" / sha256[:2] / sha256).unlink(missing_ok=True)
+                    self._media_path(sha256).unlink(missing_ok=True)
             self._day_key_path(name).unlink(missing_ok=True)
         # Afterwards: once it is noted that they are erased, nobody looks for these files again.
         names = [name for name in names if not self.is_erased(name)]
@@ -389,8 +411,8 @@ class Library:
             self.connection.executemany("DELETE FROM awaited WHERE key = ?", [(n,) for n in names])
             # Which words a record had nobody can tell any more, so all are written anew.
             self._wording.write_anew()
-        self.connection.execute("VACUUM")
-        self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            note_remains(self.connection)
+        self.wipe()
 
     def forget_days(self, names: Collection[str]) -> int:
         """Take all of days whose keys were destroyed off this machine; return how many segments.
@@ -413,7 +435,7 @@ class Library:
             ).fetchall()
             for key, sha256 in files:
                 if wrapped_key_of(str(key)) == name:
-                    (self.folder / "media" / sha256[:2] / sha256).unlink(missing_ok=True)
+                    self._media_path(sha256).unlink(missing_ok=True)
             self._day_key_path(name).unlink(missing_ok=True)
         return len(found)
 
@@ -423,6 +445,9 @@ class Library:
     def cached(self, sha256: str) -> Path:
         """Return where an object's stored bytes are on this machine."""
         return self._path(sha256)
+
+    def _media_path(self, sha256: str) -> Path:
+        return self.folder / "media" / sha256[:2] / sha256
 
     def _path(self, sha256: str) -> Path:
         return self.folder / "objects" / sha256[:2] / sha256

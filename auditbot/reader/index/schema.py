@@ -4,14 +4,16 @@ A record's row holds what it is found by; what it says is read from its object, 
 its frame and line. ``record.id`` counts through an object without a gap, so a record is found
 by its number too. Events are known by 63 bits of the hash of their IDs: millions of names would
 be most of the file. What belongs to one message (its edits, deletion, reactions, later
-decryption, attachment) has the same ``root``; ``first`` is the record that a later decryption
+decryption, attachment) has the same ``root``, in which the room counts too: nobody edits, deletes
+or answers a message from another room, so what names one there stands alone; ``begins`` is 1 where
+the record is of the message itself. A gap and its end have the same ``root`` too. ``first`` is the record that a later decryption
 speaks of, ``thread`` the message that a thread begins with (MSC3440). Of an object's records
 ``content`` have a part that is sealed, ``of_day`` is whether the key of its day opened it; ``unopened`` names the keys to whose content the words of
 the object lack (see ``unopened.py``), ``awaited`` those that were not in the archive when a manifest
 listed them; ``erased`` are the keys that were destroyed.
 """
 
-VERSION = 5
+VERSION = 6
 
 TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -44,7 +46,8 @@ CREATE TABLE record (
     id INTEGER PRIMARY KEY, object INTEGER NOT NULL, frame INTEGER NOT NULL,
     place INTEGER NOT NULL, kind INTEGER NOT NULL, received_ms INTEGER NOT NULL,
     origin_ms INTEGER, room INTEGER, sender INTEGER, type INTEGER, event INTEGER, root INTEGER,
-    status INTEGER, device INTEGER, why INTEGER, first INTEGER, thread INTEGER
+    status INTEGER, device INTEGER, why INTEGER, first INTEGER, thread INTEGER,
+    begins INTEGER NOT NULL
 );
 CREATE INDEX record_room ON record (room, received_ms);
 CREATE INDEX record_sender ON record (sender, received_ms);

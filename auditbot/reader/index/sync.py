@@ -374,14 +374,18 @@ class _Sync:
         )
 
     def forget_removed(self) -> None:
-        """Take out of the index and the cache what was deleted from the archive on purpose."""
+        """Take off this machine what was deleted from the archive on purpose."""
         known = self.library.indexed_keys(list(self.statements.tombstones))
         removed = [key for key in known if not self.inventory.there(key)]
         self.library.forget(removed)
+        own = f"v1/{self.inventory.server}/media/"
+        media = [key for key in self.statements.tombstones if key.startswith(own)]
+        self.library.forget_files([key for key in media if not self.inventory.there(key)])
         gone = [name for name in self.statements.erased if not self.inventory.there(name)]
         erased = self.library.forget_days(list(filter(is_day_key, gone)))
         self.done.removed += len(removed) + erased
         self.library.forget_contents([name for name in gone if is_content_key(name)])
+        self.library.wipe()
 
     def is_erased(self, key: str) -> bool:
         """Return whether the key of the day that an object is encrypted to was destroyed."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from auditbot.reader.conversation import Edit, Message, edit_text
 from auditbot.reader.layout import DEFAULT_CLASS
-from auditbot.reader.render.words import act, doubts, media_state, spelled, why_not
+from auditbot.reader.render.words import GAPS, act, doubts, gap, media_state, spelled, why_not
 from auditbot.reader.said import formatted_text, other_text
 from auditbot.reader.sealed import unopened
 from auditbot.reader.times import local
@@ -18,7 +18,7 @@ class Row:
     """One message.
 
     ``text`` is what was written first; ``latest_text`` what became of it; a deleted message
-    keeps both. Times are RFC 3339, ``time`` in the zone that was asked for.
+    keeps both. ``edited_by_others`` counts edits by somebody who is not the author. Times are RFC 3339, ``time`` in the zone that was asked for.
     ``responsive`` is “yes” for what was asked for, “no” for what is only around it.
     """
 
@@ -71,7 +71,7 @@ def row_of(message: Message, zone: tzinfo = UTC, *, is_context: bool = False) ->
     media = media_state(message) or {}
     deletion = message.deletions[0].record if message.deletions else {}
     place = message.records[0] if message.records else None
-    is_text = message.text is not None and not message.is_state
+    is_text = message.latest_text is not None and not message.is_state
     return Row(
         time=_time(record.get("ts_origin"), zone),
         time_utc=_time(record.get("ts_origin"), UTC),
@@ -81,11 +81,11 @@ def row_of(message: Message, zone: tzinfo = UTC, *, is_context: bool = False) ->
         sender=_text(record.get("sender")),
         sender_name=_text(record.get("sender_name")),
         kind=_kind(message),
-        text=message.text if is_text else _told(message),
+        text=message.text if is_text else _told(message, zone),
         latest_text=message.latest_text if is_text else None,
         shown_as=formatted_text(said) if message.is_readable else None,
         edits=len(message.edits),
-        edited_by_others=sum(not edit.is_valid for edit in message.edits),
+        edited_by_others=sum(message.is_by_author(edit) is False for edit in message.edits),
         deleted_utc=_time(deletion.get("ts_origin"), UTC),
         deleted_by=_text(deletion.get("sender")),
         deletion_reason=_text(deletion.get("redaction_reason")),
@@ -122,7 +122,7 @@ def as_json(message: Message, zone: tzinfo = UTC, *, is_context: bool = False) -
                 "text": edit_text(edit.said),
                 "sender": edit.stored.record.get("sender"),
                 "time_utc": _time(edit.stored.record.get("ts_origin"), UTC),
-                "valid": edit.is_valid,
+                "valid": message.is_by_author(edit),
                 "event_id": edit.stored.record.get("event_id"),
             }
             for edit in message.edits
@@ -152,7 +152,8 @@ def table(
         if row.shown_as:
             yield f"    most clients show this instead: {_line(row.shown_as)}"
         for edit in message.edits:
-            by = "" if edit.is_valid else f" BY {_line(edit.stored.record.get('sender'))}"
+            is_own = message.is_by_author(edit)
+            by = "" if is_own else f" BY {_line(edit.stored.record.get('sender'))}"
             at = (_time(edit.stored.record.get("ts_origin"), zone) or "")[:19].replace("T", " ")
             yield f"    edited{by} {at}: {_version(edit)}"
         if row.deleted_by:
@@ -190,10 +191,12 @@ def _version(edit: Edit) -> str:
     return f"(not readable: {why_not(edit.stored.record, edit.said)})"
 
 
-def _told(message: Message) -> str | None:
+def _told(message: Message, zone: tzinfo) -> str | None:
     if not message.is_readable:
         return None
-    if message.is_state or message.record.get("kind") in {"gap", "gap_closed", "control"}:
+    if message.record.get("kind") in GAPS:
+        return gap(message, zone)
+    if message.is_state or message.record.get("kind") == "control":
         return act(message.record)
     return other_text(message.said)
 

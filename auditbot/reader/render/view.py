@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-from auditbot.reader.conversation import Message, Reaction, edit_text
+from auditbot.reader.conversation import Edit, Message, Reaction, edit_text
 from auditbot.reader.index.library import Library
 from auditbot.reader.layout import DEFAULT_CLASS
 from auditbot.reader.render.words import (
+    GAPS,
     TRUST,
     act,
     doubts,
+    gap,
     media_state,
     one_line,
     spelled,
@@ -107,12 +109,14 @@ class Tally:
     unreadable: Counter[str] = field(default_factory=Counter)
     attachments: int = 0
     attachments_missing: list[str] = field(default_factory=list)
-    gaps: int = 0
+    gaps: list[str] = field(default_factory=list)
+    """What is said of each one that is not closed."""
 
-    def add(self, message: Message) -> None:
+    def add(self, message: Message, zone: tzinfo) -> None:
         """Count a message."""
         record = message.record
-        self.gaps += record.get("kind") == "gap"
+        if record.get("kind") == "gap" and message.closed is None:
+            self.gaps.append(gap(message, zone))
         if message.is_state or record.get("kind") not in {"event", "decryption"}:
             return
         self.messages += 1
@@ -139,7 +143,7 @@ class Viewer:
 
     def view(self, message: Message, *, is_context: bool = False) -> Json:
         """Return what is shown of a message."""
-        self.tally.add(message)
+        self.tally.add(message, self.zone)
         record, said = message.record, message.said
         when = record.get("ts_origin") or record.get("ts_received")
         first = message.records[0] if message.records else None
@@ -152,12 +156,13 @@ class Viewer:
             "sender_name": one_line(record.get("sender_name") or ""),
             "initial": _initial(record),
             "hue": _hue(record.get("sender")),
-            "act": act(record) if _is_act(message) else None,
+            "act": self._act(message) if _is_act(message) else None,
             "text": _maybe(message.latest_text),
             "first_text": _maybe(message.text),
             "shown_as": _maybe(formatted_text(said)) if message.is_readable else None,
             "other": _maybe(other_text(said)) if message.is_readable else None,
-            "versions": [self._version(edit) for edit in message.edits],
+            "unsaid": "(not archived)" if message.is_original_missing else "(not readable)",
+            "versions": [self._version(message, edit) for edit in message.edits],
             "deleted": self._deleted(message),
             "readable": message.is_readable,
             "why": None if message.is_readable else why_not(record, said),
@@ -166,8 +171,8 @@ class Viewer:
             "is_notice": said.get("msgtype") == "m.notice",
             "reactions": self._reactions(message.reactions),
             "media": media_state(message),
-            "reply_to": self._reference(record.get("reply_to")),
-            "thread": self._reference(record.get("thread_root")),
+            "reply_to": self._reference(record, "reply_to"),
+            "thread": self._reference(record, "thread_root"),
             "audience": self.audiences.number(message),
             "audience_words": self.audiences.words(message),
             "trust": None if not said.get("enc_trust") else TRUST.get(str(said["enc_trust"])),
@@ -188,8 +193,13 @@ class Viewer:
         """Return what is shown of messages."""
         return [self.view(message) for message in messages]
 
-    def _version(self, edit: Any) -> Json:
+    def _act(self, message: Message) -> str:
+        is_gap = message.record.get("kind") in GAPS
+        return gap(message, self.zone) if is_gap else act(message.record)
+
+    def _version(self, message: Message, edit: Edit) -> Json:
         record = edit.stored.record
+        is_by_author = message.is_by_author(edit)
         is_readable = edit.is_readable
         return {
             "when": self._full(record.get("ts_origin")),
@@ -197,7 +207,8 @@ class Viewer:
             "shown_as": _maybe(formatted_text(edit.said)) if is_readable else None,
             "why": None if is_readable else why_not(record, edit.said),
             "sender": one_line(record.get("sender") or ""),
-            "valid": edit.is_valid,
+            "valid": is_by_author is True,
+            "label": _LABELS[is_by_author],
             "deleted": edit.deleted is not None,
             "seq": edit.stored.seq,
         }
@@ -227,12 +238,16 @@ class Viewer:
             groups.setdefault(one_line(reaction.key)[:64], []).append(who + back)
         return [{"key": key, "who": ", ".join(who)} for key, who in groups.items()]
 
-    def _reference(self, event_id: object) -> Json | None:
+    def _reference(self, record: Json, name: str) -> Json | None:
+        event_id, room_id = record.get(name), record.get("room_id")
         if not isinstance(event_id, str) or not event_id:
             return None
-        found = self._library.event(event_id)
+        found = self._library.event(event_id, room_id)
         if found is None:
             return {"anchor": None, "text": "a message that is not archived", "sender": ""}
+        if found.record.get("room_id") != room_id:
+            # What was said there is not shown to who reads this room.
+            return {"anchor": None, "text": "a message of another room", "sender": ""}
         body = one_line(found.record.get("body") or found.record.get("event_type") or "")
         return {
             "anchor": f"m-{found.stream}-{found.seq}",
@@ -265,13 +280,19 @@ class Viewer:
 
 
 _SHORT = 120
+_LABELS = {
+    True: "",
+    False: "edit by somebody else",
+    None: "edit of a message that is not archived in this room",
+}
+"""By whether the author made it."""
 _HUES = 12
 
 
 def _is_act(message: Message) -> bool:
     if not message.is_readable or message.record.get("content_state") == "arrived_redacted":
         return False
-    return message.is_state or message.record.get("kind") in {"gap", "gap_closed", "control"}
+    return message.is_state or message.record.get("kind") in GAPS | {"control"}
 
 
 def _class(record: Mapping[str, Any]) -> str | None:

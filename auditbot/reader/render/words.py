@@ -5,11 +5,14 @@ text: every control and invisible character is spelled out.
 """
 
 from collections.abc import Mapping
+from datetime import tzinfo
 from typing import Any
 
 from auditbot.reader.conversation import Message
+from auditbot.reader.index.library import detail_of
 from auditbot.reader.sealed import unopened
 from auditbot.reader.show import acted
+from auditbot.reader.times import moment
 
 _KEPT = frozenset("\n\t\u200c\u200d\ufe0f")
 """Joiners and the emoji selector: invisible, but scripts and emoji are spelled with them."""
@@ -47,6 +50,8 @@ MEDIA = {
     "infected": "not stored: a scanner found something in it",
     "gave_up": "not stored: all attempts failed",
 }
+GAPS = frozenset({"gap", "gap_closed"})
+"""The kinds of records that say of something missing, or that it no longer is."""
 _HOUR_MS = 3_600_000
 
 
@@ -85,10 +90,28 @@ def why_not(first: Mapping[str, Any], said: Mapping[str, Any]) -> str:
 def act(record: Mapping[str, Any]) -> str:
     """Return what was done, for a record that is no message."""
     if record.get("kind") == "gap":
-        return f"Known gap: {one_line(str(record.get('action') or '').replace('_', ' '))}"
+        return f"Known gap: {_lacking(record)}"
     if record.get("kind") == "gap_closed":
-        return "A known gap was closed"
+        return f"A known gap was closed: {_lacking(record)}"
     return acted(record)
+
+
+def gap(message: Message, zone: tzinfo) -> str:
+    """Return what is known of a gap: since when, and until when if it was closed."""
+    record = message.record
+    if record.get("kind") != "gap":
+        return act(record)
+    since = moment(record.get("ts_received"), zone)
+    if message.closed is None:
+        return f"{act(record)}, noticed at {since}"
+    until = moment(message.closed.record.get("ts_received"), zone)
+    return f"Closed gap: {_lacking(record)}, was missing from {since} and was fetched at {until}"
+
+
+def _lacking(record: Mapping[str, Any]) -> str:
+    what = one_line(str(record.get("action") or "").replace("_", " "))
+    event_id = detail_of(dict(record)).get("event_id")
+    return f"{what}, {one_line(event_id)}" if event_id else what
 
 
 def doubts(message: Message) -> list[str]:
@@ -113,8 +136,9 @@ def doubts(message: Message) -> list[str]:
         found.append("NOT ENCRYPTED, in an encrypted room")
     if said.get("body_truncated"):
         found.append("cut here; whole in the record")
-    if message.first is None and not message.others:
-        found.append("the original is not archived")
+    if message.is_original_missing:
+        unknown = ": nobody can tell whether its author made the edit" if message.edits else ""
+        found.append(f"the original is not archived in this room{unknown}")
     return [*found, *_archives(message)]
 
 

@@ -126,7 +126,7 @@ def _counted(
     library: Library, wanted: Wanted, people: tuple[str, ...]
 ) -> Iterator[tuple[int, str, int]]:
     """Yield room, day and how many messages were begun there; an edit begins none."""
-    conditions = [f"kind = {_EVENT}", "event = root", "room IS NOT NULL"]
+    conditions = [f"kind = {_EVENT}", "begins", "room IS NOT NULL"]
     values: list[object] = []
 
     def any_of(column: str, ids: Sequence[object]) -> None:
@@ -162,7 +162,7 @@ def _places(library: Library, roots: Sequence[int]) -> Iterator[tuple[int, int]]
         some = known_roots[start : start + _CHUNK]
         marks = ",".join("?" * len(some))
         yield from library.connection.execute(
-            "SELECT room, coalesce(min(CASE WHEN event = root THEN received_ms END),"  # noqa: S608  # marks are question marks
+            "SELECT room, coalesce(min(CASE WHEN begins THEN received_ms END),"  # noqa: S608  # marks are question marks
             f" min(received_ms)) FROM record WHERE root IN ({marks}) AND room IS NOT NULL"
             " GROUP BY root",
             some,

@@ -8,7 +8,7 @@ from auditbot.reader.index.database import UnusableIndexError, usable
 from auditbot.reader.serve import acts, pages
 from auditbot.reader.serve.acts import DOOR
 from auditbot.reader.serve.desk import Desk
-from auditbot.reader.serve.pages import DESK, render
+from auditbot.reader.serve.pages import DESK, note_refusal, render
 from auditbot.reader.serve.security import Door, Hosts, guard, protect
 from auditbot.reader.transcript.html import stylesheet
 from common.errors import StewardError, UserError
@@ -78,11 +78,21 @@ async def failures(request: web.Request, handler: Handler) -> web.StreamResponse
 
 async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
-        return await handler(request)
+        return await _noted(request, handler)
     except UserError as error:
         return _sentence(request, str(error), 400)
     except StewardError as error:
         return _sentence(request, str(error), 502)
+
+
+async def _noted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Have what is refused in the access log first; what is no page says nothing of the archive."""
+    try:
+        return await handler(request)
+    except (UserError, web.HTTPNotFound):
+        if request.match_info.http_exception is None:
+            await note_refusal(request)
+        raise
 
 
 def _sentence(request: web.Request, sentence: str, status: int) -> web.Response:

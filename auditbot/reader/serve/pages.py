@@ -1,5 +1,6 @@
 """The pages that show: overview, search, rooms, people, one message, coverage, verification."""
 
+import asyncio
 import json
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -59,6 +60,17 @@ def render(request: web.Request, template: str, **context: object) -> web.Respon
     )
 
 
+async def note_refusal(request: web.Request) -> None:
+    """Write down that something was asked for, before it is told why it is not shown.
+
+    Raises:
+        PermanentError, TransientError: it cannot be written, so the reason must not be told.
+    """
+    log = request.app[DESK].log
+    what, asked = request.path.strip("/"), request.rel_url.human_repr()
+    await asyncio.to_thread(log.refused, what, asked, where="page")
+
+
 async def overview(request: web.Request) -> web.Response:
     """Show what there is and how it stands."""
     desk = request.app[DESK]
@@ -91,6 +103,7 @@ async def find(request: web.Request) -> web.Response:
             window = _WINDOWS.get(asked.get("context", ""))
             shown.update(await desk.work(_found, desk, query, page, window))
         except UserError as error:
+            await note_refusal(request)
             shown["problem"] = str(error)
     texts["context"] = asked.get("context", "") if asked.get("context") in _WINDOWS else ""
     shown["link"] = _query_string({name: text for name, text in texts.items() if text})

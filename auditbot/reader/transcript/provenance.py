@@ -86,7 +86,11 @@ def missing(
         f"{number} could not be read: {why}." for why, number in tally.unreadable.most_common()
     ]
     if tally.gaps:
-        found.append(f"{tally.gaps} known gaps: something is missing and a signed record says so.")
+        gaps = "1 known gap" if len(tally.gaps) == 1 else f"{len(tally.gaps)} known gaps"
+        found.append(f"{gaps}: something is missing and a signed record says so.")
+    found.extend(f"{sentence}." for sentence in tally.gaps[:_SHOWN])
+    if len(tally.gaps) > _SHOWN:
+        found.append(f"… and {len(tally.gaps) - _SHOWN} more gaps.")
     names = tally.attachments_missing
     found.extend(f"Attachment not in the archive: {name}." for name in names[:_SHOWN])
     if len(names) > _SHOWN:

@@ -251,7 +251,7 @@ class _Contents:
         """Yield the edits that clients show, each with what stood there before."""
         before = spelled(message.text or "")
         for edit in message.edits:
-            if not edit.is_valid or edit.deleted is not None:
+            if not message.is_by_author(edit) or edit.deleted is not None:
                 continue
             record = edit.stored.record
             after = spelled(edit_text(edit.said)) if edit.is_readable else _unread(edit)
@@ -306,7 +306,7 @@ def _changes(message: Message, view: Json) -> Iterator[tuple[str, object]]:
         yield "Reason given for deletion", deleted["reason"]
     for version in view["versions"]:
         if version["deleted"] or not version["valid"]:
-            what = "Edit taken back" if version["valid"] else "Edit by somebody else"
+            what = "Edit taken back" if version["valid"] else version["label"].capitalize()
             yield what, f"{version['when']} {version['sender']}: {version['text'] or ''}"
     for reaction in message.reactions:
         if reaction.taken_back is not None:

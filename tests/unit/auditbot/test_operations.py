@@ -769,8 +769,8 @@ async def test_holes_and_acts_of_others_are_recorded_once_and_holes_are_closed(
     assert set(gaps) == {"set_aside", "history_refused"}
     assert base64.b64decode(gaps["set_aside"]["raw_b64"]) == b'{"poison":1}'
     assert open_gaps[-1] == 2
-    closed = {one["of_seq"] for one in checked.of_kind("gap_closed")}
-    assert closed == {one["seq"] for one in gaps.values()}
+    closed = {one["of_seq"]: one["room_id"] for one in checked.of_kind("gap_closed")}
+    assert closed == {gaps["set_aside"]["seq"]: None, gaps["history_refused"]["seq"]: "!r"}
     (act,) = [one for one in checked.of_kind("control") if one["action"] == "admin_action"]
     assert act["actor"] == "@admin:x"
     assert json.loads(act["detail_json"])["command"] == "user deactivate"

@@ -9,6 +9,7 @@ import pyrage
 import pytest
 
 from auditbot.gaps import open_gap
+from auditbot.observed import record_observed
 from auditbot.operations import holds, over, retention
 from auditbot.pipeline.other_records import Gap
 from auditbot.pipeline.segment import DAY_MS
@@ -180,8 +181,13 @@ async def test_parents_receipts_gaps_and_late_keys_are_of_their_rooms_class(
         gap = Gap("event_missing", {"event_id": "$lost"}, room_id=BOARD)
         await open_gap(connection, writing, "event:$lost", gap)
         await writing.write(connection)
+    await office.say(said("$lost", BOARD))
+    async with database.transaction() as connection:
+        writing = await office.desk.writing(connection)
+        assert writing is not None
+        await record_observed(connection, writing)
 
-    for kind in ("graph", "receipt", "decryption", "gap"):
+    for kind in ("graph", "receipt", "decryption", "gap", "gap_closed"):
         (record,) = await office.world.events(kind)
         assert record["retention_class"] == "board", kind
 

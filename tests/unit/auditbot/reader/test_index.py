@@ -1,5 +1,6 @@
 """What is asked is found, whole: with edits, deletions, reactions and what was read later."""
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,11 +10,14 @@ from auditbot.reader.conversation import Message, load
 from auditbot.reader.coverage import cover
 from auditbot.reader.index.coverage import count_coverage
 from auditbot.reader.index.library import Library
+from auditbot.reader.index.parts import want_parts
 from auditbot.reader.index.query import Query, people, rooms, search
 from auditbot.reader.index.sync import Synced, sync
 from auditbot.reader.index.words import query_of
+from auditbot.reader.media import fetch_file
 from auditbot.reader.memory import Remembered
 from auditbot.reader.read import Period
+from auditbot.reader.unpack import DamagedArchiveError
 from auditbot.storage.reading import DirectoryPlace
 from common.errors import UserError
 from tests.support.archive_maker import Maker, key_number
@@ -187,6 +191,91 @@ async def test_what_is_deleted_on_purpose_leaves_this_machine_too(
     assert not found(library, text="morning")
     assert found(library, text="research")
     assert sum(1 for _ in (library.folder / "objects").rglob("*") if _.is_file()) == cached - 1
+
+
+def traces(library: Library, word: str) -> list[str]:
+    """Return in which of the index's files a word lies, of which the first letter may be shared."""
+    return [
+        path.name
+        for path in library.folder.glob("index.sqlite*")
+        if word[1:].encode() in path.read_bytes()
+    ]
+
+
+async def erased_and_kept(tmp_path: Path, library: Library) -> Maker:
+    """Index a segment with 400 words of a kind, and another one that stays."""
+    want_parts(library.connection)
+    maker = Maker(tmp_path / "archive")
+    maker.publish_key()
+    for number in range(400):
+        maker.message(f"hello zebrasecret{number} 密谋者")
+    maker.segment()
+    maker.message("hello again, ostrich")
+    maker.segment()
+    maker.manifest()
+    assert not (await synced(maker, library)).faults
+    assert traces(library, "zebrasecret")
+    assert traces(library, "密谋者")
+    return maker
+
+
+async def test_words_of_what_was_deleted_on_purpose_leave_the_index_s_file(
+    tmp_path: Path, library: Library
+) -> None:
+    maker = await erased_and_kept(tmp_path, library)
+    maker.remove(maker.segments[0])
+    maker.manifest()
+
+    await synced(maker, library)
+
+    for word in ("zebrasecret", "密谋者"):
+        assert traces(library, word) == []
+    assert traces(library, "ostrich")
+    assert len(found(library, text="ostrich")) == len(found(library, containing=("stric",))) == 1
+
+
+async def test_words_that_somebody_s_reading_kept_in_the_file_leave_it_the_next_time(
+    tmp_path: Path, library: Library
+) -> None:
+    maker = await erased_and_kept(tmp_path, library)
+    maker.remove(maker.segments[0])
+    maker.manifest()
+    library.connection.execute("PRAGMA busy_timeout = 0")
+    reading = sqlite3.connect(library.folder / "index.sqlite")
+    reading.execute("BEGIN")
+    reading.execute("SELECT * FROM meta").fetchall()
+
+    await synced(maker, library)
+    assert traces(library, "zebrasecret")
+    reading.close()
+    await synced(maker, library)
+
+    assert traces(library, "zebrasecret") == []
+
+
+async def test_an_attachment_that_was_deleted_on_purpose_leaves_this_machine_too(
+    tmp_path: Path, library: Library
+) -> None:
+    maker = Maker(tmp_path / "archive")
+    maker.publish_key()
+    gone, _ = maker.file(b"to be deleted")
+    kept, _ = maker.file(b"to be kept")
+    maker.message("two files")
+    maker.segment()
+    maker.manifest()
+    await synced(maker, library)
+    paths = {
+        key: await fetch_file(DirectoryPlace(maker.root), library, key) for key in (gone, kept)
+    }
+    maker.remove(media=[gone])
+    maker.manifest()
+
+    await synced(maker, library)
+
+    assert not paths[gone].exists()
+    with pytest.raises(DamagedArchiveError, match="deleted on purpose"):
+        await fetch_file(None, library, gone)
+    assert await fetch_file(None, library, kept) == paths[kept]
 
 
 def test_what_a_person_types_is_no_query_language() -> None:

@@ -185,7 +185,10 @@ async def test_a_person_s_transcript_has_all_rooms_and_context_if_wanted(
 
 async def test_what_is_missing_is_told(archive: Archive) -> None:
     direct = await archive.transcript(DIRECT)
-    assert any("known gaps" in text for text in direct.facts["missing"])
+    assert (
+        "1 known gap: something is missing and a signed record says so." in direct.facts["missing"]
+    )
+    assert "Known gap: history refused, noticed at 2025-11-24 " in "".join(direct.facts["missing"])
     later = await archive.transcript(period=Period(None, NOON + 10**10))
     assert any("reaches 2025-11-24" in text for text in later.facts["missing"])
     archive.maker.remove(archive.maker.segments[0])
@@ -193,6 +196,54 @@ async def test_what_is_missing_is_told(archive: Archive) -> None:
     await archive.sync()
     removed = await archive.transcript()
     assert any("deleted or erased on purpose" in text for text in removed.facts["missing"])
+
+
+@pytest.mark.parametrize("says_room", [True, False], ids=["", "as older archives say it"])
+async def test_a_gap_that_was_closed_is_no_longer_missing(tmp_path: Path, says_room: bool) -> None:
+    maker = Maker(tmp_path / "archive")
+    maker.publish_key()
+    maker.message("said")
+    gaps = [
+        maker.record(
+            "gap",
+            action="event_missing",
+            room_id="!lobby:example.org",
+            detail_json=json.dumps({"event_id": f"$lost{number}"}),
+        )
+        for number in range(3)
+    ]
+    maker.segment()
+    maker.manifest()
+    library = Library(tmp_path / "cache")
+    archive = Archive(maker, library)
+    await archive.sync()
+    before = await archive.transcript("Lobby")
+    maker.record(
+        "gap_closed",
+        action="event_missing",
+        of_seq=gaps[0]["seq"],
+        detail_json=json.dumps({"event_id": "$lost0"}),
+        **({"room_id": "!lobby:example.org"} if says_room else {}),
+    )
+    maker.segment()
+    maker.manifest()
+    await archive.sync()
+
+    after = await archive.transcript("Lobby")
+
+    assert before.facts["missing"][0].startswith("3 known gaps:")
+    assert after.facts["missing"] == [
+        "2 known gaps: something is missing and a signed record says so.",
+        "Known gap: event missing, $lost1, noticed at 2025-11-24 17:00:03.",
+        "Known gap: event missing, $lost2, noticed at 2025-11-24 17:00:04.",
+    ]
+    closed = "event missing, $lost0, was missing from 2025-11-24 17:00:02 and was fetched at 2025"
+    (told,) = [view["act"] for view in after.views if "$lost0" in str(view["act"])]
+    assert closed in told
+    assert closed in "\n".join(table(after.messages, after.request.zone))
+    (message,) = [one for one in after.messages if one.closed is not None]
+    assert [stored.record["kind"] for stored in message.records] == ["gap", "gap_closed"]
+    library.close()
 
 
 async def test_a_name_that_fits_several_is_asked_back(archive: Archive) -> None:
