@@ -256,9 +256,9 @@ async def test_a_damaged_picture_does_not_stop_the_pdf(tmp_path: Path) -> None:
 async def test_mail_has_one_message_for_each_room_and_day(
     archive: Archive, tmp_path: Path
 ) -> None:
-    count = write_eml(await archive.transcript(ALICE, context_hours=1), tmp_path / "mail")
+    written = write_eml(await archive.transcript(ALICE, context_hours=1), tmp_path / "mail")
 
-    assert count == 2
+    assert written.files == 2
     mails = [
         email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
         for path in sorted((tmp_path / "mail").iterdir())
