@@ -54,7 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(error: StewardError) -> int:
-    sentence = " ".join(str(error).split())
+    # It may quote what others wrote, which a terminal would obey.
+    sentence = "".join(
+        character if character.isprintable() else f"⟨U+{ord(character):04X}⟩"
+        for character in " ".join(str(error).split())
+    )
     sys.stderr.write(f"steward: {sentence}\n")
     return 2 if isinstance(error, ConfigError) else 1
 

@@ -21,6 +21,7 @@ from auditbot.reader.commands import (
 )
 from auditbot.reader.commands.options import Act
 from auditbot.reader.index.database import UnusableIndexError
+from auditbot.reader.render.words import shown_line
 
 _UNUSABLE = 2
 _SUBJECTS = (
@@ -54,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         return asyncio.run(act(arguments))
     except UnusableIndexError as error:
-        sys.stderr.write(f"steward: {error}\n")
+        sys.stderr.write(f"steward: {shown_line(error)}\n")
     return _UNUSABLE
 
 

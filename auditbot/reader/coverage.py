@@ -174,7 +174,7 @@ class Coverage:
                 f"    {visible(room['room_id'])}: {visible(room['reason'])}"
                 for room in self.not_covered
             )
-        return "\n".join(lines)
+        return "\n".join(map(visible, lines))
 
     def add_many(self, counted: Counted) -> None:
         """Count events of one room, device and day that have the same outcome."""

@@ -75,6 +75,12 @@ def quoted(text: object) -> str:
 
 def show(record: Record) -> str | None:
     """Return a record for a person, ``None`` for what only machines need."""
+    shown = _shown(record)
+    # Once more, whatever was forgotten before: spelling out twice is the same as once.
+    return None if shown is None else "\n".join(map(visible, shown.split("\n")))
+
+
+def _shown(record: Record) -> str | None:
     kind = record.get("kind")
     if kind == "audience":
         return None

@@ -365,6 +365,21 @@ async def test_nobody_else_gets_in(served: Served) -> None:
             assert (await got.read()).startswith(b"\x89PNG")
 
 
+async def test_nobody_keeps_the_officer_out(served: Served) -> None:
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client:
+        # A page elsewhere whose pictures have this address, in the same browser.
+        picture = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "image"}
+        for _ in range(30):
+            async with client.get(f"{served.base}/login?token=x", headers=picture) as got:
+                assert got.status == 401
+        # A program that only looks where an address leads.
+        async with client.head(served.url, allow_redirects=False) as got:
+            assert got.status == 405
+
+        async with client.get(served.url, allow_redirects=False) as got:
+            assert (got.status, got.headers["Location"]) == (303, "/")
+
+
 async def test_a_proxy_with_tls_is_served_under_its_own_name_only(served: Served) -> None:
     https = {"Host": "archive.example", "X-Forwarded-Proto": "https"}
     jar = aiohttp.DummyCookieJar()

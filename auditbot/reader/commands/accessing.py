@@ -32,7 +32,7 @@ from auditbot.reader.commands.options import (
     reading_settings,
     remote_log,
 )
-from auditbot.reader.render.words import one_line
+from auditbot.reader.render.words import one_line, shown_line
 from auditbot.reader.signatures import PublicKey
 from auditbot.reader.times import moment
 from auditbot.reader.verify.report import grouped
@@ -246,7 +246,9 @@ async def _verify(arguments: argparse.Namespace) -> int:
     if arguments.json:
         sys.stdout.write(f"{json.dumps(_as_json(checked))}\n")
     else:
-        sys.stdout.writelines(f"{line}\n" for line in _verified(checked, opened, arguments))
+        sys.stdout.writelines(
+            f"{shown_line(line)}\n" for line in _verified(checked, opened, arguments)
+        )
     sys.stdout.flush()
     return BROKEN if faults else WHOLE
 
@@ -301,9 +303,9 @@ async def _list(arguments: argparse.Namespace) -> int:
         and arguments.person in {None, one.entry.user, one.entry.key_id}
     ]
     if arguments.sum:
-        sys.stdout.writelines(f"{line}\n" for line in _summed(wanted, arguments))
+        sys.stdout.writelines(f"{shown_line(line)}\n" for line in _summed(wanted, arguments))
     else:
-        sys.stdout.writelines(f"{line}\n" for line in _told(wanted, arguments))
+        sys.stdout.writelines(f"{shown_line(line)}\n" for line in _told(wanted, arguments))
     sys.stdout.flush()
     for remark in checked.remarks:
         sys.stderr.write(f"NOTE: {one_line(remark)}\n")

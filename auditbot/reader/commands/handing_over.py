@@ -7,7 +7,7 @@ from pathlib import Path
 from auditbot.reader.commands.library import Open, access_log, add_library_options, open_library
 from auditbot.reader.commands.options import Archive, add_zone_option, open_archive
 from auditbot.reader.commands.searching import add_query_options, query_of
-from auditbot.reader.commands.transcripts import FORMATS, verified, write
+from auditbot.reader.commands.transcripts import FORMATS, refuse, verified, write
 from auditbot.reader.conversation import load
 from auditbot.reader.handover.cases import Case, Cases, Item, roots_of, with_items
 from auditbot.reader.handover.package import HandedOver, hand_over
@@ -204,6 +204,8 @@ async def _hand_over(
     output: Path,
     formats: tuple[str, ...] = (),
 ) -> int:
+    for form in formats:
+        refuse(form, _beside(output, form))
     judged = await verified(opened, arguments.verify)
     request = Request(
         archive=opened.archive.destination,
@@ -238,17 +240,22 @@ async def _write_too(
     messages = load(opened.library, roots_of(opened.library, case))
     transcript = await gather(opened.library, opened.archive.place, request, messages, set())
     for form in dict.fromkeys(formats):
-        beside = output.with_name(f"{output.stem}.{form}")
+        beside = _beside(output, form)
         opened.log.write("case exported", case=case.name, format=form, output=str(beside))
-        write(transcript, form, beside)
+        remarks = write(transcript, form, beside)
         sys.stdout.write(f"{beside}: the same messages, as {form}.\n")
+        sys.stdout.writelines(f"    to know: {one_line(sentence)}\n" for sentence in remarks)
+
+
+def _beside(output: Path, form: str) -> Path:
+    return output.with_name(f"{output.stem}.{form}")
 
 
 def _told(done: HandedOver, words: str) -> str:
     missing = "".join(f"    missing: {one_line(sentence)}\n" for sentence in done.missing)
     return (
         f"{done.path}: {done.messages:,} messages, {done.records:,} records with their proofs, "
-        f"{done.attachments:,} attachments. {words}\n{missing}"
+        f"{done.attachments:,} attachments. {one_line(words)}\n{missing}"
         f"    SHA-256 {done.sha256}\n"
         f"    signing key {grouped(done.fingerprint)}\n"
         f"    files.json  {done.files_sha256}\n"

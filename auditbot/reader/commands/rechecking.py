@@ -33,7 +33,7 @@ from auditbot.reader.recheck.run import (
     unread_in,
 )
 from auditbot.reader.recheck.shelf import Shelf
-from auditbot.reader.render.words import one_line
+from auditbot.reader.render.words import one_line, shown_line
 from auditbot.reader.show import visible
 from auditbot.reader.times import moment
 from common.errors import ConfigError, StewardError, UserError
@@ -116,7 +116,7 @@ async def _compare(arguments: argparse.Namespace) -> int:
                 or state is State.DIFFERS
                 or (state is not State.AGREES and counts[state] <= _MOST_NAMED)
             ):
-                sys.stdout.writelines(f"{line}\n" for line in _lines(one))
+                sys.stdout.writelines(f"{shown_line(line)}\n" for line in _lines(one))
         _tell(opened, arguments, counts, keys_wanted=keys_wanted)
     for fault in shelf.faults:
         sys.stderr.write(f"NOT ALL ROOM KEYS CAN BE USED: {one_line(fault)}\n")

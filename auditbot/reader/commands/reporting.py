@@ -26,7 +26,7 @@ from auditbot.reader.index.schema import KINDS
 from auditbot.reader.index.sql import ask
 from auditbot.reader.read import Period
 from auditbot.reader.render.sheets import guarded
-from auditbot.reader.render.words import MEDIA, act, one_line, why
+from auditbot.reader.render.words import MEDIA, act, one_line, shown_line, why
 from auditbot.reader.stated import count_day, differences
 from auditbot.reader.times import moment
 from common.clock import SystemClock
@@ -91,13 +91,13 @@ async def _report(arguments: argparse.Namespace) -> int:
         judged = summed(opened, results)
         opened.log.write("report", archive=opened.archive.destination)
         for line in _lines(opened, period, judged.words, arguments):
-            sys.stdout.write(f"{line}\n")
+            sys.stdout.write(f"{shown_line(line)}\n")
         days = [day for result in results or () for day in result.days]
         differing = 0
         for day in _within(days, period):
             lines = [_stated(day), *_compared(opened, day)]
             differing += len(lines) > _AGREED
-            sys.stdout.writelines(f"{line}\n" for line in lines)
+            sys.stdout.writelines(f"{shown_line(line)}\n" for line in lines)
         if differing:
             sys.stdout.write(
                 f"{differing:,} days are not as Steward stated them: the lines above say in what.\n"
@@ -271,7 +271,8 @@ async def _sql(arguments: argparse.Namespace) -> int:
         answer = ask(opened.library, arguments.question)
         writer = csv.writer(sys.stdout)
         if arguments.format == "csv":
-            writer.writerow(answer.columns)
+            # A question can make columns of what somebody wrote (PIVOT).
+            writer.writerow([guarded(_visible(name)) for name in answer.columns])
         for row in answer.rows:
             if arguments.format == "csv":
                 writer.writerow([guarded(_visible(value)) for value in row])

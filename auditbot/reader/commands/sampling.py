@@ -26,7 +26,7 @@ from auditbot.reader.commands.options import (
     open_archive,
     period_of,
 )
-from auditbot.reader.render.words import one_line
+from auditbot.reader.render.words import one_line, shown_line
 from auditbot.reader.review.conversations import (
     Conversation,
     Wanted,
@@ -129,7 +129,7 @@ async def _draw(arguments: argparse.Namespace) -> int:
             sys.stdout.write(f"{json.dumps(_as_json(drawn, listed, reviews))}\n")
         else:
             for line in _lines(opened, drawn, reviews, arguments):
-                sys.stdout.write(f"{line}\n")
+                sys.stdout.write(f"{shown_line(line)}\n")
         sys.stdout.flush()
         faults = opened.synced.faults if opened.synced else []
     if not reviews.is_whole:

@@ -234,7 +234,8 @@ def _write_to(
 ) -> None:
     match arguments.format:
         case "csv":
-            write_csv(messages, file, arguments.zone, shown.context)
+            is_seen = file.isatty()
+            write_csv(messages, file, arguments.zone, shown.context, is_seen=is_seen)
         case "jsonl":
             write_jsonl(messages, file, arguments.zone, shown.context)
         case _:

@@ -14,8 +14,10 @@ from auditbot.reader.commands.options import (
 )
 from auditbot.reader.memory import write_private
 from auditbot.reader.render.sheets import write_csv, write_jsonl
+from auditbot.reader.render.words import one_line
 from auditbot.reader.transcript.build import Request, Transcript, build
 from auditbot.reader.transcript.eml import write_eml
+from auditbot.reader.transcript.folder import refuse_used
 from auditbot.reader.transcript.html import write_html
 from auditbot.reader.transcript.pdf import write_pdf
 from auditbot.reader.transcript.rsmf import write_rsmf
@@ -28,6 +30,8 @@ from common.clock import SystemClock
 from common.errors import PermanentError
 
 FORMATS = ("html", "pdf", "csv", "jsonl", "eml", "rsmf")
+FOLDERS = frozenset({"eml", "rsmf"})
+"""Those of more than one file."""
 NOT_VERIFIED = "Not verified as a whole; the records shown were."
 
 
@@ -68,6 +72,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 async def _transcript(arguments: argparse.Namespace) -> int:
+    output = arguments.output or Path(f"transcript.{arguments.format}")
+    # Before all the work, not only after it.
+    refuse(arguments.format, output)
     async with open_library(arguments) as opened:
         subject = find_subject(opened.library, arguments.subject)
         judged = await verified(opened, arguments.verify)
@@ -88,7 +95,6 @@ async def _transcript(arguments: argparse.Namespace) -> int:
         )
         place = None if arguments.no_sync else opened.archive.place
         transcript = await build(opened.library, place, request)
-        output = arguments.output or Path(f"transcript.{arguments.format}")
         opened.log.write(
             "transcript",
             archive=opened.archive.destination,
@@ -98,19 +104,31 @@ async def _transcript(arguments: argparse.Namespace) -> int:
             found=len(transcript.messages),
             output=str(output),
         )
-        write(transcript, arguments.format, output)
+        remarks = write(transcript, arguments.format, output)
     facts = transcript.facts
     sys.stderr.write(
-        f"{output}: {facts['messages']:,} messages of {facts['title']}. {judged.words}\n"
-        + "".join(f"    missing: {sentence}\n" for sentence in facts["missing"])
+        f"{output}: {facts['messages']:,} messages of {facts['title']}. {one_line(judged.words)}\n"
+        + "".join(f"    missing: {one_line(sentence)}\n" for sentence in facts["missing"])
+        + "".join(f"    to know: {one_line(sentence)}\n" for sentence in remarks)
     )
     return 1 if judged.is_wrong or opened.faults else 0
 
 
-def write(transcript: Transcript, form: str, output: Path) -> None:
-    """Write a transcript in a format.
+def refuse(form: str, output: Path) -> None:
+    """Make sure that a transcript can be written there.
 
     Raises:
+        UserError: a folder with files is where one is to be made.
+    """
+    if form in FOLDERS:
+        refuse_used(output)
+
+
+def write(transcript: Transcript, form: str, output: Path) -> tuple[str, ...]:
+    """Write a transcript in a format; return what a person should know of it, in sentences.
+
+    Raises:
+        UserError: a folder with files is where one is to be made.
         PermanentError: it cannot be written.
     """
     try:
@@ -120,9 +138,9 @@ def write(transcript: Transcript, form: str, output: Path) -> None:
             case "pdf":
                 write_pdf(transcript, output)
             case "eml":
-                write_eml(transcript, output)
+                return write_eml(transcript, output).remarks
             case "rsmf":
-                write_rsmf(transcript, output)
+                return write_rsmf(transcript, output).remarks
             case _:
                 write_private(output, b"")
                 with output.open("w", encoding="utf-8", newline="", errors="replace") as file:
@@ -130,6 +148,7 @@ def write(transcript: Transcript, form: str, output: Path) -> None:
                     writer(transcript.messages, file, transcript.request.zone, transcript.context)
     except OSError as error:
         raise PermanentError(f"“{output}” cannot be written: {error.strerror}.") from error
+    return ()
 
 
 @dataclass(frozen=True, slots=True)

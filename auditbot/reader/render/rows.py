@@ -7,7 +7,17 @@ from typing import Any
 
 from auditbot.reader.conversation import Edit, Message, edit_text
 from auditbot.reader.layout import DEFAULT_CLASS
-from auditbot.reader.render.words import GAPS, act, doubts, gap, media_state, spelled, why_not
+from auditbot.reader.render.words import (
+    GAPS,
+    act,
+    doubts,
+    gap,
+    media_state,
+    reaction_mark,
+    shown_line,
+    typed,
+    why_not,
+)
 from auditbot.reader.said import formatted_text, other_text
 from auditbot.reader.sealed import unopened
 from auditbot.reader.times import local
@@ -146,48 +156,52 @@ def table(
         mark = "" if context is None else "  " if message.root in context else "* "
         row = row_of(message, zone)
         when = (row.time or row.received_utc or "(no time)")[:19].replace("T", " ")
-        room = f" [{_line(row.room_name or row.room_id)}]" if row.room_id else ""
-        who = f" {_line(row.sender)}" if row.sender else ""
-        yield f"{mark}{when}{room}{who}: {_first_line(message, row)}"
-        if row.shown_as:
-            yield f"    most clients show this instead: {_line(row.shown_as)}"
-        for edit in message.edits:
-            is_own = message.is_by_author(edit)
-            by = "" if is_own else f" BY {_line(edit.stored.record.get('sender'))}"
-            at = (_time(edit.stored.record.get("ts_origin"), zone) or "")[:19].replace("T", " ")
-            yield f"    edited{by} {at}: {_version(edit)}"
-        if row.deleted_by:
-            at = (_time(message.deletions[0].record.get("ts_origin"), zone) or "")[:19]
-            because = f", because “{_line(row.deletion_reason)}”" if row.deletion_reason else ""
-            yield f"    DELETED {at.replace('T', ' ')} by {_line(row.deleted_by)}{because}"
-        if row.reactions:
-            yield f"    reactions: {_line(row.reactions)}"
-        if row.attachment:
-            size = f", {row.attachment_size:,} bytes" if row.attachment_size is not None else ""
-            yield f"    attachment: {_line(row.attachment)}{size} ({row.attachment_state})"
-        yield from _remarks(row)
+        room = f" [{shown_line(row.room_name or row.room_id)}]" if row.room_id else ""
+        who = f" {shown_line(row.sender)}" if row.sender else ""
+        yield shown_line(f"{mark}{when}{room}{who}: {_first_line(message, row)}")
+        yield from map(shown_line, _below(message, row, zone))
+
+
+def _below(message: Message, row: Row, zone: tzinfo) -> Iterator[str]:
+    if row.shown_as:
+        yield f"    most clients show this instead: {shown_line(row.shown_as)}"
+    for edit in message.edits:
+        is_own = message.is_by_author(edit)
+        by = "" if is_own else f" BY {shown_line(edit.stored.record.get('sender'))}"
+        at = (_time(edit.stored.record.get("ts_origin"), zone) or "")[:19].replace("T", " ")
+        yield f"    edited{by} {at}: {_version(edit)}"
+    if row.deleted_by:
+        at = (_time(message.deletions[0].record.get("ts_origin"), zone) or "")[:19]
+        because = f", because “{shown_line(row.deletion_reason)}”" if row.deletion_reason else ""
+        yield f"    DELETED {at.replace('T', ' ')} by {shown_line(row.deleted_by)}{because}"
+    if row.reactions:
+        yield f"    reactions: {shown_line(row.reactions)}"
+    if row.attachment:
+        size = f", {row.attachment_size:,} bytes" if row.attachment_size is not None else ""
+        yield f"    attachment: {shown_line(row.attachment)}{size} ({row.attachment_state})"
+    yield from _remarks(row)
 
 
 def _remarks(row: Row) -> Iterator[str]:
     if row.retention_class not in {None, DEFAULT_CLASS}:
-        yield f"    retention class: {_line(row.retention_class)}"
+        yield f"    retention class: {shown_line(row.retention_class)}"
     if row.notes:
         yield f"    note: {row.notes}"
 
 
 def _first_line(message: Message, row: Row) -> str:
     if unopened(message.said) is not None:
-        return f"({_line(row.kind)}: {row.not_readable_because})"
+        return f"({typed(row.kind)}: {row.not_readable_because})"
     if not message.is_readable:
         return f"(not readable: {row.not_readable_because})"
     if row.text is None:
-        return "(deleted before it was archived)" if message.is_deleted else f"({row.kind})"
-    return _line(row.text)
+        return "(deleted before it was archived)" if message.is_deleted else f"({typed(row.kind)})"
+    return shown_line(row.text)
 
 
 def _version(edit: Edit) -> str:
     if edit.is_readable:
-        return _line(edit_text(edit.said))
+        return shown_line(edit_text(edit.said))
     return f"(not readable: {why_not(edit.stored.record, edit.said)})"
 
 
@@ -216,7 +230,7 @@ def _readable(message: Message) -> str:
 
 def _reactions(message: Message) -> str | None:
     given = [
-        f"{reaction.key} {reaction.stored.record.get('sender')}"
+        f"{reaction_mark(reaction.key)} {reaction.stored.record.get('sender')}"
         + (" (taken back)" if reaction.taken_back else "")
         for reaction in message.reactions
     ]
@@ -237,7 +251,3 @@ def _text(value: object) -> str | None:
 
 def _number(value: object) -> int | None:
     return value if isinstance(value, int) else None
-
-
-def _line(text: object) -> str:
-    return " ⏎ ".join(spelled(text).splitlines())

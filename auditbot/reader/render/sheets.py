@@ -13,6 +13,7 @@ import duckdb
 
 from auditbot.reader.conversation import Message
 from auditbot.reader.render.rows import COLUMNS, NUMBERS, as_json, row_of
+from auditbot.reader.render.words import shown_line
 from common.errors import PermanentError
 
 _FORMULA = frozenset("=+-@\t\r|%＝＋－＠")
@@ -32,14 +33,27 @@ def write_csv(
     file: TextIO,
     zone: tzinfo = UTC,
     context: Collection[int] = (),
+    *,
+    is_seen: bool = False,
 ) -> int:
-    """Write comma-separated values (RFC 4180); return how many messages."""
+    """Write comma-separated values (RFC 4180); return how many messages.
+
+    Args:
+        messages: what is written
+        file: where
+        zone: in which times are
+        context: the roots of those that are only around others
+        is_seen: whether it goes to a terminal, which would obey what is in texts
+    """
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
     count = 0
     for message in messages:
         row = asdict(row_of(message, zone, is_context=message.root in context))
-        writer.writerow([guarded(row[name]) for name in COLUMNS])
+        cells = [guarded(row[name]) for name in COLUMNS]
+        if is_seen:
+            cells = [shown_line(cell) if isinstance(cell, str) else cell for cell in cells]
+        writer.writerow(cells)
         count += 1
     return count
 

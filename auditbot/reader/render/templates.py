@@ -4,7 +4,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from auditbot.reader.render.words import one_line, spelled, why
+from auditbot.reader.render.words import named, one_line, spelled, why
 
 
 @cache
@@ -21,6 +21,7 @@ def templates() -> Environment:
     environment.filters["one_line"] = one_line
     environment.filters["size"] = size
     environment.filters["why"] = why
+    environment.filters["named"] = named
     return environment
 
 

@@ -20,8 +20,11 @@ from auditbot.reader.render.words import (
     doubts,
     gap,
     media_state,
+    named,
     one_line,
+    reaction_mark,
     spelled,
+    typed,
     why_not,
 )
 from auditbot.reader.said import formatted_text, other_text
@@ -166,7 +169,7 @@ class Viewer:
             "deleted": self._deleted(message),
             "readable": message.is_readable,
             "why": None if message.is_readable else why_not(record, said),
-            "kind": one_line(said.get("msgtype") or said.get("event_type") or "event"),
+            "kind": typed(said.get("msgtype") or said.get("event_type") or "event"),
             "is_emote": said.get("msgtype") == "m.emote",
             "is_notice": said.get("msgtype") == "m.notice",
             "reactions": self._reactions(message.reactions),
@@ -229,13 +232,10 @@ class Viewer:
     def _reactions(self, reactions: Iterable[Reaction]) -> list[Json]:
         groups: dict[str, list[str]] = {}
         for reaction in reactions:
-            who = one_line(
-                reaction.stored.record.get("sender_name")
-                or reaction.stored.record.get("sender")
-                or "?"
-            )
+            record = reaction.stored.record
+            who = named(record.get("sender"), record.get("sender_name"))
             back = " (taken back)" if reaction.taken_back else ""
-            groups.setdefault(one_line(reaction.key)[:64], []).append(who + back)
+            groups.setdefault(reaction_mark(one_line(reaction.key)[:64]), []).append(who + back)
         return [{"key": key, "who": ", ".join(who)} for key, who in groups.items()]
 
     def _reference(self, record: Json, name: str) -> Json | None:
@@ -252,7 +252,7 @@ class Viewer:
         return {
             "anchor": f"m-{found.stream}-{found.seq}",
             "text": body if len(body) < _SHORT else body[:_SHORT] + "…",
-            "sender": one_line(found.record.get("sender_name") or found.record.get("sender")),
+            "sender": named(found.record.get("sender"), found.record.get("sender_name")),
         }
 
     def _moment(self, moment_ms: object) -> Json:

@@ -4,6 +4,7 @@ What people chose themselves can neither pass for Steward's words nor turn the d
 text: every control and invisible character is spelled out.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import tzinfo
 from typing import Any
@@ -70,6 +71,46 @@ def spelled(text: object) -> str:
 def one_line(text: object) -> str:
     """Return the same on one line."""
     return " ".join(spelled(text).split())
+
+
+def shown_line(text: object) -> str:
+    """Return a finished line for a terminal: one line, and nothing in it is obeyed.
+
+    The last thing before a line is written, whatever was forgotten before; spelling out twice is
+    the same as once.
+    """
+    return " ⏎ ".join(spelled(text).splitlines())
+
+
+_PLAIN_ID = re.compile(r"@[^\s\"“”,;()]+")
+_PLAIN_TYPE = re.compile(r"[A-Za-z0-9._:/+-]{1,100}")
+_PLAIN_MARK = re.compile(r"[^\s\"“”,;()@]{1,16}")
+
+
+def named(user_id: object, name: object) -> str:
+    """Return who somebody is: the ID, which the homeserver vouches for, and what they call themselves.
+
+    The name stands in quotation marks, whose end cannot be mistaken: a name is nobody's alone.
+    """
+    known = one_line(user_id or "?")
+    shown = known if known == "?" or _PLAIN_ID.fullmatch(known) else _quoted(known)
+    return f"{shown} {_quoted(one_line(name))}" if name else shown
+
+
+def reaction_mark(key: object) -> str:
+    """Return what somebody reacted with; what might be taken for a person stands in quotation marks."""
+    mark = one_line(key)
+    return mark if _PLAIN_MARK.fullmatch(mark) else _quoted(mark)
+
+
+def typed(kind: object) -> str:
+    """Return a type of events or messages; one that might be taken for our words in quotation marks."""
+    name = one_line(kind)
+    return name if _PLAIN_TYPE.fullmatch(name) else _quoted(name)
+
+
+def _quoted(line: str) -> str:
+    return '"' + line.replace('"', "⟨U+0022⟩") + '"'
 
 
 def why(reason: object) -> str:

@@ -28,7 +28,8 @@ def make_app(desk: Desk, door: Door, hosts: Hosts) -> web.Application:
     app.on_response_prepare.append(protect)
     app.add_routes(
         [
-            web.get("/login", acts.log_in),
+            # Not HEAD: whoever only looks where an address leads would use the token up.
+            web.get("/login", acts.log_in, allow_head=False),
             web.get("/look.css", look),
             web.get("/favicon.ico", no_picture),
             web.get("/", pages.overview),

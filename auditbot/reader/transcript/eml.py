@@ -7,6 +7,7 @@ is in the compliance guide.
 
 import hashlib
 import re
+from collections.abc import Iterable
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -15,71 +16,80 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from auditbot.reader.memory import private_directory, write_private
 from auditbot.reader.render.templates import templates
-from auditbot.reader.render.words import one_line
 from auditbot.reader.times import local
 from auditbot.reader.transcript.build import Attachment, Transcript
+from auditbot.reader.transcript.folder import Written, begin, by_room_and_day, write_new
 from auditbot.reader.transcript.html import stylesheet
+from auditbot.reader.transcript.mail import Head, Mail, head_text
 
 MOST_ATTACHED = 100 * 2**20
 """Bytes of attachments in one mail; what is beyond is named with its hash."""
-_LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}")
-_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}")
+NAMES_LEFT_OUT = (
+    "“{name}”: what people and their room are called could not be written in its head so that it is "
+    "read as it is; it is left out there, and stands in the text."
+)
+"""What is said of a file whose names are left out."""
+_NOWHERE = "steward.invalid"
+"""The host of addresses that are none."""
+# Neither “=” nor “?”, of which encoded words are made.
+_LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/^_`{|}~.-]{1,64}")
+_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 
 Json = dict[str, Any]
 
 
-def write_eml(transcript: Transcript, folder: Path) -> int:
-    """Write the mails into a folder; return how many.
+def write_eml(transcript: Transcript, folder: Path) -> Written:
+    """Write the mails into a folder of their own.
 
     Raises:
+        UserError: the folder has files already.
         PermanentError: they cannot be written.
     """
-    private_directory(folder)
+    begin(folder)
     count = 0
-    rooms = sorted(transcript.views, key=lambda view: str(view["room_id"]))
-    for (room, day), views in groupby(
-        rooms, key=lambda view: (str(view["room_id"]), str(view["when"])[:10])
-    ):
-        mail = make_mail(transcript, room, day, list(views))
-        digest = hashlib.sha256(room.encode()).hexdigest()[:12]
-        safe_day = day if re.fullmatch(r"[0-9-]{10}", day) else "no-time"
-        write_private(folder / f"{safe_day}-{digest}.eml", mail.as_bytes(policy=SMTP))
+    remarks = []
+    for where, views in by_room_and_day(transcript.views, lambda view: view):
+        name = f"{where.name}.eml"
+        body, is_nameless = make_mail(transcript, where.room, where.day, views).as_meant()
+        write_new(folder / name, body)
         count += 1
-    return count
+        remarks += [NAMES_LEFT_OUT.format(name=name)] if is_nameless else []
+    return Written(count, tuple(remarks))
 
 
-def make_mail(transcript: Transcript, room: str, day: str, views: list[Json]) -> EmailMessage:
+def make_mail(transcript: Transcript, room: str, day: str, views: list[Json]) -> Mail:
     """Return the mail of a room's day."""
     request, facts = transcript.request, transcript.facts
-    title = str(views[0]["room"] or room or "no room")
+    title = str(views[0]["room"] or room)
     senders = [view for view in views if view["sender"] and not view["act"]] or views
     people = participants_of(transcript, senders)
-    mail = EmailMessage(policy=SMTP)
-    mail["From"] = address(str(senders[0]["sender"]), str(senders[0]["sender_name"]))
-    mail["To"] = tuple(address(user, name) for user, name in people.items()) or mail["From"]
-    mail["Subject"] = f"Matrix: {title}, {day}"
-    mail["Date"] = date_of(transcript, views)
     identity = f"{views[0]['stream']}\n{room}\n{day}\n{request.made_ms}"
-    mail["Message-ID"] = f"<{hashlib.sha256(identity.encode()).hexdigest()}@steward.invalid>"
-    for name, value in (
-        ("X-Steward-Archive", facts["archive"]),
-        ("X-Steward-Room-ID", room),
-        ("X-Steward-Room-Name", title),
-        ("X-Steward-Day", f"{day} {facts['zone']}"),
-        ("X-Steward-Messages", sum(not view["act"] for view in views)),
-        ("X-Steward-Edited", sum(bool(view["versions"]) for view in views)),
-        ("X-Steward-Deleted", sum(bool(view["deleted"]) for view in views)),
-        ("X-Steward-Not-Readable", sum(not view["readable"] for view in views)),
-        ("X-Steward-Records", records_of(views)),
-        ("X-Steward-Participants", " ".join(people)),
-        ("X-Steward-Verified", facts["verdict"]),
-        ("X-Steward-Case", facts["case"] or "none"),
-        ("X-Steward-Version", facts["version"]),
-        ("X-GlobalRelay-MsgType", "Matrix"),
-    ):
-        mail[name] = one_line(str(value)).encode("utf-8", "replace").decode()
+    head = head_of(
+        senders[0],
+        people,
+        (
+            ("Subject", f"Matrix: {title}, {day}"),
+            ("Date", date_of(transcript, views)),
+            ("Message-ID", message_id(identity)),
+            ("X-Steward-Archive", facts["archive"]),
+            ("X-Steward-Room-ID", room),
+            ("X-Steward-Room-Name", title),
+            ("X-Steward-Day", f"{day} {facts['zone']}"),
+            ("X-Steward-Messages", sum(not view["act"] for view in views)),
+            ("X-Steward-Edited", sum(bool(view["versions"]) for view in views)),
+            ("X-Steward-Deleted", sum(bool(view["deleted"]) for view in views)),
+            ("X-Steward-Not-Readable", sum(not view["readable"] for view in views)),
+            ("X-Steward-Records", records_of(views)),
+            # An ID that holds a space must not be taken for two.
+            ("X-Steward-Participants", " ".join(one.replace(" ", "⟨U+0020⟩") for one in people)),
+            ("X-Steward-Verified", facts["verdict"]),
+            ("X-Steward-Case", facts["case"] or "none"),
+            ("X-Steward-Version", facts["version"]),
+            ("X-GlobalRelay-MsgType", "Matrix"),
+        ),
+    )
     context = {
         "title": title,
         "room": room,
@@ -88,12 +98,31 @@ def make_mail(transcript: Transcript, room: str, day: str, views: list[Json]) ->
         "people": people,
         "facts": facts,
     }
-    text = text_of(context)
     page = templates().get_template("mail.html").render(style=stylesheet("mail.css"), **context)
-    mail.set_content(sound(text))
-    mail.add_alternative(sound(page), subtype="html")
-    _attach(mail, transcript, views)
-    return mail
+    content = EmailMessage(policy=SMTP)
+    content.set_content(sound(text_of(context)))
+    content.add_alternative(sound(page), subtype="html")
+    _attach(content, transcript, views)
+    return Mail(head, content)
+
+
+def head_of(first: Json, people: dict[str, str], fields: Iterable[tuple[str, object]]) -> Head:
+    """Return the head of a mail.
+
+    Args:
+        first: what was written first, whose sender is the mail's
+        people: who wrote or could read, with their names
+        fields: further header fields
+    """
+    sender = address(str(first["sender"]), str(first["sender_name"]))
+    to = tuple(address(user, name) for user, name in people.items()) or (sender,)
+    return Head(sender, to, tuple((name, head_text(value)) for name, value in fields))
+
+
+def message_id(identity: str) -> str:
+    """Return an ID that is the same for the same identity."""
+    digest = hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()
+    return f"<{digest}@{_NOWHERE}>"
 
 
 def text_of(context: Json) -> str:
@@ -119,12 +148,12 @@ def address(user_id: str, name: str) -> Address:
     Mail has no ports, and another port is another server: somebody of one has no such address.
     """
     local_part, _, server = user_id.removeprefix("@").partition(":")
-    shown = one_line(f"{name} ({user_id})" if name else user_id)
+    shown = head_text(f"{name} ({user_id})" if name else user_id)
     is_plain = _LOCAL.fullmatch(local_part) and not re.search(r"^\.|\.\.|\.$", local_part)
-    if not is_plain or not _HOST.fullmatch(server):
+    if not is_plain or not _HOST.fullmatch(server) or server.lower() == _NOWHERE:
         digest = hashlib.sha256(user_id.encode("utf-8", "replace")).hexdigest()[:16]
-        return Address(sound(shown), f"user-{digest}", "steward.invalid")
-    return Address(sound(shown), local_part, server)
+        return Address(shown, f"user-{digest}", _NOWHERE)
+    return Address(shown, local_part, server)
 
 
 def date_of(transcript: Transcript, views: list[Json]) -> str:

@@ -9,31 +9,33 @@ Source: Relativity's documentation of the format, and its schema ``rsmf_schema_2
 import hashlib
 import io
 import json
-import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.message import EmailMessage
 from email.policy import SMTP
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from auditbot.reader.conversation import Edit, Message, edit_text
-from auditbot.reader.memory import private_directory, write_private
-from auditbot.reader.render.words import one_line, spelled, why_not
+from auditbot.reader.render.words import one_line, reaction_mark, spelled, why_not
 from auditbot.reader.times import local
 from auditbot.reader.transcript.build import Attachment, Transcript
 from auditbot.reader.transcript.eml import (
     MOST_ATTACHED,
+    NAMES_LEFT_OUT,
     address,
     date_of,
+    head_of,
+    message_id,
     participants_of,
     records_of,
     sound,
     text_of,
 )
+from auditbot.reader.transcript.folder import Written, begin, by_room_and_day, write_new
+from auditbot.reader.transcript.mail import Mail
 
 Json = dict[str, Any]
 Pair = tuple[Message, Json]
@@ -47,29 +49,29 @@ _FIRST_MOMENT = (1980, 1, 1, 0, 0, 0)
 _MEMBERSHIP = {"join": "join", "leave": "leave", "ban": "leave"}
 
 
-def write_rsmf(transcript: Transcript, folder: Path) -> int:
-    """Write the files into a folder; return how many.
+def write_rsmf(transcript: Transcript, folder: Path) -> Written:
+    """Write the files into a folder of their own.
 
     Raises:
+        UserError: the folder has files already.
         PermanentError: they cannot be written.
     """
-    private_directory(folder)
+    begin(folder)
     count = 0
-    pairs = sorted(
-        zip(transcript.messages, transcript.views, strict=True), key=lambda pair: _room(pair[1])
-    )
-    for (room, day), some in groupby(pairs, key=lambda pair: (_room(pair[1]), _day(pair[1]))):
-        digest = hashlib.sha256(room.encode("utf-8", "replace")).hexdigest()[:12]
-        day_pairs = list(some)
-        for part, start in enumerate(range(0, len(day_pairs), MOST_EVENTS), 1):
-            name = f"{day}-{digest}{f'-{part}' if part > 1 else ''}.rsmf"
-            made = make_rsmf(transcript, room, day, day_pairs[start : start + MOST_EVENTS])
-            write_private(folder / name, made.as_bytes(policy=SMTP))
+    remarks = []
+    pairs = zip(transcript.messages, transcript.views, strict=True)
+    for where, of_day in by_room_and_day(pairs, lambda pair: pair[1]):
+        for part, start in enumerate(range(0, len(of_day), MOST_EVENTS), 1):
+            name = f"{where.name}{f'-{part}' if part > 1 else ''}.rsmf"
+            some = of_day[start : start + MOST_EVENTS]
+            body, is_nameless = make_rsmf(transcript, where.room, where.day, some).as_meant()
+            write_new(folder / name, body)
             count += 1
-    return count
+            remarks += [NAMES_LEFT_OUT.format(name=name)] if is_nameless else []
+    return Written(count, tuple(remarks))
 
 
-def make_rsmf(transcript: Transcript, room: str, day: str, pairs: Sequence[Pair]) -> EmailMessage:
+def make_rsmf(transcript: Transcript, room: str, day: str, pairs: Sequence[Pair]) -> Mail:
     """Return the file of a room's day, or of a part of it."""
     request, facts = transcript.request, transcript.facts
     views = [view for _, view in pairs]
@@ -80,14 +82,8 @@ def make_rsmf(transcript: Transcript, room: str, day: str, pairs: Sequence[Pair]
     people = participants_of(transcript, senders)
     title = str(views[0]["room"] or room)
     moments = [event["timestamp"] for event in manifest["events"] if "timestamp" in event]
-    mail = EmailMessage(policy=SMTP)
-    mail["From"] = address(str(senders[0]["sender"]), str(senders[0]["sender_name"]))
-    mail["To"] = tuple(address(user, name) for user, name in people.items()) or mail["From"]
-    mail["Subject"] = sound(one_line(f"Matrix: {title}, {day}"))
-    mail["Date"] = date_of(transcript, views)
     identity = f"{contents.collection}\n{day}\n{views[0]['stream']}\n{views[0]['seq']}"
-    mail["Message-ID"] = f"<{hashlib.sha256(identity.encode()).hexdigest()}@steward.invalid>"
-    for name, value in (
+    known = (
         ("Version", VERSION),
         ("Generator", facts["version"]),
         ("BeginDate", min(moments, default="")),
@@ -96,7 +92,8 @@ def make_rsmf(transcript: Transcript, room: str, day: str, pairs: Sequence[Pair]
         ("AttachmentCount", len(contents.files)),
         ("Application", "Matrix"),
         ("Custodian", contents.custodian or ""),
-        ("Participants", ", ".join(one["display"] for one in manifest["participants"])),
+        # A comma ends a participant here.
+        ("Participants", ", ".join(_without_comma(one) for one in manifest["participants"])),
         ("EventCollectionID", contents.collection),
         ("RoomID", room),
         ("Day", f"{day} {facts['zone']}"),
@@ -104,9 +101,17 @@ def make_rsmf(transcript: Transcript, room: str, day: str, pairs: Sequence[Pair]
         ("Archive", facts["archive"]),
         ("Verified", facts["verdict"]),
         ("Case", request.case),
-    ):
-        if value != "":
-            mail[f"X-RSMF-{name}"] = sound(one_line(value))
+    )
+    head = head_of(
+        senders[0],
+        people,
+        (
+            ("Subject", f"Matrix: {title}, {day}"),
+            ("Date", date_of(transcript, views)),
+            ("Message-ID", message_id(identity)),
+            *((f"X-RSMF-{name}", value) for name, value in known if value != ""),
+        ),
+    )
     context = {
         "title": title,
         "room": room,
@@ -115,11 +120,12 @@ def make_rsmf(transcript: Transcript, room: str, day: str, pairs: Sequence[Pair]
         "people": people,
         "facts": facts,
     }
-    mail.set_content(sound(text_of(context)))
-    mail.add_attachment(packed, maintype="application", subtype="zip", filename="rsmf.zip")
+    content = EmailMessage(policy=SMTP)
+    content.set_content(sound(text_of(context)))
+    content.add_attachment(packed, maintype="application", subtype="zip", filename="rsmf.zip")
     # By default it is another one each time: the same messages are to give the same file.
-    mail.set_boundary(f"=={hashlib.sha256(packed).hexdigest()[:40]}==")
-    return mail
+    content.set_boundary(f"=={hashlib.sha256(packed).hexdigest()[:40]}==")
+    return Mail(head, content)
 
 
 @dataclass
@@ -311,7 +317,7 @@ def _changes(message: Message, view: Json) -> Iterator[tuple[str, object]]:
     for reaction in message.reactions:
         if reaction.taken_back is not None:
             who = one_line(reaction.stored.record.get("sender"))
-            yield "Reaction taken back", f"{one_line(reaction.key)} by {who}"
+            yield "Reaction taken back", f"{reaction_mark(reaction.key)} by {who}"
 
 
 def _packed(manifest: Json, files: dict[str, Attachment]) -> bytes:
@@ -331,13 +337,8 @@ def _member(name: str) -> zipfile.ZipInfo:
     return info
 
 
-def _room(view: Json) -> str:
-    return str(view["room_id"]) or "no room"
-
-
-def _day(view: Json) -> str:
-    day = str(view["when"])[:10]
-    return day if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", day) else "no-time"
+def _without_comma(participant: Json) -> str:
+    return str(participant["display"]).replace(",", " ")
 
 
 def _event_id(pair: Pair) -> str:

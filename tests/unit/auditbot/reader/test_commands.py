@@ -289,3 +289,22 @@ def test_what_is_typed_wrong_is_said(officer: Officer) -> None:
         with pytest.raises(SystemExit) as ended:
             officer.types(*words)
         assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("form", ["eml", "rsmf"])
+def test_an_export_of_many_files_wants_a_folder_of_its_own(officer: Officer, form: str) -> None:
+    assert officer.types("transcript", "Trading desk", f"--format={form}", "--output=out") == 0
+    before = sorted(Path("out").iterdir())
+    with pytest.raises(UserError, match="There are files in “out” already"):
+        officer.types("transcript", "Trading desk", f"--format={form}", "--output=out")
+    assert sorted(Path("out").iterdir()) == before
+
+    officer.types("case", "create", "2026-017")
+    officer.types("case", "add", "2026-017", "$4")
+    words = ("case", "export", "2026-017", f"--format={form}", "--output=case.zip")
+    assert officer.types(*words) == 0
+    made = Path("case.zip").stat().st_mtime_ns
+    with pytest.raises(UserError, match=f"There are files in “case.{form}” already"):
+        officer.types(*words)
+    # Said before the work, so that there is no new half of it beside the old one.
+    assert Path("case.zip").stat().st_mtime_ns == made

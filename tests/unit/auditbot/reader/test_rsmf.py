@@ -157,7 +157,7 @@ def _notes(event: Json) -> dict[str, str]:
 async def test_a_room_s_day_is_a_file_that_keeps_to_the_rules(
     archive: Archive, tmp_path: Path
 ) -> None:
-    count = write_rsmf(await archive.transcript(), tmp_path / "rsmf")
+    count = write_rsmf(await archive.transcript(), tmp_path / "rsmf").files
 
     (path,) = (tmp_path / "rsmf").iterdir()
     mail, packed, manifest = opened(path)
@@ -205,10 +205,10 @@ async def test_what_could_not_be_read_says_so(archive: Archive, tmp_path: Path) 
 async def test_a_person_is_the_custodian_and_each_room_a_file(
     archive: Archive, tmp_path: Path
 ) -> None:
-    count = write_rsmf(await archive.transcript(ALICE, context_hours=1), tmp_path / "rsmf")
+    written = write_rsmf(await archive.transcript(ALICE, context_hours=1), tmp_path / "rsmf")
 
     found = [opened(path) for path in sorted((tmp_path / "rsmf").iterdir())]
-    assert count == len(found) == 2
+    assert written.files == len(found) == 2
     rooms = {manifest["conversations"][0]["id"]: manifest for _, _, manifest in found}
     assert set(rooms) == {DESK, DIRECT}
     assert rooms[DIRECT]["conversations"][0]["type"] == "direct"
@@ -234,7 +234,7 @@ async def test_a_day_of_too_many_messages_is_several_files(
     monkeypatch.setattr(rsmf, "MOST_EVENTS", 5)
     transcript = await archive.transcript()
 
-    count = write_rsmf(transcript, tmp_path / "rsmf")
+    count = write_rsmf(transcript, tmp_path / "rsmf").files
 
     found = [opened(path) for path in sorted((tmp_path / "rsmf").iterdir())]
     assert count == len(found) > 2

@@ -33,7 +33,7 @@ from auditbot.reader.transcript.subject import find_subject
 from auditbot.storage.reading import DirectoryPlace
 from common.errors import UserError
 from tests.support.archive_maker import NOON, Maker
-from tests.support.archive_story import ALICE, DESK, DIRECT, HOSTILE, tell_story
+from tests.support.archive_story import ALICE, DESK, DIRECT, HOSTILE, MALLORY, tell_story
 
 
 class Archive:
@@ -111,9 +111,9 @@ async def test_the_page_shows_everything_and_nothing_in_it_acts(
         "as first sent, 2025-11-24 17:00:08 CET: The price is 100.",
         "deletedby @bob:example.org on 2025-11-24 17:00:11 CET, reason given: “typo”",
         "Delete this afterwards: buy before the news.",
-        "👍 Alice, Carol",
-        "in reply to Carol chart.png",
-        "in the thread of Carol “chart.png”",
+        '👍 @alice:example.org "Alice", @carol:example.org "Carol"',
+        'in reply to @carol:example.org "Carol" chart.png',
+        'in the thread of @carol:example.org "Carol" “chart.png”',
         "the sender's client gives keys to verified devices only",
         "readable only later: its key was not received",
         "readable by 3 people, and whoever joined later",
@@ -129,6 +129,48 @@ async def test_the_page_shows_everything_and_nothing_in_it_acts(
     ):
         assert words in shown, words
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_nobody_reacts_answers_or_leads_a_thread_as_somebody_else(tmp_path: Path) -> None:
+    maker = Maker(tmp_path / "archive")
+    maker.publish_key()
+    mallory = {"sender_name": 'Alice", @alice:example.org "Alice'}
+    maker.message("Yes or no?", "@bob:example.org", event_id="$ask")
+    maker.message("I say so.", MALLORY, event_id="$said", **mallory)
+    maker.message("Then it is so.", "@bob:example.org", reply_to="$said", thread_root="$said")
+    for number, key in enumerate(("👍", '👍 @alice:example.org "Alice",')):
+        maker.message(
+            "",
+            MALLORY,
+            event_id=f"$r{number}",
+            event_type="m.reaction",
+            rel_type="m.annotation",
+            rel_event_id="$ask",
+            reaction_key=key,
+            **{**mallory, "msgtype": None, "body": None},
+        )
+    maker.segment()
+    maker.manifest()
+    library = Library(tmp_path / "cache")
+    archive = Archive(maker, library)
+    await archive.sync()
+    transcript = await archive.transcript("Lobby")
+
+    write_html(transcript, tmp_path / "t.html")
+    write_eml(transcript, tmp_path / "mail")
+
+    shown = " ".join(Page((tmp_path / "t.html").read_text(encoding="utf-8")).text.split())
+    (path,) = (tmp_path / "mail").iterdir()
+    mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+    body = mail.get_body(("plain",))
+    assert body is not None
+    who = '@mallory:example.org "Alice⟨U+0022⟩, @alice:example.org ⟨U+0022⟩Alice"'
+    for text in (shown, body.get_content()):
+        assert f"👍 {who}" in text
+        assert f'"👍 @alice:example.org ⟨U+0022⟩Alice⟨U+0022⟩," {who}' in text
+    assert f"in reply to {who} I say so." in shown
+    assert f"in the thread of {who} “I say so.”" in shown
+    library.close()
 
 
 async def test_a_large_or_strange_attachment_lies_beside_the_page_under_a_safe_name(
@@ -318,9 +360,9 @@ async def test_a_damaged_picture_does_not_stop_the_pdf(tmp_path: Path) -> None:
 async def test_mail_has_one_message_for_each_room_and_day(
     archive: Archive, tmp_path: Path
 ) -> None:
-    count = write_eml(await archive.transcript(ALICE, context_hours=1), tmp_path / "mail")
+    written = write_eml(await archive.transcript(ALICE, context_hours=1), tmp_path / "mail")
 
-    assert count == 2
+    assert written.files == 2
     mails = [
         email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
         for path in sorted((tmp_path / "mail").iterdir())
