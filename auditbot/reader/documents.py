@@ -117,6 +117,8 @@ class Rooms(msgspec.Struct, frozen=True):
     covered: int = 0
     not_covered: tuple[NotCovered, ...] = ()
     not_covered_count: int = 0
+    compared_ms: int | None = None
+    """When all rooms of the homeserver were gone through last; ``None`` where nobody knows."""
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -162,6 +164,8 @@ class Manifest(msgspec.Struct, frozen=True):
     media_open: int = 0
     rooms: Rooms = Rooms()
     receipts: bool = False
+    media_kept: bool = True
+    """Whether attachments are archived."""
     session_keys: bool = False
     storage: dict[str, Any] = {}
     encryption: dict[str, Any] | None = None
