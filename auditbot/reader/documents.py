@@ -253,8 +253,12 @@ class Completeness(msgspec.Struct, frozen=True):
     clear: int = 0
     decrypted: int = 0
     undecryptable: dict[str, int] = {}
+    undecryptable_read: int | None = None
+    """How many of these were read by the time of the statement; an older one does not say."""
     read_later: int = 0
     media: dict[str, int] = {}
+    media_not_kept: int = 0
+    """Attachments that were never to be archived."""
     not_sealed: int = 0
     sampled: Sampled | None = None
     awaited: dict[str, int] = {}

@@ -199,15 +199,22 @@ def _compared(opened: Open, day: Completeness) -> Iterator[str]:
 def _stated(day: Completeness) -> str:
     """Return what the writer said of a day."""
     unread = ", ".join(f"{count:,}: {why(name)}" for name, count in day.undecryptable.items())
+    read = (
+        f"; {day.undecryptable_read:,} of them read by then"
+        if day.undecryptable_read is not None
+        else ""
+    )
+    states = {**day.media, "not_kept": day.media_not_kept}
     lost = ", ".join(
         f"{count:,} {media_words(name)}"
-        for name, count in day.media.items()
-        if name not in {"stored", "duplicate"}
+        for name, count in states.items()
+        if count and name not in {"stored", "duplicate"}
     )
     return (
         f"Stated of {day.day}  {day.counts.get('event', 0):,} events: {day.clear:,} in clear, "
         f"{day.decrypted:,} decrypted, {sum(day.undecryptable.values()):,} not"
-        f"{f' ({unread})' if unread else ''}; {day.read_later:,} read later; attachments "
+        f"{f' ({unread}{read})' if unread else ''}; "
+        f"{day.read_later:,} read later; attachments "
         f"missing: {lost or 'none'}; open: {day.undecryptable_open:,} unread, "
         f"{day.gaps_open:,} gaps, {day.media_open:,} attachments; "
         f"{day.rooms.covered:,} rooms, {day.rooms.not_covered_count:,} without the bot"
