@@ -129,6 +129,10 @@ class Destinations:
         )
 
 
+_POSITION = "SELECT position FROM inbox_cursor WHERE reader = 'auditbot'"
+"""Up to where the inbox was dealt with; nothing if nothing ever was."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     """What is to be exported now, and who says so."""
@@ -413,6 +417,7 @@ async def _start(
             "retention": export.policy.entry(),
             "previous_stream": previous["id"] if previous is not None else None,
             "previous_stopped_ms": previous["stopped_ms"] if previous is not None else None,
+            "inbox_position": await connection.fetchval(_POSITION),
         },
     )
     await writing.write(connection)
