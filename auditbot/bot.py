@@ -210,6 +210,8 @@ def create_bot(services: Services) -> Bot:
         interval_ms=int(config.auditbot.manifest_interval_seconds * 1000),
         receipts=config.auditbot.receipts,
         session_keys=config.auditbot.session_keys,
+        media_kept=config.auditbot.media,
+        auditbot=f"@{config.auditbot.localpart}:{server_name}",
     )
     archive = Archive(segments, manifests, Outages(database), store_of, clock, added)
 

@@ -224,7 +224,7 @@ class LateKeys:
             use = use_of(record, event.room_id, reading) if self.session_keys else None
             if use is not None:
                 uses.append(use)
-            if record.media_status is not None:
+            if self.media is not None and record.media_status is not None:
                 file = attachment_of(read_envelope(wire_of(first)), reading)
                 files.append((record, name, file or {}))
             read.append((name,))

@@ -49,6 +49,8 @@ class Export:
     """What is encrypted: whole segments, or each record's ``content``."""
     policy: Policy = NO_CLASSES
     """How long what is recorded is kept."""
+    settings: str = "{}"
+    """What ``config_hash`` is of, as JSON; no secrets."""
 
     @property
     def erasable_by(self) -> bool | str:
@@ -116,12 +118,19 @@ class Destinations:
             meaningful["retention"] = self.policy.entry()
         if settings.session_keys:
             meaningful["session_keys"] = True
-        digest = hashlib.sha256(json.dumps(meaningful, sort_keys=True).encode()).hexdigest()
+        if not settings.media:
+            meaningful["media"] = False
+        text = json.dumps(meaningful, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()
         recipients = tuple(sorted(settings.age_recipients))
         erasable = BY_PERSON if settings.erasable == "person" else int(bool(settings.erasable))
         return Export(
-            destination, endpoint, digest, recipients, erasable, settings.seal, self.policy
+            destination, endpoint, digest, recipients, erasable, settings.seal, self.policy, text
         )
+
+
+_POSITION = "SELECT position FROM inbox_cursor WHERE reader = 'auditbot'"
+"""Up to where the inbox was dealt with; nothing if nothing ever was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,18 +285,39 @@ async def _on(
             detail={
                 "config_sha256": export.config_hash,
                 "before": row["config_hash"],
+                **_changed(row["settings"], export.settings),
                 "retention": export.policy.entry(),
             },
         )
         await writing.write(connection)
         await connection.execute(
-            "UPDATE audit_stream SET config_hash = $2 WHERE id = $1",
+            "UPDATE audit_stream SET config_hash = $2, settings = $3 WHERE id = $1",
             writing.stream,
             export.config_hash,
+            export.settings,
         )
         writing = _writing_on(writing)
         writing.began = True
+    elif export is not None and row["settings"] is None:
+        # An older version began it: the next change is to be named all the same.
+        await connection.execute(
+            "UPDATE audit_stream SET settings = $2 WHERE id = $1", writing.stream, export.settings
+        )
     return writing
+
+
+def _changed(before: str | None, now: str) -> dict[str, Any]:
+    """Return which settings changed and how; nothing where nobody wrote down the old ones."""
+    if before is None:
+        return {}
+    old, new = json.loads(before), json.loads(now)
+    return {
+        "changed": {
+            name: {"before": old.get(name), "now": new.get(name)}
+            for name in sorted({*old, *new})
+            if old.get(name) != new.get(name)
+        }
+    }
 
 
 async def _stop(
@@ -358,8 +388,8 @@ async def _start(
         await connection.execute("DELETE FROM audit_missing")
     await connection.execute(
         "INSERT INTO audit_stream (id, destination, endpoint_url, config_hash, started_ms,"
-        " next_seq, cut_seq, open_bytes, previous_stream, recipients, erasable, seal)"
-        " VALUES ($1, $2, $3, $4, $5, 0, 0, 0, $6, $7, $8, $9)",
+        " next_seq, cut_seq, open_bytes, previous_stream, recipients, erasable, seal, settings)"
+        " VALUES ($1, $2, $3, $4, $5, 0, 0, 0, $6, $7, $8, $9, $10)",
         stream,
         export.destination,
         export.endpoint_url,
@@ -369,6 +399,7 @@ async def _start(
         "\n".join(export.recipients),
         export.erasable,
         export.seal,
+        export.settings,
     )
     await connection.execute("UPDATE audit_head SET stream = $1 WHERE id = 1", stream)
     writing = Writing(stream, server_name, now_ms, next_seq=0, open_bytes=0, open_since_ms=None)
@@ -386,6 +417,7 @@ async def _start(
             "retention": export.policy.entry(),
             "previous_stream": previous["id"] if previous is not None else None,
             "previous_stopped_ms": previous["stopped_ms"] if previous is not None else None,
+            "inbox_position": await connection.fetchval(_POSITION),
         },
     )
     await writing.write(connection)

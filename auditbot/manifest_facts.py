@@ -183,9 +183,20 @@ _NOT_COVERED = (
 )
 
 
-async def rooms(connection: Connection) -> Json:
-    """Return how many rooms are followed, and which are not, and why."""
-    covered = await connection.fetchval("SELECT count(*) FROM audit_room WHERE complete = 1")
+async def rooms(connection: Connection, auditbot: str | None = None) -> Json:
+    """Return how many rooms are followed, and which are not, and why.
+
+    Args:
+        connection: the database
+        auditbot: the account that has to be in a room that is followed; ``None``: any room counts
+    """
+    covered = await connection.fetchval(
+        "SELECT count(*) FROM audit_room WHERE complete = 1 AND ($1 = '' OR EXISTS (SELECT 1"
+        # What is known of a room stays when the bot has left it.
+        " FROM audit_member WHERE audit_member.room_id = audit_room.room_id AND user_id = $1"
+        " AND membership = 'join'))",
+        auditbot or "",
+    )
     count = await connection.fetchval(f"SELECT count(*){_NOT_COVERED}")
     problems = await connection.fetch(
         f"SELECT room_id, reason, since_ms{_NOT_COVERED} ORDER BY room_id LIMIT $1",
@@ -198,6 +209,7 @@ async def rooms(connection: Connection) -> Json:
             for row in problems
         ],
         "not_covered_count": int(count),
+        "compared_ms": await connection.fetchval("SELECT compared_ms FROM membership_compared"),
     }
 
 

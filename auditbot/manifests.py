@@ -95,6 +95,9 @@ class Manifests:
     interval_ms: int = INTERVAL_MS
     receipts: bool = False
     session_keys: bool = False
+    media_kept: bool = True
+    auditbot: str | None = None
+    """The account in whose rooms the archive is at home; ``None``: any room counts."""
     probed: dict[str, Probed] = field(default_factory=dict)
     """What is known of each stream's destination."""
     _made_at: dict[str, float] = field(default_factory=dict)
@@ -269,9 +272,10 @@ class Manifests:
             "statements": await facts.statements(connection, stream),
             "description": self._description(recipients) if before.number < 0 else [],
             **await facts.open_counts(connection),
-            "rooms": await facts.rooms(connection),
+            "rooms": await facts.rooms(connection, self.auditbot),
             "receipts": self.receipts,
             "session_keys": self.session_keys,
+            "media_kept": self.media_kept,
             "encryption": self._encryption(row, recipients),
             "storage": probed.entry(),
             "clock_offset_ms": probed.clock_offset_ms,

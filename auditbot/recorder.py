@@ -210,7 +210,7 @@ class Recorder:
             use = use_of(record, item.envelope.room_id, reading) if self.session_keys else None
             if use is not None:
                 uses.append(use)
-            if record.media_status is not None:
+            if self.media is not None and record.media_status is not None:
                 files.append((record, item.name, attachment_of(item.envelope, reading) or {}))
             if writing.held_bytes >= HELD_BYTES:
                 await writing.write(connection)

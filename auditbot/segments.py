@@ -15,6 +15,7 @@ from auditbot.day_keys import readers_of_day
 from auditbot.encryption import SUFFIX, encrypt
 from auditbot.ledger import lock
 from auditbot.lines import opened, waiting
+from auditbot.pipeline.line import NOT_KEPT
 from auditbot.pipeline.merkle import CompactRange, join, pack, range_of
 from auditbot.pipeline.retention import DEFAULT, Tally, lock_days
 from auditbot.pipeline.seal import (
@@ -22,6 +23,7 @@ from auditbot.pipeline.seal import (
     class_in,
     compress,
     kind_of,
+    lacks_attachment,
     leaves_of,
     object_key,
     outcome_of,
@@ -111,6 +113,9 @@ class _Body:
         self.tree = part if self.tree is None else join(self.tree, part)
         self.kinds.update(map(kind_of, lines))
         self.outcomes.update(filter(None, map(outcome_of, lines)))
+        without = sum(map(lacks_attachment, lines))
+        if without:
+            self.outcomes[NOT_KEPT] += without
         for record in records:
             name = DEFAULT if record.keeps is None else class_in(record.line)
             self.classes.add(name, record.keeps or {})

@@ -14,6 +14,7 @@ from auditbot.lines import waiting
 from auditbot.observed import gap_action
 from auditbot.operations.completeness_page import page_of
 from auditbot.operations.desk import Desk, day_text
+from auditbot.pipeline.line import NOT_KEPT
 from auditbot.pipeline.segment import DAY_MS
 from common.database.pool import Connection, Row
 
@@ -48,6 +49,8 @@ async def state_day(desk: Desk, day: int) -> bool:
     if not await desk.database.fetchval("SELECT stream FROM audit_head WHERE id = 1"):
         return True  # nothing is exported now: no manifest would list it
     place = await desk.newest_place()
+    # Before the transaction: on a large database it takes its time, and is only ever more later.
+    read_by_now = await _read_by_now(desk, day, f"{desk.root}{key}")
     async with desk.database.transaction() as connection:
         waiting = await _waiting(connection, day)
         if waiting and desk.clock.now_ms() < (day + 1) * DAY_MS + _PATIENCE_MS:
@@ -63,9 +66,10 @@ async def state_day(desk: Desk, day: int) -> bool:
                 "created_ms": desk.clock.now_ms(),
                 "not_sealed": waiting,
                 **content,
+                "undecryptable_read": min(read_by_now, sum(content["undecryptable"].values())),
                 **await _watched(connection, day),
                 **await facts.open_counts(connection),
-                "rooms": await facts.rooms(connection),
+                "rooms": await facts.rooms(connection, desk.auditbot),
             }
             await desk.state(connection, place, key, document, page=page_of)
     for place, statement in await desk.unpublished("reports/"):
@@ -98,7 +102,22 @@ async def _content(connection: Connection, day: int) -> dict[str, Any] | None:
         "undecryptable": unread,
         "read_later": outcomes["read_later"],
         "media": {name: count for name, count in outcomes.items() if name in _MEDIA},
+        "media_not_kept": outcomes[NOT_KEPT],
     }
+
+
+async def _read_by_now(desk: Desk, day: int, key: str) -> int:
+    """Return how many of a day's events that could not be read when they came were read since."""
+    if await desk.database.fetchval("SELECT 1 FROM audit_statement WHERE object_key = $1", key):
+        return 0  # it was stated already
+    return await desk.database.count(
+        "SELECT count(*) FROM audit_seen AS late JOIN audit_seen AS one ON one.kind = 'event'"
+        " AND one.sub_key = '' AND one.event_id = late.event_id JOIN audit_segment"
+        " ON audit_segment.stream = one.stream AND day = $1 AND counts IS NOT NULL"
+        " AND one.seq BETWEEN first_seq AND last_seq WHERE late.kind = 'decryption'"
+        " AND late.sub_key = ''",
+        day,
+    )
 
 
 async def _watched(connection: Connection, day: int) -> dict[str, Any]:

@@ -83,6 +83,7 @@ def page_of(stated: Json) -> bytes:
             "it, which names this page's SHA-256.</p>\n"
         ),
         f'<p class="verdict{" missing" if is_missing else ""}">{verdict}</p>\n',
+        _read_later(stated),
         *(_table(heading, rows) for heading, rows in _sections(stated)),
         _rooms(stated["rooms"]),
         '<p class="soft">Calls are not archived, only that they took place.</p>\n',
@@ -91,8 +92,19 @@ def page_of(stated: Json) -> bytes:
     return "".join(parts).encode("utf-8", "replace")
 
 
+def _read_later(stated: Json) -> str:
+    unread = sum(stated["undecryptable"].values())
+    if not unread:
+        return ""
+    return (
+        f"<p>{unread:,} could not be read when they came; {stated['undecryptable_read']:,} of them "
+        "are read by now.</p>\n"
+    )
+
+
 def _missing(stated: Json) -> Iterator[tuple[str, int]]:
-    yield from stated["undecryptable"].items()
+    yield "not read", sum(stated["undecryptable"].values()) - stated["undecryptable_read"]
+    yield "not kept", stated["media_not_kept"]
     yield from ((name, n) for name, n in stated["media"].items() if name not in _STORED)
     yield from stated["gaps"].items()
     for name in ("not_sealed", "undecryptable_open", "gaps_open", "media_open"):
@@ -102,6 +114,7 @@ def _missing(stated: Json) -> Iterator[tuple[str, int]]:
 
 
 def _sections(stated: Json) -> Iterator[tuple[str, Sequence[tuple[str, int]]]]:
+    unread = sum(stated["undecryptable"].values())
     yield (
         "Events of this day",
         [
@@ -109,10 +122,15 @@ def _sections(stated: Json) -> Iterator[tuple[str, Sequence[tuple[str, int]]]]:
             ("in clear", stated["clear"]),
             ("encrypted, read at once", stated["decrypted"]),
             *_named("encrypted, not read at once: ", stated["undecryptable"], _WHY),
+            *([("of these, read by now", stated["undecryptable_read"])] if unread else []),
             ("of this day or earlier, read later on this day", stated["read_later"]),
         ],
     )
-    yield "Attachments", _named("", stated["media"], _MEDIA) or [("none", 0)]
+    attachments = _named("", stated["media"], _MEDIA)
+    if stated["media_not_kept"]:
+        words = "not archived: auditbot.media is off"
+        attachments.append((words, stated["media_not_kept"]))
+    yield "Attachments", attachments or [("none", 0)]
     sampled = stated["sampled"]
     yield (
         "Compared with the homeserver on this day",
@@ -161,9 +179,15 @@ def _rooms(rooms: Json) -> str:
         for room in listed
     )
     more = rooms["not_covered_count"] - len(listed)
+    compared_ms = rooms["compared_ms"]
+    compared = (
+        "When all rooms of the homeserver were gone through last is not known."
+        if compared_ms is None
+        else f"All rooms of the homeserver were gone through last on {_moment(compared_ms)}."
+    )
     return (
-        f"<h2>Rooms</h2>\n<p>{rooms['covered']:,} archived, {rooms['not_covered_count']:,} not."
-        f"</p>\n<table>\n{lines}</table>\n{f'<p>… and {more:,} more.</p>' if more > 0 else ''}\n"
+        f"<h2>Rooms</h2>\n<p>{rooms['covered']:,} archived, {rooms['not_covered_count']:,} not. "
+        f"{compared}</p>\n<table>\n{lines}</table>\n{f'<p>… and {more:,} more.</p>' if more > 0 else ''}\n"
     )
 
 

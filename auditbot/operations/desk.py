@@ -67,6 +67,11 @@ class Desk:
         return self.config.homeserver.server_name
 
     @property
+    def auditbot(self) -> str:
+        """Return the account whose rooms are archived."""
+        return f"@{self.config.auditbot.localpart}:{self.server_name}"
+
+    @property
     def root(self) -> str:
         """Return what all keys begin with."""
         return root_of(self.server_name)

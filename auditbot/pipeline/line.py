@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 
 SCHEMA_VERSION = 1
+NOT_KEPT = "not_kept"
+"""What a record says of its attachment where none are archived."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import msgspec
 
 from auditbot.pipeline.hostile import INT64, Envelope, read_envelope
 from auditbot.pipeline.line import (
+    NOT_KEPT,
     Arrival,
     Place,
     Record,
@@ -150,7 +151,9 @@ def class_of(room: RoomContext, policy: Policy) -> str:
 
 
 def _media_status(columns: Mapping[str, Any], *, fetched: bool) -> str | None:
-    return "pending" if fetched and columns.get("media_mxc") is not None else None
+    if columns.get("media_mxc") is None:
+        return None
+    return "pending" if fetched else NOT_KEPT
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ _OUTCOME = {
     "event": re.compile(rb'"enc_status":"([a-z_]{1,40})"'),
     "media": re.compile(rb'"media_status":"([a-z_]{1,40})"'),
 }
+_NOT_KEPT = b'"media_status":"not_kept"'
 _CLASS = b'"retention_class":"'
 _ERROR = re.compile(rb'"enc_error":"([a-z_]{1,40})"')
 
@@ -81,6 +82,11 @@ def outcome_of(line: bytes) -> str | None:
     value = found.group(1).decode()
     error = _ERROR.search(line) if value == "undecryptable" else None
     return f"{value} {error.group(1).decode()}" if error is not None else value
+
+
+def lacks_attachment(line: bytes) -> bool:
+    """Return whether a record has an attachment that was never to be archived."""
+    return _NOT_KEPT in line and kind_of(line) in {"event", "decryption"}
 
 
 def class_in(line: bytes) -> str:

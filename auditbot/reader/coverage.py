@@ -8,14 +8,18 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from typing import Any, TypeVar
 
 from auditbot.reader.layout import day_of
 from auditbot.reader.read import ALWAYS, Period, Readable, read
+from auditbot.reader.render.words import why
 from auditbot.reader.show import visible
+from auditbot.reader.times import moment
 
 _SOON_MS = 60_000
 _DAY_MS = 24 * 3600 * 1000
+_MOST_ROOMS = 1000
 
 Record = Mapping[str, Any]
 Name = TypeVar("Name")
@@ -49,9 +53,12 @@ class Tally:
 
     def text(self) -> str:
         """Return the counts for people."""
-        why = ", ".join(f"{visible(reason)} {count}" for reason, count in self.why.most_common())
+        reasons = "; ".join(
+            f"{count}: {why(reason)} [{visible(reason)}]"
+            for reason, count in self.why.most_common()
+        )
         words = f"{self.at_once} read, {self.later} read later, {self.unread} not read"
-        return f"{words} ({why})" if why else words
+        return f"{words} ({reasons})" if reasons else words
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,57 @@ class Counted:
     within_a_day: int = 0
 
 
+@dataclass(frozen=True)
+class WithoutBot:
+    """The rooms that are not archived, as the signed manifests of a moment say."""
+
+    rooms: Sequence[Mapping[str, Any]] = ()
+    """By name, each with its reason; a manifest names 1,000."""
+    count: int = 0
+    as_of_ms: int | None = None
+    compared_ms: int | None = None
+    """When all rooms of the homeserver were gone through last; ``None`` if that is not known."""
+
+    def joined(
+        self,
+        rooms: Sequence[Mapping[str, Any]],
+        count: int,
+        as_of_ms: int,
+        compared_ms: int | None,
+    ) -> "WithoutBot":
+        """Return these together with what the manifest of one more homeserver says."""
+        if self.as_of_ms is None:
+            return WithoutBot(rooms, max(count, len(rooms)), as_of_ms, compared_ms)
+        known = None not in {self.compared_ms, compared_ms}
+        return WithoutBot(
+            (*self.rooms, *rooms),
+            self.count + max(count, len(rooms)),
+            min(self.as_of_ms, as_of_ms),
+            min(self.compared_ms or 0, compared_ms or 0) if known else None,
+        )
+
+    def basis(self, zone: tzinfo = UTC) -> str:
+        """Return as of when this is, and on what it rests, in a sentence."""
+        if self.as_of_ms is None:
+            return "No manifest says which rooms there are."
+        compared = (
+            "when all rooms of the homeserver were gone through last, it does not say"
+            if self.compared_ms is None
+            else "all rooms of the homeserver were gone through last on "
+            f"{moment(self.compared_ms, zone)}"
+        )
+        return f"As of the manifest of {moment(self.as_of_ms, zone)}; {compared}."
+
+    def lines(self, most: int, zone: tzinfo = UTC) -> Iterable[str]:
+        """Yield the rooms and how many more there are, then on what this rests."""
+        for room in self.rooms[:most]:
+            yield f"{visible(room['room_id'])}: {visible(room['reason'])}"
+        more = self.count - min(most, len(self.rooms))
+        if more:
+            yield f"… and {more:,} more"
+        yield self.basis(zone)
+
+
 @dataclass
 class Coverage:
     """The counts of a period."""
@@ -90,8 +148,7 @@ class Coverage:
     devices: dict[tuple[str, str], Tally] = field(default_factory=dict)
     days: dict[str, Tally] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
-    not_covered: list[dict[str, Any]] = field(default_factory=list)
-    """The rooms that the newest manifest says are not archived, each with its reason."""
+    without_bot: WithoutBot = WithoutBot()
     _unread: dict[tuple[str, int], _Unread] = field(default_factory=dict)
 
     def add_event(self, record: Record) -> None:
@@ -140,7 +197,10 @@ class Coverage:
                 for room, tally in _worst_first(self.rooms)
             ],
             "days": [{"day": day, **tally.as_json()} for day, tally in sorted(self.days.items())],
-            "rooms_without_bot": self.not_covered,
+            "rooms_without_bot": list(self.without_bot.rooms),
+            "rooms_without_bot_count": self.without_bot.count,
+            "rooms_without_bot_as_of_ms": self.without_bot.as_of_ms,
+            "rooms_compared_ms": self.without_bot.compared_ms,
             "devices": [
                 {"sender": sender, "device_id": device, **tally.as_json()}
                 for (sender, device), tally in _worst_first(self.devices)
@@ -168,12 +228,8 @@ class Coverage:
         for (sender, device), tally in _worst_first(self.devices):
             never = " — never readable" if tally.unread == tally.all else ""
             lines.append(f"    {visible(sender)} {visible(device)}: {tally.text()}{never}")
-        if self.not_covered:
-            lines.append("Rooms without the bot:")
-            lines.extend(
-                f"    {visible(room['room_id'])}: {visible(room['reason'])}"
-                for room in self.not_covered
-            )
+        lines.append(f"Rooms without the bot: {self.without_bot.count or 'none known'}")
+        lines.extend(f"    {line}" for line in self.without_bot.lines(_MOST_ROOMS))
         return "\n".join(map(visible, lines))
 
     def add_many(self, counted: Counted) -> None:

@@ -117,6 +117,8 @@ class Rooms(msgspec.Struct, frozen=True):
     covered: int = 0
     not_covered: tuple[NotCovered, ...] = ()
     not_covered_count: int = 0
+    compared_ms: int | None = None
+    """When all rooms of the homeserver were gone through last; ``None`` where nobody knows."""
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -162,6 +164,8 @@ class Manifest(msgspec.Struct, frozen=True):
     media_open: int = 0
     rooms: Rooms = Rooms()
     receipts: bool = False
+    media_kept: bool = True
+    """Whether attachments are archived."""
     session_keys: bool = False
     storage: dict[str, Any] = {}
     encryption: dict[str, Any] | None = None
@@ -249,8 +253,12 @@ class Completeness(msgspec.Struct, frozen=True):
     clear: int = 0
     decrypted: int = 0
     undecryptable: dict[str, int] = {}
+    undecryptable_read: int | None = None
+    """How many of these were read by the time of the statement; an older one does not say."""
     read_later: int = 0
     media: dict[str, int] = {}
+    media_not_kept: int = 0
+    """Attachments that were never to be archived."""
     not_sealed: int = 0
     sampled: Sampled | None = None
     awaited: dict[str, int] = {}

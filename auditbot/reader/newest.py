@@ -1,15 +1,14 @@
 """What the newest manifest says of the whole: the rooms that are not archived."""
 
-from typing import Any
-
 import msgspec
 
+from auditbot.reader.coverage import WithoutBot
 from auditbot.reader.documents import LARGEST_DOCUMENT_BYTES, Manifest
 from auditbot.reader.layout import manifest_key
 from auditbot.storage.reading import Place
 
 
-async def rooms_without_bot(place: Place) -> list[dict[str, Any]]:
+async def rooms_without_bot(place: Place) -> WithoutBot:
     """Return the rooms that each server's newest manifest lists as not covered."""
     newest: dict[str, tuple[tuple[str, int], str]] = {}
     async for item in place.list("v1/"):
@@ -19,15 +18,18 @@ async def rooms_without_bot(place: Place) -> list[dict[str, Any]]:
             newest[named.server] = max(
                 newest.get(named.server, (place_in, item.key)), (place_in, item.key)
             )
-    found: list[dict[str, Any]] = []
+    found = WithoutBot()
     for _, key in newest.values():
         try:
             body = await place.get(key, most_bytes=LARGEST_DOCUMENT_BYTES)
             manifest = msgspec.json.decode(body, type=Manifest)
         except ValueError:
             continue
-        found.extend(
-            {"room_id": room.room_id, "reason": room.reason, "since_ms": room.since_ms}
-            for room in manifest.rooms.not_covered
+        rooms = manifest.rooms
+        found = found.joined(
+            [msgspec.to_builtins(room) for room in rooms.not_covered],
+            rooms.not_covered_count,
+            manifest.created_ms,
+            rooms.compared_ms,
         )
     return found

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 from auditbot.reader.documents import Completeness
 from auditbot.reader.index.library import Library
-from auditbot.reader.index.schema import KINDS, STATUSES
+from auditbot.reader.index.schema import KINDS, MEDIA_STATES, STATUSES
 from auditbot.reader.layout import server_folder
+
+_NOT_KEPT = "not_kept"
 
 
 @dataclass
@@ -21,6 +23,7 @@ class Counted:
     outcomes: Counter[str] = field(default_factory=Counter)
     undecryptable: Counter[str] = field(default_factory=Counter)
     media: Counter[str] = field(default_factory=Counter)
+    media_not_kept: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +73,17 @@ def _count_object(library: Library, number: int, found: Counted) -> None:
                 found.undecryptable[str(why or "unknown")] += count
     media = library.connection.execute(
         "SELECT record.id FROM record, object WHERE object.id = ? AND record.object = object.id"
-        " AND record.id BETWEEN first_id AND first_id + last_seq - first_seq AND kind = ?",
-        (number, KINDS.index("media")),
+        " AND record.id BETWEEN first_id AND first_id + last_seq - first_seq"
+        " AND (kind = ? OR media = ?)",
+        (number, KINDS.index("media"), MEDIA_STATES.index(_NOT_KEPT)),
     )
     for stored in library.stored([row[0] for row in media]):
-        found.media[str(stored.record.get("media_status"))] += 1
+        status = str(stored.record.get("media_status"))
+        if stored.record.get("kind") == "media":
+            found.media[status] += 1
+        else:
+            # Of an older writer's the index says the same, but their records say nothing.
+            found.media_not_kept += status == _NOT_KEPT
 
 
 def differences(stated: Completeness, counted: Counted) -> Iterator[Difference]:
@@ -90,6 +99,9 @@ def differences(stated: Completeness, counted: Counted) -> Iterator[Difference]:
         yield from _differ("events", {name: figure}, {name: outcomes[name]})
     yield from _differ("undecryptable", stated.undecryptable, counted.undecryptable)
     yield from _differ("attachments", stated.media, counted.media)
+    yield from _differ(
+        "attachments", {_NOT_KEPT: stated.media_not_kept}, {_NOT_KEPT: counted.media_not_kept}
+    )
 
 
 def _differ(

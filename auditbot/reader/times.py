@@ -2,6 +2,10 @@
 
 from datetime import UTC, datetime, timedelta, tzinfo
 
+MOST_INTERVALS = 1.5
+SLACK_MS = 60_000
+"""After so many of its intervals and so much more a stream without a new manifest was silent."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE_MS = 60_000
 _HOUR_MS = 60 * _MINUTE_MS

@@ -309,6 +309,7 @@ class Keeper:
         rooms = sorted(
             [room.room_id async for room in all_rooms(self.admin) if room.joined_local_members]
         )
+        begun_ms = self.clock.now_ms()
         waiting = [room for room in rooms if after is None or room > after]
         log.info("sweep of all rooms begins", rooms=len(waiting), of=len(rooms))
         unmended = 0
@@ -332,6 +333,11 @@ class Keeper:
             unmended += await self._mend_or_why_not(room) is not None
         async with self.database.transaction() as connection:
             await connection.execute("DELETE FROM membership_sweep")
+            await connection.execute(
+                "INSERT INTO membership_compared (id, compared_ms) VALUES (1, $1)"
+                " ON CONFLICT (id) DO UPDATE SET compared_ms = excluded.compared_ms",
+                begun_ms,
+            )
         await problems.forget_all_but(self.database, rooms)
         log.info("sweep of all rooms is done", rooms=len(rooms), unmended=unmended)
 

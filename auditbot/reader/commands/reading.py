@@ -190,7 +190,7 @@ async def _cover_unsigned(arguments: argparse.Namespace, period: Period) -> int:
         coverage = await cover(
             archive.place, period, missing=missing, identities=archive.identities
         )
-        coverage.not_covered = await rooms_without_bot(archive.place)
+        coverage.without_bot = await rooms_without_bot(archive.place)
     _print_coverage(coverage, arguments)
     _tell_missing(missing)
     return 1 if missing else 0

@@ -4,7 +4,6 @@ import argparse
 import csv
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
@@ -21,12 +20,14 @@ from auditbot.reader.commands.options import (
 from auditbot.reader.commands.transcripts import results_of, summed
 from auditbot.reader.documents import Completeness
 from auditbot.reader.index.coverage import count_coverage
-from auditbot.reader.index.library import Library, detail_of
+from auditbot.reader.index.library import Library
+from auditbot.reader.index.lost import count_lost
 from auditbot.reader.index.schema import KINDS
 from auditbot.reader.index.sql import ask
+from auditbot.reader.index.unrecorded import closed_gaps, unrecorded
 from auditbot.reader.read import Period
 from auditbot.reader.render.sheets import guarded
-from auditbot.reader.render.words import MEDIA, act, one_line, shown_line, why
+from auditbot.reader.render.words import act, media_words, one_line, shown_line, why
 from auditbot.reader.stated import count_day, differences
 from auditbot.reader.times import moment
 from common.clock import SystemClock
@@ -75,9 +76,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 @dataclass
 class _Missing:
-    """What of a time did not get into the archive, and what was done to the export."""
+    """What of a time is known to be missing, and what was done to the export."""
 
-    media: Counter[str] = field(default_factory=Counter)
     gaps: list[str] = field(default_factory=list)
     acts: list[str] = field(default_factory=list)
 
@@ -130,15 +130,26 @@ def _lines(
         if tally.all and tally.unread == tally.all
     ]
     yield f"Devices never read    {', '.join(silent[:_SHOWN]) or 'none'}"
-    lost = ", ".join(f"{count} {MEDIA.get(name, name)}" for name, count in missing.media.items())
-    yield f"Attachments missing   {lost or 'none'}"
+    lost = count_lost(library, period)
+    states = ", ".join(f"{count:,} {media_words(name)}" for name, count in lost.states.items())
+    yield f"Attachments missing   {states or 'none'}"
+    yield from _indented(lost.names(library, _SHOWN), lost.count)
     yield f"Known gaps            {len(missing.gaps)}"
-    yield from (f"    {line}" for line in missing.gaps[:_SHOWN])
-    yield f"Rooms without the bot {len(coverage.not_covered)}"
-    for room in coverage.not_covered[:_SHOWN]:
-        yield f"    {one_line(room['room_id'])}: {one_line(room['reason'])}"
+    yield from _indented(missing.gaps, len(missing.gaps))
+    silent_times = list(unrecorded(library, period, arguments.zone))
+    yield f"Times without record  {len(silent_times) or 'none known'}"
+    yield from _indented(silent_times, len(silent_times))
+    yield f"Rooms without the bot {coverage.without_bot.count or 'none known'}"
+    yield from (f"    {line}" for line in coverage.without_bot.lines(_SHOWN, arguments.zone))
     yield f"Done to the export    {len(missing.acts)}"
-    yield from (f"    {line}" for line in missing.acts[:_SHOWN])
+    yield from _indented(missing.acts, len(missing.acts))
+
+
+def _indented(lines: list[str], count: int) -> Iterator[str]:
+    """Yield the first of some lines, and how many more there are of them."""
+    yield from (f"    {line}" for line in lines[:_SHOWN])
+    if count > _SHOWN:
+        yield f"    … and {count - _SHOWN:,} more"
 
 
 def _within(days: list[Completeness], period: Period) -> Iterator[Completeness]:
@@ -188,15 +199,22 @@ def _compared(opened: Open, day: Completeness) -> Iterator[str]:
 def _stated(day: Completeness) -> str:
     """Return what the writer said of a day."""
     unread = ", ".join(f"{count:,}: {why(name)}" for name, count in day.undecryptable.items())
+    read = (
+        f"; {day.undecryptable_read:,} of them read by then"
+        if day.undecryptable_read is not None
+        else ""
+    )
+    states = {**day.media, "not_kept": day.media_not_kept}
     lost = ", ".join(
-        f"{count:,} {MEDIA.get(name, one_line(name))}"
-        for name, count in day.media.items()
-        if name not in {"stored", "duplicate"}
+        f"{count:,} {media_words(name)}"
+        for name, count in states.items()
+        if count and name not in {"stored", "duplicate"}
     )
     return (
         f"Stated of {day.day}  {day.counts.get('event', 0):,} events: {day.clear:,} in clear, "
         f"{day.decrypted:,} decrypted, {sum(day.undecryptable.values()):,} not"
-        f"{f' ({unread})' if unread else ''}; {day.read_later:,} read later; attachments "
+        f"{f' ({unread}{read})' if unread else ''}; "
+        f"{day.read_later:,} read later; attachments "
         f"missing: {lost or 'none'}; open: {day.undecryptable_open:,} unread, "
         f"{day.gaps_open:,} gaps, {day.media_open:,} attachments; "
         f"{day.rooms.covered:,} rooms, {day.rooms.not_covered_count:,} without the bot"
@@ -220,48 +238,25 @@ def _sampled(day: Completeness) -> str:
 
 def _missing(library: Library, period: Period, arguments: argparse.Namespace) -> _Missing:
     found = _Missing()
-    states: dict[object, str] = {}
-    closed = _closed(library)
-    kinds = [KINDS.index(kind) for kind in ("media", "gap", "control")]
+    closed = closed_gaps(library)
+    kinds = [KINDS.index(kind) for kind in ("gap", "control")]
     rows = library.connection.execute(
-        "SELECT id FROM record WHERE kind IN (?, ?, ?) AND received_ms >= ? AND received_ms < ?"
+        "SELECT id FROM record WHERE kind IN (?, ?) AND received_ms >= ? AND received_ms < ?"
         " ORDER BY id",
-        [
-            *kinds,
-            period.start_ms if period.start_ms is not None else -(2**63),
-            period.end_ms if period.end_ms is not None else 2**63 - 1,
-        ],
+        [*kinds, *period.bounds],
     ).fetchall()
     for stored in library.stored(row[0] for row in rows):
         record = stored.record
         when = moment(record.get("ts_received"), arguments.zone)
         match record.get("kind"):
-            case "media":
-                states[record.get("of_seq")] = str(record.get("media_status"))
             case "gap":
                 place = (str(record.get("stream")), record.get("seq"))
-                end = f", closed {closed[place]}" if place in closed else ""
+                end = f", closed {moment(closed[place])} UTC" if place in closed else ""
                 found.gaps.append(
                     f"{when} {one_line(record.get('room_id') or '')} {act(record)}{end}"
                 )
             case _:
                 found.acts.append(f"{when} {one_line(act(record))}")
-    found.media.update(
-        state for state in states.values() if state not in {"stored", "duplicate", "pending"}
-    )
-    return found
-
-
-def _closed(library: Library) -> dict[tuple[str, object], str]:
-    """Return which gaps were closed, by stream and number, and when."""
-    rows = library.connection.execute(
-        "SELECT id FROM record WHERE kind = ? ORDER BY id", [KINDS.index("gap_closed")]
-    ).fetchall()
-    found: dict[tuple[str, object], str] = {}
-    for stored in library.stored(row[0] for row in rows):
-        record = stored.record
-        stream = str(detail_of(record).get("of_stream") or record.get("stream"))
-        found[stream, record.get("of_seq")] = f"{moment(record.get('ts_received'))} UTC"
     return found
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from auditbot.reader.documents import ListedSegment, is_newer
 from auditbot.reader.index.parts import add_parts, has_parts, has_parts_of, parts_text
-from auditbot.reader.index.schema import KINDS, STATUSES
+from auditbot.reader.index.schema import KINDS, MEDIA_STATES, STATUSES
 from auditbot.reader.index.unopened import note_unopened, waiting_keys
 from auditbot.reader.index.words import indexed
 from auditbot.reader.layout import NEWER, VERSION
@@ -24,6 +24,7 @@ _BATCH = 5000
 _INT64 = 2**63
 _KIND = {kind: number for number, kind in enumerate(KINDS)}
 _STATUS = {status: number for number, status in enumerate(STATUSES)}
+_MEDIA = {status: number for number, status in enumerate(MEDIA_STATES)}
 
 
 class _Record(msgspec.Struct):
@@ -48,6 +49,8 @@ class _Record(msgspec.Struct):
     sender_name: str | None = None
     body: str | None = None
     media_name: str | None = None
+    media_mxc: str | None = None
+    media_status: str | None = None
     rel_type: str | None = None
     rel_event_id: str | None = None
     thread_root: str | None = None
@@ -235,9 +238,10 @@ class Builder:
                 _STATUS.get(record.enc_status or ""),
                 self._name(record.enc_device_id),
                 self._name(record.enc_error) if record.kind == "event" else None,
-                self._first(record) if record.kind == "decryption" else None,
+                self._first(record) if record.kind in {"decryption", "media"} else None,
                 root_key(record.thread_root, record.room_id) if record.thread_root else None,
                 record.kind == "event" and own is not None and root == own,
+                _media(record),
             )
         )
         texts = self._texts(record, line)
@@ -379,7 +383,7 @@ class Builder:
 
     def _write(self, object_id: int) -> None:
         self.connection.executemany(
-            "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             self._rows,
         )
         self.connection.executemany("INSERT INTO words (rowid, text) VALUES (?, ?)", self._words)
@@ -423,6 +427,16 @@ def _room_rows(rooms: dict[int, _About]) -> Iterator[tuple[object, ...]]:
             about.last_ms,
             about.events,
         )
+
+
+def _media(record: _Record) -> int | None:
+    """Return what a record says of an attachment, ``None`` if it has to do with none."""
+    if record.kind not in {"event", "decryption", "media"}:
+        return None
+    status = record.media_status
+    if status is None and record.media_mxc is not None:
+        status = "not_kept"  # what an older writer said of it, which fetched none
+    return None if status is None else _MEDIA.get(status, len(MEDIA_STATES))
 
 
 def _of(record: _Record) -> tuple[str, int]:

@@ -51,5 +51,5 @@ def count_coverage(library: Library, period: Period = ALWAYS) -> Coverage:
         "SELECT text, label FROM room JOIN name ON name.id = room.id WHERE label IS NOT NULL"
     )
     coverage.names = {text: label for text, label in labels if text in coverage.rooms}
-    coverage.not_covered = rooms_without_bot(library)
+    coverage.without_bot = rooms_without_bot(library, period)
     return coverage

@@ -208,9 +208,11 @@ class Library:
     def add_manifest(self, key: str, body: bytes, manifest: Manifest) -> None:
         """Remember a manifest all of whose objects are indexed."""
         not_covered = [msgspec.to_builtins(room) for room in manifest.rooms.not_covered]
+        previous = manifest.previous_stream
         with self.connection:
             self.connection.execute(
-                "INSERT INTO manifest VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO manifest VALUES"
+                " (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     key,
                     manifest.stream,
@@ -223,6 +225,15 @@ class Library:
                     manifest.checkpoint.key,
                     manifest.checkpoint.sha256,
                     json.dumps(not_covered),
+                    max(manifest.rooms.not_covered_count, len(not_covered)),
+                    manifest.rooms.compared_ms,
+                    manifest.from_ms,
+                    manifest.interval_ms,
+                    manifest.process_started_ms,
+                    manifest.closed is not None,
+                    previous.stream if previous else None,
+                    previous.stopped_ms if previous else None,
+                    previous.destination if previous else None,
                 ),
             )
             self.connection.executemany(

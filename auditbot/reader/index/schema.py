@@ -6,8 +6,10 @@ by its number too. Events are known by 63 bits of the hash of their IDs: million
 be most of the file. What belongs to one message (its edits, deletion, reactions, later
 decryption, attachment) has the same ``root``, in which the room counts too: nobody edits, deletes
 or answers a message from another room, so what names one there stands alone; ``begins`` is 1 where
-the record is of the message itself. A gap and its end have the same ``root`` too. ``first`` is the record that a later decryption
-speaks of, ``thread`` the message that a thread begins with (MSC3440). Of an object's records
+the record is of the message itself. A gap and its end have the same ``root`` too. ``first`` is the
+record that a later decryption speaks of, or that carries the attachment of a ``media`` record;
+``media`` is what became of an attachment, or that there is one; ``thread`` the message that a thread
+begins with (MSC3440). Of an object's records
 ``content`` have a part that is sealed, ``of_day`` is whether the key of its day opened it; ``unopened`` names the keys to whose content the words of
 the object lack (see ``unopened.py``), ``awaited`` those that were not in the archive when a manifest
 listed them; ``erased`` are the keys that were destroyed.
@@ -22,7 +24,10 @@ CREATE TABLE manifest (
     key TEXT PRIMARY KEY, stream TEXT NOT NULL, number INTEGER NOT NULL, sha256 TEXT NOT NULL,
     created_ms INTEGER NOT NULL, key_id TEXT NOT NULL, size INTEGER NOT NULL,
     root TEXT NOT NULL, checkpoint TEXT NOT NULL, checkpoint_sha256 TEXT NOT NULL,
-    not_covered TEXT NOT NULL
+    not_covered TEXT NOT NULL, not_covered_count INTEGER NOT NULL, compared_ms INTEGER,
+    from_ms INTEGER NOT NULL, interval_ms INTEGER NOT NULL, running_since_ms INTEGER NOT NULL,
+    closed INTEGER NOT NULL, previous_stream TEXT, previous_stopped_ms INTEGER,
+    previous_destination TEXT
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX manifest_number ON manifest (stream, number);
 CREATE TABLE object (
@@ -47,7 +52,7 @@ CREATE TABLE record (
     place INTEGER NOT NULL, kind INTEGER NOT NULL, received_ms INTEGER NOT NULL,
     origin_ms INTEGER, room INTEGER, sender INTEGER, type INTEGER, event INTEGER, root INTEGER,
     status INTEGER, device INTEGER, why INTEGER, first INTEGER, thread INTEGER,
-    begins INTEGER NOT NULL
+    begins INTEGER NOT NULL, media INTEGER
 );
 CREATE INDEX record_room ON record (room, received_ms);
 CREATE INDEX record_sender ON record (sender, received_ms);
@@ -58,6 +63,7 @@ CREATE INDEX record_late ON record (origin_ms)
     WHERE origin_ms NOT BETWEEN received_ms - 60000 AND received_ms + 60000;
 CREATE INDEX record_open ON record (received_ms) WHERE status = 2;
 CREATE INDEX record_first ON record (first) WHERE first IS NOT NULL;
+CREATE INDEX record_media ON record (received_ms) WHERE media IS NOT NULL;
 CREATE INDEX record_thread ON record (thread) WHERE thread IS NOT NULL;
 CREATE TABLE room (
     id INTEGER PRIMARY KEY, label TEXT, alias TEXT, is_direct INTEGER, encrypted INTEGER,
@@ -89,3 +95,17 @@ KINDS = (
 CLEAR, DECRYPTED, UNDECRYPTABLE, LATE = range(4)
 STATUSES = ("clear", "decrypted", "undecryptable", "late")
 """As ``enc_status`` says; ``record.status`` is the place in here."""
+
+MEDIA_STATES = (
+    "pending",
+    "stored",
+    "duplicate",
+    "not_kept",
+    "too_large",
+    "missing",
+    "hash_mismatch",
+    "forbidden",
+    "gave_up",
+    "infected",
+)
+"""As ``media_status`` says; ``record.media`` is the place in here, one more for any other."""

@@ -44,6 +44,8 @@ MEDIA = {
     "pending": "not stored yet",
     "stored": "stored",
     "duplicate": "stored",
+    "not_kept": "attachments were not archived (auditbot.media is off)",
+    "no_address": "the message does not say where it is",
     "too_large": "not stored: larger than the limit",
     "missing": "not stored: the homeserver no longer has it",
     "hash_mismatch": "not stored: its bytes are not those that the sender announced",
@@ -197,7 +199,7 @@ def media_state(message: Message) -> dict[str, Any] | None:
     if not any(said.get(name) for name in ("media_mxc", "media_name", "media_status")):
         return None
     last: Mapping[str, Any] = message.media[-1].record if message.media else said
-    status, key = str(last.get("media_status") or "pending"), last.get("media_key")
+    status, key = _status(last), last.get("media_key")
     return {
         "name": one_line(said.get("media_name") or last.get("media_name") or "attachment"),
         "mime": one_line(
@@ -210,5 +212,17 @@ def media_state(message: Message) -> dict[str, Any] | None:
         "sha256": last.get("media_sha256"),
         "key": key if isinstance(key, str) and status in {"stored", "duplicate"} else None,
         "status": status,
-        "words": MEDIA.get(status, one_line(status)),
+        "words": media_words(status),
     }
+
+
+def _status(record: Mapping[str, Any]) -> str:
+    """Return what a record says of its attachment; an older writer that fetched none said nothing."""
+    if record.get("media_status"):
+        return str(record["media_status"])
+    return "not_kept" if record.get("media_mxc") else "no_address"
+
+
+def media_words(status: str) -> str:
+    """Return what became of an attachment."""
+    return MEDIA.get(status, one_line(status))

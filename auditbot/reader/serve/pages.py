@@ -16,14 +16,14 @@ from auditbot.reader.index.coverage import count_coverage
 from auditbot.reader.index.library import Library
 from auditbot.reader.index.parts import has_parts
 from auditbot.reader.index.query import Known, Query, people, rooms, search
-from auditbot.reader.read import Period
+from auditbot.reader.index.unrecorded import unrecorded
+from auditbot.reader.read import ALWAYS, Period
 from auditbot.reader.render.templates import templates
 from auditbot.reader.render.view import Viewer
 from auditbot.reader.render.words import one_line, spelled
 from auditbot.reader.serve.chart import bars
 from auditbot.reader.serve.desk import Desk
 from auditbot.reader.times import local, moment
-from auditbot.reader.transcript.provenance import rooms_without_bot
 from auditbot.reader.verify.report import as_json, grouped, storage_words
 from common.errors import UserError
 
@@ -83,7 +83,7 @@ async def overview(request: web.Request) -> web.Response:
             "counts": _counts(desk.library),
             "coverage": coverage,
             "bars": bars(coverage),
-            "not_covered": rooms_without_bot(desk.library),
+            "without_bot": coverage.without_bot,
             "cases": desk.cases.names(),
         }
 
@@ -331,15 +331,16 @@ async def coverage_page(request: web.Request) -> web.Response:
     """Show how much could be read."""
     desk = request.app[DESK]
 
-    def gather() -> Coverage:
+    def gather() -> tuple[Coverage, list[str]]:
         desk.log.write("coverage shown")
-        return count_coverage(desk.library)
+        return count_coverage(desk.library), list(unrecorded(desk.library, ALWAYS, desk.zone))
 
-    coverage = await desk.work(gather)
+    coverage, times = await desk.work(gather)
     return render(
         request,
         "page_coverage.html",
         coverage=coverage,
+        unrecorded=times,
         bars=bars(coverage),
         worst=_worst,
         most=MOST_ROWS,

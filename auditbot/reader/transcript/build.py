@@ -155,13 +155,28 @@ async def gather(
         "others": len(messages) - tally.messages,
         "context": len(context),
         "missing": [
-            *missing(library, tally, request.period, request.faults, request.zone),
+            *missing(
+                library,
+                tally,
+                _period(request, messages),
+                request.faults,
+                zone=request.zone,
+                subject=request.subject,
+            ),
             *failed,
         ],
         "segments": sources.listed(),
         "streams": sources.streams(),
     }
     return Transcript(request, messages, views, viewer.audiences.lists, facts, attachments)
+
+
+def _period(request: Request, messages: list[Message]) -> Period:
+    """Return of which time a transcript is: chosen messages are of that from first to last."""
+    if request.subject is not None or not messages:
+        return request.period
+    times = [message.time_ms for message in messages]
+    return Period(min(times), max(times) + 1)
 
 
 async def _attachments(

@@ -1,17 +1,22 @@
 """Where what is shown comes from, and what is known to be missing from it."""
 
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from typing import Any
 
 from auditbot.reader.conversation import Message
+from auditbot.reader.coverage import WithoutBot
 from auditbot.reader.index.library import Library
-from auditbot.reader.read import Period
+from auditbot.reader.index.unrecorded import loose_gaps, room_begins, unrecorded
+from auditbot.reader.layout import server_of
+from auditbot.reader.read import ALWAYS, Period
 from auditbot.reader.render.view import Tally
 from auditbot.reader.render.words import one_line
 from auditbot.reader.times import moment
+from auditbot.reader.transcript.subject import Subject
 
 Json = dict[str, Any]
 _SHOWN = 50
@@ -79,29 +84,79 @@ class Sources:
 
 
 def missing(
-    library: Library, tally: Tally, period: Period, faults: Iterable[str], zone: tzinfo
+    library: Library,
+    tally: Tally,
+    period: Period,
+    faults: Iterable[str],
+    *,
+    zone: tzinfo,
+    subject: Subject | None,
 ) -> list[str]:
-    """Return what is known to be missing, each in a sentence; empty if nothing is."""
+    """Return what is known to be missing, each in a sentence; empty if nothing is.
+
+    Args:
+        library: the index
+        tally: what was shown
+        period: of which time; of messages that were chosen one by one that from first to last
+        faults: why the index ends before the archive
+        zone: in which moments are told
+        subject: the room or person; ``None`` for messages that were chosen
+    """
     found = [
         f"{number} could not be read: {why}." for why, number in tally.unreadable.most_common()
     ]
     if tally.gaps:
         gaps = "1 known gap" if len(tally.gaps) == 1 else f"{len(tally.gaps)} known gaps"
         found.append(f"{gaps}: something is missing and a signed record says so.")
-    found.extend(f"{sentence}." for sentence in tally.gaps[:_SHOWN])
-    if len(tally.gaps) > _SHOWN:
-        found.append(f"… and {len(tally.gaps) - _SHOWN} more gaps.")
-    names = tally.attachments_missing
-    found.extend(f"Attachment not in the archive: {name}." for name in names[:_SHOWN])
-    if len(names) > _SHOWN:
-        found.append(f"… and {len(names) - _SHOWN} more attachments.")
+    found.extend(_cut([f"{sentence}." for sentence in tally.gaps], "gaps"))
+    found.extend(_gaps(library, period, subject))
+    found.extend(_cut(_attachments(tally), "attachments"))
     found.extend(removed(library, period, zone))
-    until = library.until_ms
-    if until is None or (period.end_ms is not None and period.end_ms > until):
-        reach = f"{moment(until, zone)}" if until else "no moment at all"
-        found.append(f"The archive reaches {reach} only; what came later is not in here.")
+    found.extend(_cut(list(unrecorded(library, period, zone)), "times without a record"))
+    if subject is not None and subject.kind == "room":
+        found.extend(room_begins(library, subject.known.name, period, zone))
+    found.extend(_without_bot(library, period, zone, subject))
     found.extend(f"The index ends before the archive: {one_line(fault)}" for fault in faults)
     return found
+
+
+def _attachments(tally: Tally) -> list[str]:
+    return [f"Attachment not in the archive: {name}." for name in tally.attachments_missing]
+
+
+def _cut(sentences: list[str], of: str) -> Iterator[str]:
+    yield from sentences[:_SHOWN]
+    if len(sentences) > _SHOWN:
+        yield f"… and {len(sentences) - _SHOWN:,} more {of}."
+
+
+def _gaps(library: Library, period: Period, subject: Subject | None) -> Iterator[str]:
+    """Yield the known gaps of which nobody can say that they do not belong here."""
+    everywhere = subject is not None and subject.kind == "person"
+    kinds = Counter(loose_gaps(library, period, everywhere=everywhere))
+    whose = "in any room" if everywhere else "of no room that is known"
+    for kind, count in kinds.most_common():
+        yield f"{count:,} {whose}: {kind}; some of it may belong here."
+
+
+def _without_bot(
+    library: Library, period: Period, zone: tzinfo, subject: Subject | None
+) -> Iterator[str]:
+    if subject is None:
+        return
+    without = rooms_without_bot(library, period)
+    as_of = moment(without.as_of_ms, zone)
+    if subject.kind == "person" and without.count:
+        yield (
+            f"{without.count:,} rooms were without the bot on {as_of}; what was sent in them is "
+            "not in here."
+        )
+    if subject.kind == "room":
+        yield from (
+            f"This room was without the bot on {as_of}: {room['reason']}."
+            for room in without.rooms
+            if room["room_id"] == one_line(subject.known.name)
+        )
 
 
 def removed(library: Library, period: Period, zone: tzinfo = UTC) -> Iterable[str]:
@@ -119,13 +174,36 @@ def removed(library: Library, period: Period, zone: tzinfo = UTC) -> Iterable[st
             )
 
 
-def rooms_without_bot(library: Library) -> list[Json]:
-    """Return the rooms that the newest manifest says are not archived."""
-    row = library.connection.execute(
-        "SELECT not_covered FROM manifest ORDER BY created_ms DESC LIMIT 1"
-    ).fetchone()
+def rooms_without_bot(library: Library, period: Period = ALWAYS) -> WithoutBot:
+    """Return the rooms that are not archived, as the last manifest of a period says.
+
+    Of a period that was over before the archive began it is the first one; of several homeservers
+    each one's own, as of the earliest.
+    """
+    found = WithoutBot()
+    seen: set[str] = set()
+    for order, condition in (("max", "created_ms < ?"), ("min", "created_ms >= ?")):
+        rows = library.connection.execute(
+            # Of the row with the largest moment, or the smallest, SQLite gives the rest too.
+            f"SELECT {order}(created_ms), key, not_covered, not_covered_count, compared_ms"  # noqa: S608  # our words
+            f" FROM manifest WHERE {condition} GROUP BY {_SERVER}",
+            (period.bounds[1],),
+        ).fetchall()
+        for created_ms, key, listed, count, compared_ms in rows:
+            server = str(server_of(key))
+            if server not in seen:
+                seen.add(server)
+                found = found.joined(_listed(listed), count, created_ms, compared_ms)
+    return found
+
+
+_SERVER = "substr(key, 1, instr(substr(key, 4), '/') + 3)"
+"""A manifest's key as far as its homeserver."""
+
+
+def _listed(text: str) -> list[Json]:
     try:
-        listed = json.loads(row[0]) if row else []
+        listed = json.loads(text)
     except ValueError:
         listed = []
     return [

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from auditbot.reader.documents import ListedSegment, Manifest
 from auditbot.reader.layout import NEWER, VERSION, ManifestKey, day_of, segment_key, server_folder
 from auditbot.reader.signatures import Note
-from auditbot.reader.times import moment, span
+from auditbot.reader.times import MOST_INTERVALS, SLACK_MS, moment, span
 from auditbot.reader.tree import HASH_BYTES, Range, heights
 from auditbot.reader.verify.findings import Finding, Severity
-
-_TOLERANCE_MS = 60_000
 
 
 @dataclass
@@ -113,7 +111,7 @@ class Chain:
         if adjacent and manifest.from_ms != last.created_ms:
             yield Finding("chain_time", key, "It does not begin when the one before it was made.")
         silent = manifest.created_ms - manifest.from_ms
-        if silent > last.interval_ms * 1.5 + _TOLERANCE_MS:
+        if silent > last.interval_ms * MOST_INTERVALS + SLACK_MS:
             down = manifest.process_started_ms > manifest.from_ms
             why = (
                 f"Steward was not running until {moment(manifest.process_started_ms)}"

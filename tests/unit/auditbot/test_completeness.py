@@ -20,9 +20,10 @@ from common.database.pool import Database
 from common.inbox.aside import dealt_with, set_aside
 from common.inbox.port import Entry, EntryKind, Source
 from tests.support.databases import open_database, sqlite_url
-from tests.unit.auditbot.builders import NOON, encrypted, message, new_room
+from tests.unit.auditbot.builders import NOON, encrypted, message, new_room, state
 from tests.unit.auditbot.test_media import PNG, image
 from tests.unit.auditbot.test_operations import Office
+from tests.unit.auditbot.world import AUDITBOT
 
 DAY = NOON // DAY_MS
 KEY = "v1/example.org/reports/dt=2025-11-24/completeness.json"
@@ -110,10 +111,8 @@ async def test_the_officers_report_shows_what_was_stated(
     assert "counted again: the same" in said
     assert "DIFFERS" not in said
     assert "Stated of 2025-11-24" in said
-    assert (
-        "1 decrypted, 1 not (1: it was sent before the archive's account came into the room)"
-        in said
-    )
+    why = "it was sent before the archive's account came into the room"
+    assert f"1 decrypted, 1 not (1: {why}; 0 of them read by then)" in said
     assert "Stated of" not in capsys.readouterr().out
 
 
@@ -170,6 +169,78 @@ async def test_a_statement_that_was_not_stored_is_stored_later(
 
 
 PAGE = KEY.replace(".json", ".html")
+
+
+async def test_what_was_read_by_now_is_not_missing(office: Office) -> None:
+    office.at(NOON + 60_000)
+    office.world.crypto.sessions.add("unknown")
+    assert office.bot.late_keys is not None
+    await office.bot.late_keys.retry_all()
+    office.at(NOON + DAY_MS)
+    await office.store()
+    await office.bot.daily.look()
+    await office.store()
+
+    said = stated(office)
+    page = office.objects()[PAGE].decode()
+    assert (sum(said["undecryptable"].values()), said["undecryptable_read"]) == (1, 1)
+    assert "1 could not be read when they came; 1 of them are read by now." in page
+    assert "Nothing of this day is known to be missing." in page
+    assert await verified(office) == []
+
+
+async def test_what_is_not_read_yet_is_missing(office: Office) -> None:
+    await office.say(encrypted("$tomorrow", "tomorrow"))
+    office.world.crypto.sessions.add("tomorrow")
+    assert office.bot.late_keys is not None
+    await office.bot.late_keys.retry_all()
+    await office.store()
+    await office.bot.daily.look()
+    await office.store()
+
+    page = office.objects()[PAGE].decode()
+    assert stated(office)["undecryptable_read"] == 0
+    assert "1 could not be read when they came; 0 of them are read by now." in page
+    assert "Not everything of this day" in page
+    assert "When all rooms of the homeserver were gone through last is not known." in page
+
+
+async def test_attachments_that_are_not_archived_are_missing(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    office = Office(database, tmp_path)
+    await office.say(*new_room("@bob:example.org"))
+    await office.store()
+    office.world.media = False
+    office.start()
+    await office.say(image("$image"))
+    await office.store()
+    office.at(NOON + DAY_MS)
+    await office.bot.daily.look()
+    await office.store()
+
+    checked = office.check()
+    said = {one["event_id"]: one["media_status"] for one in checked.of_kind("event")}
+    assert said["$image"] == "not_kept"
+    (changed,) = office.controls("settings_changed")
+    assert changed["changed"] == {"media": {"before": None, "now": False}}
+    kept = [one["media_kept"] for found in checked.manifests.values() for one in found]
+    assert (kept[0], kept[-1]) == (True, False)
+    assert (stated(office)["media"], stated(office)["media_not_kept"]) == ({}, 1)
+    page = office.objects()[PAGE].decode()
+    assert "not archived: auditbot.media is off" in page
+    assert "Not everything of this day" in page
+
+    words = [f"--destination=file:{tmp_path / 'archive'}", f"--home={tmp_path / 'home'}"]
+    status = await asyncio.to_thread(main, ["report", "--from=2025-11-24", *words])
+    told = capsys.readouterr().out
+    assert status == 0
+    sentence = "1 attachments were not archived (auditbot.media is off)"
+    assert f"Attachments missing   {sentence}\n" in told
+    assert "counted again: the same" in told
+    output = f"--output={tmp_path / 'x.html'}"
+    await asyncio.to_thread(main, ["transcript", "Lobby", output, *words])
+    assert f"Attachment not in the archive: a.png ({sentence[2:]})" in capsys.readouterr().err
 
 
 async def test_the_page_says_the_same_and_nothing_in_it_is_markup(
@@ -292,3 +363,19 @@ async def test_a_known_gap_is_told_with_when_it_was_closed(
 
     assert "Known gap: set aside\n" in before
     assert "Known gap: set aside, closed 2025-11-25 16:00:00 UTC\n" in capsys.readouterr().out
+
+
+async def test_a_room_that_the_bot_left_is_not_covered_any_more(
+    database: Database, tmp_path: Path
+) -> None:
+    office = Office(database, tmp_path)
+
+    async def covered() -> int:
+        await office.store()
+        manifests = [one for found in office.check().manifests.values() for one in found]
+        return int(manifests[-1]["rooms"]["covered"])
+
+    await office.say(*new_room("@bob:example.org", AUDITBOT))
+    assert await covered() == 1
+    await office.say(state("m.room.member", {"membership": "leave"}, key=AUDITBOT))
+    assert await covered() == 0

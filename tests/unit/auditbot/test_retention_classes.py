@@ -284,11 +284,14 @@ async def test_a_later_policy_counts_for_later_records_only(
 
 async def test_the_policy_stands_in_the_first_record(database: Database, tmp_path: Path) -> None:
     office = await office_with(database, tmp_path, keep_days=365)
+    async with database.transaction() as connection:
+        await connection.execute("INSERT INTO inbox_cursor VALUES ('auditbot', 41)")
     await office.say(*board())
     await office.store()
 
     (began,) = office.controls("export_started")
     assert began["retention"]["keep_days"] == 365
+    assert began["inbox_position"] == 41
     assert [one["name"] for one in began["retention"]["classes"]] == ["board", "chats"]
 
 

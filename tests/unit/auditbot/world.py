@@ -55,6 +55,7 @@ class World:
     erasable: bool | Literal["day", "person"] = False
     seal: str = "segments"
     session_keys: bool = False
+    media: bool = True
     s3: S3 = field(default_factory=S3)
     keep_days: int | None = None
     classes: tuple[RetentionClass, ...] = ()
@@ -75,6 +76,7 @@ class World:
                 erasable=self.erasable,
                 seal=self.seal,
                 session_keys=self.session_keys,
+                media=self.media,
                 s3=self.s3,
                 keep_days=self.keep_days,
                 retention_classes=self.classes,

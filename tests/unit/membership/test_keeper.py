@@ -121,6 +121,8 @@ async def test_a_homeserver_that_is_away_while_joining_is_one_error_and_no_group
         await kept.mend(ROOM)
     with pytest.raises(TransientError):
         await kept.sweep()
+    async with database.transaction() as connection:
+        assert (await rooms(connection))["compared_ms"] is None, "it did not come to its end"
 
 
 @pytest.mark.parametrize("level", ["+-5", "", "9" * 30, "٣", [], {}, True, 1e9, None])
@@ -165,10 +167,15 @@ async def test_one_room_that_cannot_be_had_does_not_hold_up_the_others(
         fail_rooms={"!a": TransientError("500: its state is broken")},
     )
     kept = await keeper(homeserver, database)
+    async with database.transaction() as connection:
+        assert (await rooms(connection))["compared_ms"] is None, "nobody knows before the first"
+    began_ms = SystemClock().now_ms()
 
     await kept.sweep()
 
     assert kept._joined[AUDITBOT] == {"!b", "!c"}
+    async with database.transaction() as connection:
+        assert (await rooms(connection))["compared_ms"] >= began_ms
     assert await not_covered(database) == {"!a": "500: its state is broken"}
 
 

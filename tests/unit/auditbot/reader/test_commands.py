@@ -178,8 +178,10 @@ def test_a_report_says_what_is_missing(officer: Officer) -> None:
     assert "Known gaps            1" in officer.said
     assert "export started by steward" in officer.said
     assert officer.types("coverage") == 0
-    assert "Rooms without the bot:\n    !board:example.org" in officer.said
+    assert "Rooms without the bot: 1\n    !board:example.org" in officer.said
     assert "By day (UTC):\n    2025-11-24: 15 read, 1 read later, 1 not read" in officer.said
+    unverified = "the sender's client gives keys to verified devices only [withheld_unverified]"
+    assert f"1 not read (1: {unverified})" in officer.said
 
 
 def test_sql_reads_the_archive_and_nothing_else(officer: Officer) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from auditbot.reader.conversation import Message, load
-from auditbot.reader.coverage import cover
+from auditbot.reader.coverage import WithoutBot, cover
 from auditbot.reader.index.coverage import count_coverage
 from auditbot.reader.index.library import Library
 from auditbot.reader.index.parts import want_parts
@@ -295,7 +295,7 @@ async def test_the_index_counts_what_the_objects_count(story: Maker, library: Li
     straight = await cover(DirectoryPlace(story.root))
     counted = count_coverage(library)
 
-    assert counted.not_covered[0]["room_id"] == "!board:example.org"
-    counted.not_covered = []
+    assert counted.without_bot.rooms[0]["room_id"] == "!board:example.org"
+    counted.without_bot = WithoutBot()
     assert counted.as_json() == straight.as_json()
     assert (counted.total.later, counted.total.unread, counted.soon) == (1, 1, 1)
