@@ -694,9 +694,9 @@ async def test_recording_goes_on_while_what_a_person_wrote_is_counted(
     by_person: Office, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A command has a connection of its own, and counts in no transaction that could lock."""
-    whole, counted = Database.fetchval, list[int]()
+    whole, counted = Database.count, list[int]()
 
-    async def count(reader: Database, query: str, *arguments: Any) -> Any:
+    async def count(reader: Database, query: str, *arguments: Any) -> int:
         if reader is not own or "CROSS JOIN audit_seen" not in query:
             return await whole(reader, query, *arguments)
         with closing(sqlite3.connect(tmp_path / "steward.db")) as counting:
@@ -708,7 +708,7 @@ async def test_recording_goes_on_while_what_a_person_wrote_is_counted(
         return counted[-1]
 
     async with open_database(sqlite_url(tmp_path)) as own:
-        monkeypatch.setattr(Database, "fetchval", count)
+        monkeypatch.setattr(Database, "count", count)
         desk = Desk(by_person.world.config, own, by_person.world.clock)
         found = await erasure.survey_person(desk, BOB)
 
