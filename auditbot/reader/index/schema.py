@@ -15,7 +15,7 @@ the object lack (see ``unopened.py``), ``awaited`` those that were not in the ar
 listed them; ``erased`` are the keys that were destroyed.
 """
 
-VERSION = 6
+VERSION = 7
 
 TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
