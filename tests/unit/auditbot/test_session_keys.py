@@ -503,8 +503,9 @@ async def test_the_exit_status_tells(
         status, said, told = await types(event_id)
         assert (status, said) == (2, "")
         assert why in told
-    entries = (tmp_path / "home" / "access.jsonl").read_text().splitlines()
-    assert [json.loads(one)["what"] for one in entries] == ["rechecked"] * 7
+    entries = map(json.loads, (tmp_path / "home" / "access.jsonl").read_text().splitlines())
+    told_of = [(one["what"], one.get("outcome")) for one in entries]
+    assert told_of == [("rechecked", None)] * 4 + [("rechecked", None), ("recheck", "refused")] * 3
     for path in expert.root.rglob("sessions/**/*.age"):
         path.unlink()
     status, said, told = await types()
