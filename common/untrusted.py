@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 
 _MARK = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],]', re.DOTALL)
+_SPACE = b" \t\n\r"
 _MEMBER = re.compile(rb'\s*("[^"\\]*(?:\\.[^"\\]*)*")\s*:', re.DOTALL)
 
 
@@ -17,7 +18,22 @@ def members_of(data: bytes) -> list[tuple[str, bytes]] | None:
 
     JSON parsers give up at some depth, each at another: what this one cannot read a client may.
     """
-    if not data.lstrip().startswith(b"{"):
+    pieces = _pieces(data, b"{")
+    return None if pieces is None else list(_named(pieces))
+
+
+def items_of(data: bytes) -> list[bytes] | None:
+    """Return the items of a list unread, however deep they are; ``None`` if it is none."""
+    pieces = _pieces(data, b"[")
+    if pieces is None:
+        return None
+    # Only what is empty has an item of nothing.
+    return [item for piece in pieces if (item := piece.strip(_SPACE))]
+
+
+def _pieces(data: bytes, opening: bytes) -> list[bytes] | None:
+    """Return what stands between the outermost commas, ``None`` without the outermost brackets."""
+    if not data.lstrip(_SPACE).startswith(opening):
         return None
     pieces: list[bytes] = []
     depth = start = 0
@@ -33,7 +49,7 @@ def members_of(data: bytes) -> list[tuple[str, bytes]] | None:
             depth -= 1
             if depth <= 0:
                 pieces.append(data[start : mark.start()])
-                return list(_named(pieces))
+                return pieces
     return None
 
 

@@ -15,6 +15,10 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from common.inbox.port import EntryKind, NewEntry, Source
+from common.telemetry.log import Log
+from common.untrusted import items_of, members_of
+
+log = Log("appservice.transaction")
 
 
 class MalformedTransactionError(Exception):
@@ -87,8 +91,10 @@ def _decode_leniently(body: bytes) -> _Body:
     """
     try:
         whole = json.loads(body)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise MalformedTransactionError("The body is not JSON.") from error
+    except RecursionError:
+        return _decode_in_pieces(body)
     if not isinstance(whole, dict):
         raise MalformedTransactionError("The body is not a transaction.")
     parts: dict[str, object] = {}
@@ -103,6 +109,63 @@ def _decode_leniently(body: bytes) -> _Body:
         else:
             parts[field.name] = msgspec.Raw(json.dumps(value).encode())
     return _Body(**parts)  # type: ignore[arg-type]  # built from the structure's own fields
+
+
+def _decode_in_pieces(body: bytes) -> _Body:
+    """Take apart what is nested too deep to be read; every part is as it came, and unread.
+
+    Anybody may send something that a newer Python of the homeserver reads and ours does not.
+    """
+    found = members_of(body)
+    if found is None:
+        raise MalformedTransactionError("The body is not a transaction.")
+    whole = dict(found)
+    parts: dict[str, object] = {}
+    for field in msgspec.structs.fields(_Body):
+        value = whole.get(field.encode_name, b"null").strip()
+        if value == b"null":
+            continue
+        if field.type == list[msgspec.Raw]:
+            items = items_of(value)
+            if items is None:
+                raise MalformedTransactionError(f"“{field.encode_name}” is not a list.")
+            parts[field.name] = [msgspec.Raw(item) for item in items]
+        else:
+            parts[field.name] = msgspec.Raw(value)
+    return _Body(**parts)  # type: ignore[arg-type]  # built from the structure's own fields
+
+
+def readable(raw: bytes) -> bytes | None:
+    """Return JSON that was not read yet so that it can be, ``None`` where nobody here can."""
+    try:
+        msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        pass
+    else:
+        return raw
+    try:
+        return json.dumps(json.loads(raw), ensure_ascii=False).encode("utf-8", "replace")
+    except (ValueError, RecursionError):
+        return None
+
+
+def device_lists_of(raw: bytes) -> dict[str, list[str]]:
+    """Return the users of device lists that cannot be read as a whole; junk among them is left out."""
+    lists = dict(members_of(raw) or ())
+    return {
+        name: [user for item in items_of(lists.get(name, b"")) or () if (user := _string(item))]
+        for name in ("changed", "left")
+    }
+
+
+def _string(raw: bytes) -> str | None:
+    """Return a string that can be written as UTF-8, ``None`` for anything else."""
+    if not raw.startswith(b'"'):
+        return None
+    try:
+        return str(json.loads(raw)).encode("utf-8", "replace").decode()
+    except ValueError:
+        return None
 
 
 def event_entry(raw: bytes, source: Source, source_pos: str) -> NewEntry:
@@ -120,8 +183,10 @@ def _event_id(raw: bytes) -> str | None:
         pass
     try:
         event = json.loads(raw)
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
+    except RecursionError:
+        return _string(dict(members_of(raw) or ()).get("event_id", b"").strip())
     event_id = event.get("event_id") if isinstance(event, dict) else None
     return event_id if isinstance(event_id, str) else None
 
@@ -178,7 +243,10 @@ def _to_device_entries(parsed: _Body, position: str) -> Iterator[NewEntry]:
     for raw in (*parsed.to_device, *parsed.to_device_unstable):
         try:
             envelope = _to_device.decode(raw)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        except RecursionError:
+            log.warning("a to-device message that is nested too deep was left out", size=len(raw))
+            continue
+        except (msgspec.DecodeError, UnicodeDecodeError):
             continue  # without a recipient there is nobody whom it could be for
         if envelope.to_user_id:
             yield to_device_entry(
@@ -191,7 +259,7 @@ def _device_entries(parsed: _Body, position: str) -> Iterator[NewEntry]:
     if lists is not ABSENT:
         yield NewEntry(
             kind=EntryKind.DEVICE_LIST,
-            body=bytes(lists),
+            body=readable(bytes(lists)) or msgspec.json.encode(device_lists_of(bytes(lists))),
             source=Source.TRANSACTION,
             source_pos=position,
         )

@@ -5,16 +5,27 @@ Source: Matrix specification v1.18, client-server API, "Syncing" and
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
 
-from common.appservice.transaction import ABSENT, event_entry, key_counts_entry, to_device_entry
+from common.appservice.transaction import (
+    ABSENT,
+    device_lists_of,
+    event_entry,
+    key_counts_entry,
+    readable,
+    to_device_entry,
+)
 from common.errors import TransientError
 from common.ids import DeviceId, RoomId, UserId
 from common.inbox.port import EntryKind, NewEntry, Source
+from common.telemetry.log import Log
+from common.untrusted import items_of, members_of
+
+log = Log("feeds.sync_response")
 
 _T = TypeVar("_T")
 RawEvent = dict[str, msgspec.Raw]
@@ -70,6 +81,8 @@ MOST_PARENTS = 100
 _sync = msgspec.json.Decoder(_Sync)
 _text = msgspec.json.Decoder(str)
 _texts = msgspec.json.Decoder(list[str])
+_flag = msgspec.json.Decoder(bool)
+_raw_event = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _number = msgspec.json.Decoder(int)
 _messages = msgspec.json.Decoder(_Messages)
 
@@ -107,7 +120,7 @@ class TimelineSync:
 
 def parse_key_sync(body: bytes, user_id: UserId, device_id: DeviceId) -> KeySync:
     """Read the to-device messages, device lists and key counts of a response."""
-    sync = _decode(_sync, body)
+    sync = _decode(_sync, body, _sync_in_pieces)
     entries = [
         to_device_entry(bytes(raw), user_id, Source.SYNC, sync.next_batch)
         for raw in sync.to_device.events
@@ -135,7 +148,7 @@ def parse_key_sync(body: bytes, user_id: UserId, device_id: DeviceId) -> KeySync
 
 def parse_timeline_sync(body: bytes) -> TimelineSync:
     """Read the timelines of joined and left rooms, and the invitations, of a response."""
-    sync = _decode(_sync, body)
+    sync = _decode(_sync, body, _sync_in_pieces)
     rooms = [
         RoomTimeline(
             RoomId(room_id),
@@ -151,7 +164,7 @@ def parse_timeline_sync(body: bytes) -> TimelineSync:
 
 def parse_messages(body: bytes) -> tuple[list[RawEvent], str | None]:
     """Read one page of ``/messages``: events in the order they came, and the next token."""
-    page = _decode(_messages, body)
+    page = _decode(_messages, body, _messages_in_pieces)
     return page.chunk, page.end
 
 
@@ -198,7 +211,7 @@ def _node(event: RawEvent) -> tuple[str, int, list[str]] | None:
         event_id = _text.decode(event["event_id"])
         parents = _texts.decode(event["prev_events"])
         depth = _number.decode(event["depth"])
-    except (KeyError, msgspec.DecodeError, UnicodeDecodeError):
+    except (KeyError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return event_id, depth, parents[:MOST_PARENTS]
 
@@ -214,7 +227,9 @@ def event_field(event: RawEvent, name: str) -> object:
         return None
 
 
-def _decode(decoder: "msgspec.json.Decoder[_T]", body: bytes) -> _T:
+def _decode(
+    decoder: "msgspec.json.Decoder[_T]", body: bytes, in_pieces: Callable[[bytes], _T | None]
+) -> _T:
     try:
         return decoder.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -224,8 +239,98 @@ def _decode(decoder: "msgspec.json.Decoder[_T]", body: bytes) -> _T:
         plain = json.loads(body)
         cleaned = json.dumps(plain, ensure_ascii=False).encode("utf-8", "replace")
         return decoder.decode(cleaned)
-    except (ValueError, RecursionError, msgspec.DecodeError) as error:
+    except (ValueError, msgspec.DecodeError) as error:
         # The error names the place, never the content.
         raise TransientError(
             f"The homeserver sent something that is no sync response: {error}"
         ) from error
+    except RecursionError:
+        found = in_pieces(body)
+    if found is None:
+        raise TransientError("The homeserver sent something that is no sync response.")
+    return found
+
+
+# Anybody may send something that a newer Python of the homeserver reads and ours does not: what
+# is nested too deep is taken apart where our own names stand, and stays unread.
+
+
+def _sync_in_pieces(body: bytes) -> _Sync | None:
+    whole = _members(body)
+    next_batch = _read(_text, whole.get("next_batch"))
+    if next_batch is None:
+        return None
+    rooms = _members(whole.get("rooms"))
+    return _Sync(
+        next_batch,
+        _Rooms(
+            join=_rooms(rooms.get("join")),
+            leave=_rooms(rooms.get("leave")),
+            invite={
+                room: msgspec.Raw(state) for room, state in _members(rooms.get("invite")).items()
+            },
+        ),
+        _Events(list(_messages_to_devices(_members(whole.get("to_device")).get("events")))),
+        msgspec.convert(device_lists_of(whole.get("device_lists", b"")), _DeviceLists),
+        msgspec.Raw(readable(whole.get("device_one_time_keys_count", b"")) or b"{}"),
+        msgspec.Raw(readable(whole.get("device_unused_fallback_key_types", b"")) or b""),
+    )
+
+
+def _messages_in_pieces(body: bytes) -> _Messages | None:
+    whole = _members(body)
+    if not whole:
+        return None
+    return _Messages(_events(whole.get("chunk")), _read(_text, whole.get("end")))
+
+
+def _rooms(section: bytes | None) -> dict[str, _Room]:
+    found: dict[str, _Room] = {}
+    for room_id, body in _members(section).items():
+        room = _members(body)
+        timeline = _members(room.get("timeline"))
+        found[room_id] = _Room(
+            _Timeline(
+                _events(timeline.get("events")),
+                _read(_flag, timeline.get("limited")) or False,
+                _read(_text, timeline.get("prev_batch")),
+            ),
+            _Ephemeral(_receipts(_members(room.get("ephemeral")).get("events"))),
+        )
+    return found
+
+
+def _events(body: bytes | None) -> list[RawEvent]:
+    return [
+        {name: msgspec.Raw(value) for name, value in _members(item).items()}
+        for item in items_of(body or b"") or ()
+    ]
+
+
+def _receipts(body: bytes | None) -> list[RawEvent]:
+    sound = [item for item in map(readable, items_of(body or b"") or ()) if item is not None]
+    return [event for item in sound if (event := _read(_raw_event, item)) is not None]
+
+
+def _messages_to_devices(body: bytes | None) -> Iterator[msgspec.Raw]:
+    for item in items_of(body or b"") or ():
+        sound = readable(item)
+        if sound is None:
+            log.warning("a to-device message that cannot be read was left out", size=len(item))
+        else:
+            yield msgspec.Raw(sound)
+
+
+def _members(body: bytes | None) -> dict[str, bytes]:
+    """Return an object's members unread, by names that can be written as UTF-8."""
+    return {
+        name.encode("utf-8", "replace").decode(): value.strip()
+        for name, value in members_of(body or b"") or ()
+    }
+
+
+def _read(decoder: "msgspec.json.Decoder[_T]", body: bytes | None) -> _T | None:
+    try:
+        return None if body is None else decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None

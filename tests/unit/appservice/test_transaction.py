@@ -79,6 +79,40 @@ def test_an_event_nested_100_deep_is_kept() -> None:
     assert [entry.key for entry in entries] == ["event:$deep"]
 
 
+@pytest.mark.parametrize("levels", [1_000, 2_000, 9_000])
+@pytest.mark.parametrize("where", ["content", "unsigned", "message", "lists", "counts"])
+def test_what_is_nested_too_deep_does_not_stop_the_feed(levels: int, where: str) -> None:
+    deep = b'{"a":[' * (levels // 2) + b"1" + b"]}" * (levels // 2)
+    event = b'{"event_id":"$deep","content":%s,"unsigned":%s}' % (
+        deep if where == "content" else b"{}",
+        deep if where == "unsigned" else b"{}",
+    )
+    message = b'{"type":"m.dummy","to_user_id":"@bot:x","content":{}}'
+    body = b"""{"events":[{"event_id":"$a"},%s,{"event_id":"$b"}],
+        "de.sorunome.msc2409.to_device":[%s,%s],
+        "org.matrix.msc3202.device_lists":{"changed":["@a:x"%s],"left":[]},
+        "org.matrix.msc3202.device_one_time_keys_count":{"@bot:x":{"D":{"n":1}}%s}}""" % (
+        event,
+        message.replace(b"{}", deep) if where == "message" else message,
+        message,
+        b"," + deep if where == "lists" else b"",
+        b',"@b:x":{"D":%s}' % deep if where == "counts" else b"",
+    )
+
+    entries = parse_transaction("1", body)
+
+    by_kind = {kind: [entry for entry in entries if entry.kind is kind] for kind in EntryKind}
+    assert [entry.key for entry in by_kind[EntryKind.EVENT]] == [
+        "event:$a",
+        "event:$deep",
+        "event:$b",
+    ]
+    assert by_kind[EntryKind.EVENT][1].body == event
+    assert len(by_kind[EntryKind.TO_DEVICE]) == (1 if where == "message" else 2)
+    assert json.loads(by_kind[EntryKind.DEVICE_LIST][0].body)["changed"] == ["@a:x"]
+    assert len(by_kind[EntryKind.KEY_COUNTS]) == (0 if where == "counts" else 1)
+
+
 def test_an_event_with_a_lone_surrogate_does_not_stop_the_feed() -> None:
     body = (
         b'{"events":[{"event_id":"$odd","content":{"body":"\\ud800","n":NaN}},{"event_id":"$b"}]}'

@@ -6,12 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditbot.pipeline.hostile import read_envelope
 from common.appservice.transaction import parse_transaction
 from common.errors import TransientError
 from common.feeds.sync_response import (
+    event_field,
     parse_key_sync,
     parse_messages,
     parse_timeline_sync,
+    receipt_entries,
     timeline_entries,
 )
 from common.ids import DeviceId, RoomId, UserId
@@ -95,3 +98,80 @@ def test_a_lone_surrogate_does_not_stop_the_feed() -> None:
 def test_a_page_of_messages_has_a_next_position_until_the_end() -> None:
     assert parse_messages(b'{"chunk":[{"event_id":"$a"}],"end":"t"}')[1] == "t"
     assert parse_messages(b'{"chunk":[]}') == ([], None)
+
+
+def _nested(levels: int) -> bytes:
+    return b'{"a":[' * (levels // 2) + b"1" + b"]}" * (levels // 2)
+
+
+@pytest.mark.parametrize("levels", [1_000, 2_000, 9_000])
+@pytest.mark.parametrize("where", ["message", "lists", "counts", "elsewhere"])
+def test_what_is_nested_too_deep_takes_no_key_away(levels: int, where: str) -> None:
+    deep = _nested(levels)
+    message = b'{"type":"m.dummy","sender":"@b:x","content":%s}' % deep
+    body = b"""{"next_batch":"s2","to_device":{"events":[
+        {"type":"m.dummy","sender":"@a:x","content":{"text":"\\ud800 ] } ,"}},%s
+        {"type":"m.dummy","sender":"@c:x","content":{"a":[]}}]},
+        "device_lists":{"changed":["@a:x"%s,"@b:x"],"left":["@c:x"]},
+        "device_one_time_keys_count":{"signed_curve25519":3%s},"other":%s}""" % (
+        message + b"," if where == "message" else b"",
+        b"," + deep if where == "lists" else b"",
+        b',"b":' + deep if where == "counts" else b"",
+        deep if where == "elsewhere" else b"[]",
+    )
+
+    sync = parse_key_sync(body, BOT, DeviceId("DEV"))
+
+    assert sync.next_batch == "s2"
+    *messages, lists = [json.loads(entry.body) for entry in sync.entries]
+    assert [message["sender"] for message in messages] == ["@a:x", "@c:x"]
+    assert lists == {"changed": ["@a:x", "@b:x"], "left": ["@c:x"]}
+    counts = {} if where == "counts" else {"signed_curve25519": 3}
+    assert json.loads(sync.counts.body)["one_time"] == counts
+
+
+@pytest.mark.parametrize("levels", [1_000, 2_000, 9_000])
+@pytest.mark.parametrize("where", ["content", "unsigned", "state", "receipt", "other_room"])
+def test_an_event_that_is_nested_too_deep_is_kept_with_all_others(levels: int, where: str) -> None:
+    deep = _nested(levels)
+    event = b'{"event_id":"$deep","type":"m.room.message"%s,"content":%s,"unsigned":%s}' % (
+        b',"state_key":""' if where == "state" else b"",
+        deep if where in {"content", "state"} else b"{}",
+        deep if where == "unsigned" else b"{}",
+    )
+    receipt = b'{"type":"m.receipt","content":{"$x":{}}}'
+    deep_receipt = b'{"type":"m.receipt","content":%s},' % deep
+    body = b"""{"next_batch":"s2","rooms":{"join":{
+        "!r":{"timeline":{"events":[{"event_id":"$a","content":{}},%s,{"event_id":"$b"}],
+            "limited":true,"prev_batch":"p"},"ephemeral":{"events":[%s%s]},"state":%s},
+        "!q":{"timeline":{"events":[]}}},
+        "leave":{"!s":{"timeline":{"events":[{"event_id":"$c"}]},"x":%s}},
+        "invite":{"!i":{"invite_state":{"events":[]}}}}}""" % (
+        event,
+        deep_receipt if where == "receipt" else b"",
+        receipt,
+        deep if where == "state" else b"{}",
+        deep if where == "other_room" else b"{}",
+    )
+
+    sync = parse_timeline_sync(body)
+
+    assert (sync.next_batch, sync.invited) == ("s2", ["!i"])
+    joined, empty, left = sync.rooms
+    assert (joined.room_id, joined.gap_from, empty.events) == ("!r", "p", [])
+    entries = list(timeline_entries(joined.room_id, joined.events, Source.SYNC, "s"))
+    assert [entry.key for entry in entries] == ["event:$a", "event:$deep", "event:$b"]
+    assert (deep in entries[1].body) == (where in {"content", "unsigned", "state"})
+    assert read_envelope(entries[1].body).room_id == "!r"
+    assert len(list(receipt_entries(joined, "s"))) == 1
+    assert [event_field(one, "event_id") for one in left.events] == ["$c"]
+
+
+@pytest.mark.parametrize("levels", [1_000, 2_000, 9_000])
+def test_a_page_with_an_event_that_is_nested_too_deep_is_read(levels: int) -> None:
+    body = b'{"chunk":[{"event_id":"$a","content":%s},{"event_id":"$b"}],"end":"t"}'
+
+    events, end = parse_messages(body % _nested(levels))
+
+    assert [event_field(one, "event_id") for one in events] == ["$a", "$b"]
+    assert end == "t"
