@@ -62,7 +62,7 @@ async def tell(connection: Connection, attacks: Iterable[Attack], *, now_ms: int
         is_first = await connection.fetchval(
             "INSERT INTO audit_daily (task, day) VALUES ($1, $2)"
             " ON CONFLICT (task) DO UPDATE SET day = excluded.day"
-            " WHERE audit_daily.day < excluded.day RETURNING 1",
+            " WHERE audit_daily.day <> excluded.day RETURNING 1",
             f"told of {attack.why.value}",
             now_ms // DAY_MS,
         )

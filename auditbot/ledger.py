@@ -386,6 +386,8 @@ async def _start(
         await connection.execute("DELETE FROM audit_room")
         await connection.execute("DELETE FROM audit_floor")
         await connection.execute("DELETE FROM audit_missing")
+        # Nor does what admins did then belong into what begins now.
+        await connection.execute("UPDATE admin_action SET recorded = 1 WHERE recorded = 0")
     await connection.execute(
         "INSERT INTO audit_stream (id, destination, endpoint_url, config_hash, started_ms,"
         " next_seq, cut_seq, open_bytes, previous_stream, recipients, erasable, seal, settings)"

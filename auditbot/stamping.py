@@ -64,7 +64,8 @@ class Stamping:
         """
         today = self.clock.now_ms() // DAY_MS
         row = await self.database.fetchrow("SELECT * FROM audit_daily WHERE task = $1", _TASK)
-        if row is not None and row["day"] >= today:
+        # Where the clock was set back, a day that has not come yet is no reason to wait for it.
+        if row is not None and row["day"] == today:
             return False
         newest = await self._newest()
         if newest is None:

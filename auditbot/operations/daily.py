@@ -55,7 +55,7 @@ class Daily:
 
     async def _keep_held(self, today: int) -> None:
         last, told = await self._last(_HOLDS)
-        if last >= today:
+        if last == today:  # a later one is of a clock that was set back since
             return
         done = await legal_holds.settle(self.desk, actor=ACTOR)
         if done.set or done.lifted:
@@ -99,7 +99,9 @@ class Daily:
     async def _state(self, today: int) -> None:
         """State the days that are over; those of a long absence had no running Steward."""
         last, _ = await self._last(_STATED)
-        for day in range(max(last + 1, today - _MOST_DAYS), today):
+        # A day that is not over was stated under a wrong clock; none is stated twice.
+        begin = last + 1 if last < today else 0
+        for day in range(max(begin, today - _MOST_DAYS), today):
             if not await completeness.state_day(self.desk, day):
                 return
             async with self.desk.database.transaction() as connection:

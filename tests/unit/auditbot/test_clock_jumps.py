@@ -1,5 +1,6 @@
 """Promise 9: a clock that jumps a day, either way, loses and doubles nothing."""
 
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -196,3 +197,81 @@ async def test_attachments_are_tried_again_at_once_after_the_clock_is_set_back(
 
     (stored,) = await office.world.events("media")
     assert stored["media_status"] == "stored"
+
+
+async def _act(office: Office, name: str) -> None:
+    async with office.world.database.transaction() as connection:
+        await connection.execute(
+            "INSERT INTO admin_action"
+            " (event_id, phase, step, at_ms, room_id, sender, command, detail)"
+            " VALUES ($1, 'did', 1, $2, '!r', '@admin:x', 'user deactivate', 'done')",
+            name,
+            office.world.clock.now_ms(),
+        )
+
+
+async def test_acts_of_admins_are_recorded_after_the_clock_is_set_back(
+    database: Database, tmp_path: Path
+) -> None:
+    office = Office(database, tmp_path)
+    await _act(office, "$before")  # nothing is exported yet
+    office.at(NOON + DAY_MS)  # nor is the clock right
+    await office.bot.exporting.look()
+    for moment_ms in (NOON + DAY_MS, NOON + DAY_MS - 3_600_000, NOON, NOON + 1000):
+        office.at(moment_ms)
+        await _act(office, f"$at{moment_ms}")
+        for _ in range(2):
+            await office.bot.exporting.look()
+
+    acts = [one for one in await office.world.events("control") if one["action"] == "admin_action"]
+    assert [json.loads(one["detail_json"])["at_ms"] for one in acts] == [
+        NOON + DAY_MS,
+        NOON + DAY_MS - 3_600_000,
+        NOON,
+        NOON + 1000,
+    ]
+
+
+async def test_acts_of_while_nothing_was_exported_are_not_recorded_later(
+    database: Database, tmp_path: Path
+) -> None:
+    office = Office(database, tmp_path)
+    await office.bot.exporting.look()
+    destination = office.world.destination
+    office.world.destination = None
+    office.start()
+    await office.bot.exporting.look()
+    await _act(office, "$meanwhile")
+    office.world.destination = destination
+    office.at(NOON - DAY_MS)
+    office.start()
+    await office.bot.exporting.look()
+    await _act(office, "$after")
+    await office.bot.exporting.look()
+
+    acts = [one for one in await office.world.events("control") if one["action"] == "admin_action"]
+    assert [json.loads(one["detail_json"])["event_id"] for one in acts] == ["$after"]
+
+
+async def test_the_daily_work_goes_on_after_the_clock_is_set_back(
+    database: Database, tmp_path: Path
+) -> None:
+    office = Office(database, tmp_path)
+    office.at(NOON + 300 * DAY_MS)
+    await office.say(*new_room("@bob:example.org"))
+    await office.store()
+    await office.bot.daily.look()
+
+    for day in (0, 1):
+        office.at(NOON + day * DAY_MS)
+        await office.say(message(f"${day}"))
+        await office.store()
+        await office.bot.daily.look()
+        rows = await database.fetch("SELECT task, day FROM audit_daily")
+        today = NOON // DAY_MS + day
+        assert {row["task"]: row["day"] for row in rows}["legal holds"] == today
+
+    stated = await database.fetchval(
+        "SELECT object_key FROM audit_statement WHERE object_key LIKE '%completeness.json'"
+    )
+    assert stated == "v1/example.org/reports/dt=2025-11-24/completeness.json"
