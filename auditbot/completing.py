@@ -4,11 +4,12 @@ They are found by the room graph (a parent that is not recorded, ``auditbot.pare
 the homeserver once a day (``auditbot.sampling``); before one is fetched, the room is gone back
 through from the event that follows it (``auditbot.walking``). A gap is recorded in the transaction that puts
 the event into the inbox, and closed once it is recorded. What the homeserver does not give is asked
-for again for some days, as another server may be back by then; after that it stays a gap.
+for again for some days, as another server may be back by then; after that it stays a gap. So it is with
+an event that the homeserver fails on whenever it is asked: no other may wait for it.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -35,6 +36,8 @@ SETTLE_MS = 600_000
 """How long an event may be on its way, by a feed or through our own inbox."""
 MOST = 500
 """Events dealt with at one look."""
+MOST_TROUBLES = 20
+"""Events at one look that the homeserver failed on: each may take a minute."""
 _HOUR_MS = 3_600_000
 AGAIN_MS = (_HOUR_MS, 6 * _HOUR_MS, 24 * _HOUR_MS, 72 * _HOUR_MS)
 """How long after each refusal the homeserver is asked again."""
@@ -47,6 +50,12 @@ _DUE = (
     # What the second feed is still reading comes by itself.
     " AND NOT EXISTS (SELECT 1 FROM feed_gap WHERE feed_gap.room_id = audit_missing.room_id"
     " AND refused < $2) ORDER BY asked, noticed_ms, event_id LIMIT $3"
+)
+_IN_THE_FUTURE = (
+    # The clock was set back since: nobody waits until it has caught up.
+    "UPDATE audit_missing SET noticed_ms = CASE WHEN noticed_ms > $1 THEN $1 ELSE noticed_ms END,"
+    " again_ms = CASE WHEN again_ms > $2 THEN $1 ELSE again_ms END"
+    " WHERE noticed_ms > $1 OR again_ms > $2"
 )
 _FOUND = (
     "DELETE FROM audit_missing WHERE EXISTS (SELECT 1 FROM audit_seen WHERE kind = 'event'"
@@ -104,24 +113,39 @@ class Completing:
         )
         if since_ms is None:
             return 0  # nothing is exported
-        missing = await self.fetch()
+        missing, away = 0, None
+        try:
+            missing = await self.fetch()
+        except TransientError as error:
+            away = error
         await self.sampling.look(since_ms=int(since_ms), settle_ms=self.settle_ms)
+        if away is not None:
+            raise away
         return missing
 
     async def fetch(self) -> int:
-        """Fetch what is not here by now, and record that it was missing."""
+        """Fetch what is not here by now, and record that it was missing.
+
+        Raises:
+            TransientError: the homeserver is away; what it was not asked for comes at the next
+                call.
+        """
         if await self._is_behind():
             return 0
+        now_ms = self.clock.now_ms()
         async with self.database.transaction() as connection:
             await connection.execute(_FOUND)
-        now_ms = self.clock.now_ms()
+            await connection.execute(_IN_THE_FUTURE, now_ms, now_ms + AGAIN_MS[-1])
         due = await self.database.fetch(_DUE, now_ms - self.settle_ms, REFUSALS, MOST, now_ms)
         if not due:
             return 0
         aside = await self._set_aside()
         await self.walking.back(due)
-        asked = [await self._ask(row) for row in due if row["event_id"] not in aside]
-        return await self._record(asked, [str(row["event_id"]) for row in due])
+        asked, away = await self._ask_all([row for row in due if row["event_id"] not in aside])
+        recorded = await self._record(asked, aside.intersection(row["event_id"] for row in due))
+        if away is not None:
+            raise away
+        return recorded
 
     async def _is_behind(self) -> bool:
         """Return whether we have still to deal with what came long ago."""
@@ -141,17 +165,47 @@ class Completing:
         )
         return {read_envelope(bytes(row["body"])).name for row in rows}
 
+    async def _ask_all(self, rows: Sequence[Row]) -> tuple[list[_Given], TransientError | None]:
+        """Ask for each event, as long as the homeserver is there; return why it is not, too."""
+        asked: list[_Given] = []
+        troubles = 0
+        for row in rows:
+            try:
+                asked.append(await self._ask(row))
+            except TransientError as error:
+                if not await self._is_there():
+                    # Nothing was refused: this one and all after it are asked for again.
+                    return asked, error
+                log.warning(
+                    "the homeserver fails on an event", event=row["event_id"], reason=error
+                )
+                asked.append(_given(row, None, None))
+                troubles += 1
+            if troubles >= MOST_TROUBLES:
+                break
+        return asked, None
+
+    async def _is_there(self) -> bool:
+        """Return whether the homeserver and its database answer something else."""
+        where = f"/_matrix/client/v3/profile/{segment(self.client.user_id)}"
+        try:
+            await self.client.request("GET", where)
+        except MatrixError:
+            pass  # a refusal is an answer
+        except TransientError:
+            return False
+        return True
+
     async def _ask(self, row: Row) -> _Given:
         event_id, room_id = str(row["event_id"]), str(row["room_id"])
         where = f"/_matrix/client/v3/rooms/{segment(room_id)}/event/{segment(event_id)}"
-        body = refusal = None
         try:
             body = await self.client.get_bytes(where, query={}, timeout_seconds=60, device=False)
         except MatrixError as error:
-            refusal = error.errcode
-        return _Given(event_id, room_id, row["found_by"], int(row["asked"]), body, refusal)
+            return _given(row, None, error.errcode)
+        return _given(row, body, None)
 
-    async def _record(self, asked: Sequence[_Given], due: Sequence[str]) -> int:
+    async def _record(self, asked: Sequence[_Given], aside: Collection[str]) -> int:
         entries = [await self._entry(one) for one in asked]
         given = [entry for entry in entries if entry is not None]
         async with self.database.transaction() as connection:
@@ -166,7 +220,7 @@ class Completing:
                     if not one.asked:
                         await _open(connection, writing, one)
                 await writing.write(connection)
-            await self._leave(connection, asked, due)
+            await self._leave(connection, asked, aside)
             if given:
                 await raise_alarm(connection, _sentence(asked), now_ms=self.clock.now_ms())
         if writing is not None:
@@ -186,7 +240,7 @@ class Completing:
         return len(asked)
 
     async def _leave(
-        self, connection: Connection, asked: Sequence[_Given], due: Sequence[str]
+        self, connection: Connection, asked: Sequence[_Given], aside: Collection[str]
     ) -> None:
         """Forget what was dealt with, and note when the homeserver is asked again.
 
@@ -202,7 +256,8 @@ class Completing:
             "UPDATE audit_missing SET asked = asked + 1, again_ms = $2 WHERE event_id = $1",
             [(name, now_ms + wait_ms) for name, wait_ms in again.items()],
         )
-        await _forget(connection, [name for name in due if name not in again])
+        given_up = [one.event_id for one in asked if one.event_id not in again]
+        await _forget(connection, [*given_up, *aside])
 
     async def _entry(self, given: _Given) -> NewEntry | None:
         """Return what goes into the inbox; for us alone if others were given it long ago."""
@@ -212,6 +267,11 @@ class Completing:
         if entry.key is not None and await self.inbox.knows(entry.key):
             return msgspec.structs.replace(entry, key=None, recipient=self.client.user_id)
         return entry
+
+
+def _given(row: Row, body: bytes | None, refusal: str | None) -> _Given:
+    event_id, room_id = str(row["event_id"]), str(row["room_id"])
+    return _Given(event_id, room_id, row["found_by"], int(row["asked"]), body, refusal)
 
 
 async def _forget(connection: Connection, event_ids: Sequence[str]) -> None:

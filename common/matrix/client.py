@@ -114,8 +114,9 @@ class MatrixClient:
             raise _refusal(error) from error
         except (MatrixConnectionError, TimeoutError, OSError, aiohttp.ClientError) as error:
             raise _away(method, path, error) from error
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
-            # mautrix trips over an answer that is no JSON object, e.g. of a proxy in between.
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            # mautrix trips over an answer that is no JSON object, e.g. of a proxy in between, or
+            # that somebody nested too deep for us.
             raise TransientError(
                 f"The answer to {method} {path} could not be read ({type(error).__name__})."
             ) from error
@@ -163,7 +164,7 @@ class MatrixClient:
                 return cast(Json, msgspec.json.decode(answer))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _away(method, path, error) from error
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise TransientError(f"The answer to {method} {path} is no JSON.") from error
 
     async def get_bytes(
