@@ -248,7 +248,7 @@ class Recorder:
             )
         if event.type == "m.room.create" and event.state_key == "":
             after = completed(after)
-        contexts[item.room] = after
+        contexts[item.room] = self._unless_left(event, after)
         return Setting(
             before=before,
             after=after,
@@ -257,6 +257,14 @@ class Recorder:
             media=self.media is not None,
             policy=policy,
         )
+
+    def _unless_left(self, event: Envelope, room: RoomContext) -> RoomContext:
+        """Return a room as not wholly known any more where our own account has left it."""
+        if event.type != "m.room.member" or event.state_key != self.account or not room.complete:
+            return room
+        own = room.members.get(key(self.account))
+        is_left = own is not None and own.membership == "leave"
+        return replace(room, complete=False) if is_left else room
 
     def _explained(self, reading: Reading | None, room: RoomContext) -> Reading | None:
         """Say of an event without a key that it came before our own account was in the room.

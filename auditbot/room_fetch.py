@@ -1,7 +1,7 @@
-"""Ask the homeserver once what a room is like that was there before we were."""
+"""Ask the homeserver what a room is like that was there before we were, or again before we were back."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 
 from auditbot.pipeline.hostile import Envelope, envelope, key, read_envelope, read_head
 from auditbot.pipeline.room_state import RoomContext, completed, fold
@@ -48,7 +48,8 @@ class RoomFetch:
             if head.state_key == self.client.user_id and self._own_join(read_envelope(body)):
                 joined.add(room)
         now = self.clock.monotonic()
-        for room in sorted(await self._unknown(rooms.keys() - created)):
+        unknown = await self._unknown(rooms.keys() - created, joined)
+        for room in sorted(unknown):
             if room in joined or now - self._tried.get(room, -AGAIN_SECONDS) >= AGAIN_SECONDS:
                 if len(self._tried) > _MOST_REMEMBERED:
                     self._tried.clear()
@@ -64,21 +65,36 @@ class RoomFetch:
             log.debug("the state of a room is not readable", room=room_id, reason=error)
             return
         found = fold(RoomContext(room), map(envelope, state), received_ms=self.clock.now_ms())
+        own = found.members.get(key(self.client.user_id))
+        if own is not None and own.membership == "leave":
+            return  # as it was when we left: who came since is not in it
         async with self.database.transaction() as connection:
+            known = (await self.rooms.load(connection, [room])).get(room)
+            if known is not None and known.is_direct:
+                # Said by an invitation, which a later state does not hold any more.
+                found = replace(found, is_direct=True)
             await self.rooms.replace(connection, completed(found))
         del self._tried[room]
 
-    async def _unknown(self, rooms: Iterable[str]) -> set[str]:
+    async def _unknown(self, rooms: Iterable[str], joined: Collection[str]) -> set[str]:
+        """Return the rooms of which not all is known; who joins anew knows nothing of before."""
         wanted = sorted(rooms)
         if not wanted:
             return set()
         places = ", ".join(f"${number}" for number in range(1, len(wanted) + 1))
         rows = await self.database.fetch(
-            "SELECT room_id FROM audit_room"  # noqa: S608  # placeholders only
-            f" WHERE complete = 1 AND room_id IN ({places})",
+            "SELECT room_id, (SELECT membership FROM audit_member"  # noqa: S608  # placeholders only
+            f" WHERE audit_member.room_id = audit_room.room_id AND user_id = ${len(wanted) + 1})"
+            f" AS own FROM audit_room WHERE complete = 1 AND room_id IN ({places})",
             *wanted,
+            key(self.client.user_id),
         )
-        return set(wanted) - {str(row["room_id"]) for row in rows}
+        known = {str(row["room_id"]): row["own"] for row in rows}
+        return {
+            room
+            for room in wanted
+            if room not in known or (room in joined and known[room] != "join")
+        }
 
     def _own_join(self, event: Envelope) -> bool:
         return (

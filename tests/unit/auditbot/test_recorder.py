@@ -340,3 +340,67 @@ async def test_another_reason_for_an_unreadable_message_is_kept(world: World) ->
 
     (record,) = [one for one in await world.events() if one["event_id"] == "$1"]
     assert record["enc_error"] == "malformed"
+
+
+def own(membership: str, number: int) -> bytes:
+    return state(
+        "m.room.member",
+        {"membership": membership, "number": number},
+        key=AUDITBOT,
+        sender=AUDITBOT,
+    )
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_room_is_asked_for_again_once_the_bot_is_back(world: World, at_once: bool) -> None:
+    bot = world.restart()
+    await world.give(bot, entries([*new_room("@gone:example.org"), own("join", 0)]))
+    # What a homeserver tells whoever left: the room as it was then.
+    left = [*new_room("@gone:example.org"), own("leave", 1)]
+    world.rooms.states[ROOM] = [json.loads(body) for body in left]
+    back = [own("leave", 1)]
+    if not at_once:
+        await world.give(bot, entries(back))
+        bot = world.restart()
+        await world.give(bot, entries([message("$meanwhile")]))
+        assert (await world.events())[-1]["audience_id"] is None
+        back = []
+    # Meanwhile one person went, another one came and the room got another name: nobody told us.
+    now = [*new_room("@came:example.org"), own("join", 2), state("m.room.name", {"name": "Attic"})]
+    world.rooms.states[ROOM] = [json.loads(body) for body in now]
+
+    await world.give(bot, entries([*back, own("join", 2)]))
+    await world.give(bot, entries([message("$after")]))
+
+    said = (await world.events())[-1]
+    assert said["event_id"] == "$after"
+    assert said["room_name"] == "Attic"
+    (listed,) = [
+        one for one in await world.events("audience") if one["audience_id"] == said["audience_id"]
+    ]
+    assert "@came:example.org" in json.dumps(listed)
+    assert "@gone:example.org" not in json.dumps(listed)
+
+
+async def test_a_room_that_the_bot_stays_in_is_not_asked_for_again(world: World) -> None:
+    bot = world.restart()
+    await world.give(bot, entries([*new_room(), own("join", 0)]))
+    world.rooms.asked.clear()
+
+    await world.give(bot, entries([own("join", 1), message("$1")]))
+
+    assert world.rooms.asked == []
+
+
+async def test_a_direct_chat_stays_one_after_the_bot_was_out_of_it(world: World) -> None:
+    bot = world.restart()
+    invited = {"membership": "invite", "is_direct": True}
+    chat = [*new_room(), state("m.room.member", invited, key="@bob:example.org"), own("join", 0)]
+    await world.give(bot, entries([*chat, own("leave", 1)]))
+    world.rooms.states[ROOM] = [
+        json.loads(body) for body in [*new_room("@bob:example.org"), own("join", 2)]
+    ]
+
+    await world.give(bot, entries([own("join", 2), message("$1")]))
+
+    assert (await world.events())[-1]["is_direct"] is True
