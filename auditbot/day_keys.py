@@ -10,7 +10,9 @@ from collections.abc import Sequence
 import pyrage
 
 from auditbot.encryption import SUFFIX, encrypt
+from auditbot.gaps import READER
 from auditbot.pipeline.seal import day_of, root_of
+from auditbot.pipeline.segment import DAY_MS
 from auditbot.storage.port import ArchiveStore
 from auditbot.storage.read_back import put_and_read_back
 from common.database.pool import Connection, Database
@@ -91,6 +93,13 @@ async def forget_day(connection: Connection, stream: str, day: int) -> None:
         "UPDATE audit_day_key SET state = 'erased', wrapped = NULL WHERE stream = $1 AND day = $2",
         stream,
         day,
+    )
+    # What could not be recorded goes with it: a later try would have it readable for all officers.
+    await connection.execute(
+        "DELETE FROM inbox_set_aside WHERE reader = $1 AND received_ms >= $2 AND received_ms < $3",
+        READER,
+        day * DAY_MS,
+        (day + 1) * DAY_MS,
     )
     await connection.execute(
         "DELETE FROM audit_session_key WHERE stream = $1 AND day = $2", stream, day

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from auditbot.content_keys import BY_PERSON, LAST_SEQ, SEAL_CONTENT
+from auditbot.gaps import READER
 from auditbot.operations.desk import Desk, Place, day_text
 from auditbot.operations.held import names, rooms_of, rooms_of_person
 from auditbot.operations.holds import Hold, active
@@ -19,6 +20,7 @@ from auditbot.pipeline.seal import lines_in
 from auditbot.pipeline.segment import DAY_MS
 from common.database.pool import Connection, Database, Row
 from common.errors import UserError
+from common.inbox.backlog import waits_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +215,7 @@ def _sentence(what: str, keeping: Iterable[Hold]) -> list[str]:
     return [f"{what} is held since ({held}): it was to be erased, and waits."] if held else []
 
 
+_NOT_YET = "Not all of {} is stored and listed yet: try again in half an hour."
 _CONTENT = (
     "SELECT audit_content_key.*, destination, endpoint_url, erasable FROM audit_content_key"
     " JOIN audit_stream ON audit_stream.id = stream WHERE state <> 'erased' AND erasable <> 0"
@@ -221,10 +224,9 @@ _CONTENT = (
 
 async def _of_day(desk: Desk, row: Row, *, is_content: bool) -> KeyToErase:
     day = int(row["day"])
-    if row["state"] != "stored" or row["manifest"] is None or await _is_waiting(desk, row):
-        raise UserError(
-            f"Not all of {day_text(day)} is stored and listed yet: try again in half an hour."
-        )
+    if row["state"] != "stored" or row["manifest"] is None:
+        raise UserError(_NOT_YET.format(day_text(day)))
+    await check_day(desk, desk.database, str(row["stream"]), day)
     if not is_content:
         records = await _count_day(desk, row, None)
         return _key(row, records, day=day)
@@ -327,9 +329,52 @@ def _key(row: Row, records: int, **what: Any) -> KeyToErase:
     )
 
 
-async def _is_waiting(desk: Desk, row: Row) -> bool:
+async def check_day(desk: Desk, reader: Connection | Database, stream: str, day: int) -> None:
+    """Refuse if something of a day is still to be recorded, sealed to its key, or listed.
+
+    What is recorded only once the key is destroyed would come back for all officers.
+
+    Args:
+        desk: the tools
+        reader: where it is looked up
+        stream: the key's
+        day: counted since the epoch
+
+    Raises:
+        UserError: it is; and what to do.
+        TransientError: the inbox cannot be read.
+    """
+    begin_ms, end_ms = day * DAY_MS, (day + 1) * DAY_MS
+    if await waits_of(
+        reader,
+        desk.config.database.url.reveal(),
+        READER,
+        desk.auditbot,
+        begin_ms=begin_ms,
+        end_ms=end_ms,
+    ):
+        raise UserError(
+            f"Not all that came on {day_text(day)} is recorded yet, and it would be readable in the "
+            "archive afterwards. Nothing was erased: let Steward run, and try again in half an hour."
+        )
+    if await reader.fetchrow(
+        "SELECT 1 FROM inbox_set_aside WHERE reader = $1 AND received_ms >= $2"
+        " AND received_ms < $3 LIMIT 1",
+        READER,
+        begin_ms,
+        end_ms,
+    ):
+        raise UserError(
+            f"Something that came on {day_text(day)} could not be recorded and was set aside; it would "
+            "be readable in the archive once it is. Nothing was erased: “steward inbox list” shows "
+            "it, “steward inbox retry” has it tried again; then erase."
+        )
+    if await _is_waiting(reader, stream, day):
+        raise UserError(_NOT_YET.format(day_text(day)))
+
+
+async def _is_waiting(reader: Connection | Database, stream: str, day: int) -> bool:
     """Return whether something of a day is still to be encrypted to its key, or to be listed."""
-    stream, day = str(row["stream"]), int(row["day"])
     for question, arguments in (
         (
             "SELECT 1 FROM audit_segment WHERE stream = $1 AND day = $2 AND manifest IS NULL",
@@ -344,7 +389,7 @@ async def _is_waiting(desk: Desk, row: Row) -> bool:
             (f"%-{stream}-{day_text(day)}%.age",),
         ),
     ):
-        if await desk.database.fetchrow(f"{question} LIMIT 1", *arguments) is not None:
+        if await reader.fetchrow(f"{question} LIMIT 1", *arguments) is not None:
             return True
     return False
 

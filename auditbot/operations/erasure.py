@@ -17,6 +17,7 @@ from auditbot.operations.desk import Desk, Place, Statement, as_listed, day_text
 from auditbot.operations.erasable import (
     Found,
     KeyToErase,
+    check_day,
     check_whole,
     of_days,
     of_person,
@@ -192,6 +193,8 @@ async def _announce(
         if keys and found.person is not None:
             # With the ledger locked: nothing more is recorded of them before their keys end.
             await check_whole(desk, connection, found.person, found.keys)
+        for stream, day in sorted({(key.stream, key.day) for key in keys if key.day is not None}):
+            await check_day(desk, connection, stream, day)
         await _write_down(desk, connection, writing, keys, found=found, reason=reason)
     return len(new) - len(keys)
 

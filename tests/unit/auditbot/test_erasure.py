@@ -4,12 +4,15 @@ import argparse
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyrage
 import pytest
 
+from auditbot.day_keys import forget_day
 from auditbot.operations import erasure, holds
 from auditbot.operations.cli import _parser
 from auditbot.operations.desk import Desk, Statement
@@ -36,8 +39,12 @@ from auditbot.storage.reading import DirectoryPlace
 from common.crypto.port import SessionRef
 from common.database.pool import Database
 from common.errors import PermanentError, TransientError, UserError
+from common.inbox.aside import dealt_with, set_aside
+from common.inbox.file import open_inbox_file
+from common.inbox.port import EntryKind, NewEntry, Source
+from common.inbox.store import StoredInbox, move_cursor
 from tests.support.databases import open_database, sqlite_url
-from tests.unit.auditbot.builders import NOON, ROOM, encrypted, message, new_room
+from tests.unit.auditbot.builders import NOON, ROOM, encrypted, entries, message, new_room
 from tests.unit.auditbot.test_media import PNG, image
 from tests.unit.auditbot.test_operations import Office
 
@@ -761,3 +768,104 @@ async def test_what_is_typed_is_a_dry_run_unless_it_says_otherwise(office: Offic
         await wrong_way.act(office.desk, wrong_way)
     with pytest.raises(SystemExit):
         typed("--from=yesterday")
+
+
+async def _receive(office: Office, inbox: StoredInbox, *names: str) -> None:
+    """Acknowledge events on the first day that nobody deals with until a later one."""
+    office.at(NOON + 1000)
+    await inbox.append(
+        [
+            NewEntry(EntryKind.EVENT, message(name, name), Source.TRANSACTION, "1", key=name)
+            for name in names
+        ]
+    )
+    office.at(NOON + 2 * DAY_MS)
+
+
+async def _deal_with(office: Office, inbox: StoredInbox) -> None:
+    waiting = await inbox.read(await inbox.cursor("auditbot"), [EntryKind.EVENT], limit=100)
+    effect = await office.bot.handle(waiting)
+    async with office.world.database.transaction() as connection:
+        await effect(connection)
+        await move_cursor(connection, "auditbot", waiting[-1].position)
+    await office.store()
+
+
+@pytest.mark.parametrize("in_a_file", [False, True])
+async def test_a_day_of_which_something_waits_in_the_inbox_is_not_erased(
+    office: Office,
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    in_a_file: bool,
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where the configured database is
+    async with AsyncExitStack() as stack:
+        file = None
+        if in_a_file:
+            opened = open_inbox_file(sqlite_url(tmp_path), database, office.world.clock)
+            file = await stack.enter_async_context(opened)
+        inbox = StoredInbox(database, office.world.clock, entries=file)
+        await _receive(office, inbox, "$late")
+        wrapped = day_key(office)
+
+        with pytest.raises(UserError, match="Not all that came on 2025-11-24 is recorded"):
+            await erase(office)
+        assert wrapped.exists()
+        # Another day's key does not wait for it.
+        await erase(office, DAY + 1, DAY + 1)
+
+        await _deal_with(office, inbox)
+        assert await erase(office) == "1 keys were destroyed."
+
+    assert await texts(office, tmp_path / "cache") & {"$late", "said first"} == set()
+
+
+async def test_what_comes_into_the_inbox_while_somebody_confirms_is_looked_at(
+    office: Office, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = await erasure.survey(office.desk, first_day=DAY, last_day=DAY)
+    await _receive(office, StoredInbox(database, office.world.clock), "$late")
+
+    with pytest.raises(UserError, match="Nothing was erased"):
+        await erasure.apply(office.desk, found, reason="a court said so")
+
+    assert day_key(office).exists()
+    assert office.controls("erasure") == []
+
+
+async def test_a_day_of_which_something_is_set_aside_is_not_erased(
+    office: Office, database: Database, tmp_path: Path
+) -> None:
+    (entry,) = entries([message("$aside", "aside")], NOON + 1000)
+    async with database.transaction() as connection:
+        await set_aside(connection, "auditbot", entry, "TypeError", now_ms=NOON + 2000)
+
+    with pytest.raises(UserError, match="steward inbox retry"):
+        await erase(office)
+    assert day_key(office).exists()
+
+    await office.world.give(office.bot, [entry])
+    async with database.transaction() as connection:
+        await dealt_with(connection, "auditbot", entry)
+    await office.store()
+    assert await erase(office) == "1 keys were destroyed."
+    assert await texts(office, tmp_path / "cache") & {"aside", "said first"} == set()
+
+
+async def test_what_was_set_aside_of_a_day_goes_with_its_key(
+    office: Office, database: Database
+) -> None:
+    stream = await database.fetchval("SELECT stream FROM audit_day_key LIMIT 1")
+    for number, moment_ms in enumerate((NOON, NOON + DAY_MS)):
+        (entry,) = entries([message(f"${number}")], moment_ms)
+        entry = msgspec.structs.replace(entry, position=number)
+        async with database.transaction() as connection:
+            await set_aside(connection, "auditbot", entry, "TypeError", now_ms=moment_ms)
+
+    async with database.transaction() as connection:
+        await forget_day(connection, stream, DAY)
+
+    left = await database.fetch("SELECT received_ms FROM inbox_set_aside")
+    assert [row["received_ms"] for row in left] == [NOON + DAY_MS]
