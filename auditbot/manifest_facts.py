@@ -1,6 +1,9 @@
 """What a manifest says of the moment it is made in, asked of the database."""
 
 import json
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
 
 from auditbot.pipeline.manifest import MOST_ROOMS, Json, Listed
 from auditbot.pipeline.merkle import CompactRange, unpack
@@ -13,6 +16,19 @@ _STATEMENTS = (
     " AND (stream IS NULL OR stream IN (SELECT id FROM audit_stream WHERE closed = 1))))"
 )
 """Those that no manifest lists: the stream's own, and what was said while none was open there."""
+
+
+_MARKS = {
+    "media": "UPDATE audit_object SET manifest = $2 WHERE stream = $1 AND manifest IS NULL",
+    "stamps": "UPDATE audit_stamp SET manifest = $2 WHERE stream = $1 AND manifest IS NULL",
+    "day_keys": "UPDATE audit_day_key SET manifest = $2 WHERE stream = $1 AND manifest IS NULL",
+    "content_keys": (
+        "UPDATE audit_content_key SET manifest = $2 WHERE stream = $1 AND manifest IS NULL"
+    ),
+    "statements": ("UPDATE audit_statement SET stream = $1, manifest = $2 WHERE manifest IS NULL"),
+}
+"""How what a list of a manifest names is marked, by the name of the list."""
+_MOST_MARKED = 200
 
 
 async def is_drained(connection: Connection, row: Row) -> bool:
@@ -63,8 +79,21 @@ async def unlisted(connection: Connection, stream: str) -> list[Listed]:
     ]
 
 
-async def mark_listed(connection: Connection, stream: str, number: int, size: int) -> None:
-    """Remember which manifest lists what was not listed before."""
+async def mark_listed(
+    connection: Connection, stream: str, number: int, size: int, listed: Mapping[str, Any]
+) -> None:
+    """Remember which manifest lists what was not listed before.
+
+    Only of what is in it: PostgreSQL shows each statement what others committed meanwhile, and what
+    came since it was asked what there is belongs to the next manifest.
+
+    Args:
+        connection: the database
+        stream: whose manifest it is
+        number: of the manifest
+        size: of the tree, so that the segments before it are listed
+        listed: the lists of the manifest by their names
+    """
     await connection.execute(
         "UPDATE audit_segment SET manifest = $2"
         " WHERE stream = $1 AND manifest IS NULL AND last_seq < $3",
@@ -72,34 +101,21 @@ async def mark_listed(connection: Connection, stream: str, number: int, size: in
         number,
         size,
     )
-    await connection.execute(
-        "UPDATE audit_object SET manifest = $2 WHERE stream = $1 AND manifest IS NULL",
-        stream,
-        number,
-    )
-    await connection.execute(
-        "UPDATE audit_stamp SET manifest = $2"
-        " WHERE stream = $1 AND manifest IS NULL AND state = 'stored'",
-        stream,
-        number,
-    )
-    await connection.execute(
-        "UPDATE audit_day_key SET manifest = $2"
-        " WHERE stream = $1 AND manifest IS NULL AND state <> 'made'",
-        stream,
-        number,
-    )
-    await connection.execute(
-        "UPDATE audit_content_key SET manifest = $2"
-        " WHERE stream = $1 AND manifest IS NULL AND state <> 'made'",
-        stream,
-        number,
-    )
-    await connection.execute(
-        f"UPDATE audit_statement SET stream = $1, manifest = $2 WHERE {_STATEMENTS}",  # noqa: S608  # the condition is ours
-        stream,
-        number,
-    )
+    for name, update in _MARKS.items():
+        entries = listed[name]
+        for at in range(0, len(entries), _MOST_MARKED):
+            some = entries[at : at + _MOST_MARKED]
+            # An attachment that was stored anew meanwhile has its key, but is another object.
+            marks = ", ".join(
+                f"(${3 * n}, ${3 * n + 1}, ${3 * n + 2})" for n, _ in enumerate(some, 1)
+            )
+            values = [(one["key"], one["version_id"] or "", one["sha256"]) for one in some]
+            await connection.execute(
+                f"{update} AND (object_key, coalesce(version_id, ''), sha256) IN (VALUES {marks})",
+                stream,
+                number,
+                *chain.from_iterable(values),
+            )
 
 
 async def media(connection: Connection, stream: str) -> list[Json]:
@@ -112,14 +128,18 @@ async def media(connection: Connection, stream: str) -> list[Json]:
     return [_entry(row, row["stored_bytes"]) for row in rows]
 
 
-async def sessions(connection: Connection, stream: str) -> list[Json]:
-    """Return the objects with room keys of the segments that no manifest lists."""
+async def sessions(connection: Connection, stream: str, segments: Sequence[Listed]) -> list[Json]:
+    """Return the objects with room keys of the segments that a manifest is about to list."""
+    if not segments:
+        return []
     rows = await connection.fetch(
         "SELECT sessions_key AS object_key, sessions_version AS version_id,"
         " sessions_sha256 AS sha256, sessions_bytes FROM audit_segment WHERE stream = $1"
         " AND manifest IS NULL AND state = 'uploaded' AND sessions_key IS NOT NULL"
-        " ORDER BY first_seq",
+        # Another one may have been stored since it was asked which there are.
+        " AND last_seq < $2 ORDER BY first_seq",
         stream,
+        segments[-1].tree.end,
     )
     return [_entry(row, row["sessions_bytes"]) for row in rows]
 

@@ -17,7 +17,7 @@ from auditbot import manifest_facts as facts
 from auditbot.content_keys import BY_PERSON, SEAL_CONTENT
 from auditbot.description import description
 from auditbot.pipeline import note
-from auditbot.pipeline.manifest import Before, Json, Occasion, next_manifest, note_key
+from auditbot.pipeline.manifest import Before, Json, Listed, Occasion, next_manifest, note_key
 from auditbot.pipeline.merkle import CompactRange, pack, unpack
 from auditbot.pipeline.seal import root_of
 from auditbot.signing import Keyring, SigningKey, pem_of
@@ -196,12 +196,13 @@ class Manifests:
         created_ms = max(self.clock.now_ms(), before.created_ms)
         key = await self.keys.current(connection, now_ms=created_ms)
         segments = await facts.unlisted(connection, stream)
+        extra = await self._extra(connection, row, before, segments, closing=closing)
         occasion = Occasion(
             self.server_name,
             stream,
             created_ms,
             from_ms=before.created_ms if before.number >= 0 else row["started_ms"],
-            extra=await self._extra(connection, row, before, closing=closing),
+            extra=extra,
         )
         manifest, after = next_manifest(occasion, before, segments)
         checkpoint, text = await self._note(connection, stream, after.tree, key)
@@ -226,7 +227,7 @@ class Manifests:
             json.dumps(after.totals, sort_keys=True),
             int(closing),
         )
-        await facts.mark_listed(connection, stream, after.number, after.tree.end)
+        await facts.mark_listed(connection, stream, after.number, after.tree.end, extra)
 
     async def _note(
         self, connection: Connection, stream: str, tree: CompactRange, key: SigningKey
@@ -247,7 +248,13 @@ class Manifests:
         return place, note.note_of(text, origin, key.public_key, signature)
 
     async def _extra(
-        self, connection: Connection, row: Row, before: Before, *, closing: bool
+        self,
+        connection: Connection,
+        row: Row,
+        before: Before,
+        segments: Sequence[Listed],
+        *,
+        closing: bool,
     ) -> Json:
         stream = str(row["id"])
         probed = self.probed.get(stream, UNKNOWN)
@@ -265,7 +272,7 @@ class Manifests:
             "interval_ms": self.interval_ms,
             "closed": closed,
             "media": await facts.media(connection, stream),
-            "sessions": await facts.sessions(connection, stream),
+            "sessions": await facts.sessions(connection, stream, segments),
             "day_keys": await facts.day_keys(connection, stream),
             "content_keys": await facts.content_keys(connection, stream),
             "stamps": await facts.stamps(connection, stream),

@@ -132,7 +132,8 @@ def _not_gone(trouble: str) -> str:
     return (
         "What was erased or removed by a signed document is not all gone, because the store "
         f"refuses: {trouble} Steward tries it again once a day. See that its key may use "
-        "s3:DeleteObject and s3:DeleteObjectVersion, and how long the bucket locks what lies there."
+        "s3:DeleteObject, s3:DeleteObjectVersion and, where the bucket keeps versions, "
+        "s3:ListBucketVersions, and how long the bucket locks what lies there."
     )
 
 

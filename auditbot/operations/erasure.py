@@ -127,7 +127,7 @@ async def _destroy(
             if await watch.is_held():
                 return False
             try:
-                await store.delete(item["key"], item["version_id"])
+                await store.destroy(item["key"], item["version_id"])
             except (PermanentError, TransientError) as error:
                 outcome.could_not(item["key"], error)
             else:

@@ -6,6 +6,7 @@ segment of it is left: another segment may need the keys that the first one brou
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from auditbot.operations.announced import Outcome
@@ -202,16 +203,17 @@ async def _named(
 
 
 async def _is_deleted(store: ArchiveStore, item: _Item, outcome: Outcome) -> bool:
-    if not await _delete(store, item["key"], item["version_id"], outcome):
+    act = partial(store.delete_stored, item["key"], item["version_id"])
+    if not await _delete(act, item["key"], outcome):
         return False
     outcome.done += 1
     return True
 
 
-async def _delete(store: ArchiveStore, key: str, version_id: str | None, outcome: Outcome) -> bool:
+async def _delete(act: Callable[[], Awaitable[None]], key: str, outcome: Outcome) -> bool:
     """Delete an object; return whether it could be, and note it if not."""
     try:
-        await store.delete(key, version_id)
+        await act()
     except (PermanentError, TransientError) as error:
         outcome.could_not(key, error)
         return False
@@ -235,7 +237,8 @@ async def _forget_copies(
             outcome.could_not(folder, error)
             continue
         for key in keys:
-            if not await _delete(store, key, None, outcome):
+            # Copies are of no known version.
+            if not await _delete(partial(store.delete, key), key, outcome):
                 stayed.add(day)
     return stayed
 

@@ -116,6 +116,14 @@ class DirectoryStore:
         """Remove a file."""
         await self._do(self._unlink, key)
 
+    async def delete_stored(self, key: str, version_id: str | None) -> None:
+        """Remove a file."""
+        await self.delete(key, version_id)
+
+    async def destroy(self, key: str, version_id: str | None) -> None:
+        """Remove a file; there is one version."""
+        await self.delete(key, version_id)
+
     async def close(self) -> None:
         """Do nothing: no connection is held."""
 

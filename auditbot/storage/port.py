@@ -124,6 +124,25 @@ class ArchiveStore(ObjectStore, Protocol):
         """Remove an object, for good if its version is named; a missing one is success."""
         ...
 
+    async def delete_stored(self, key: str, version_id: str | None) -> None:
+        """Remove for good what was stored under a key; a missing one is success.
+
+        Without a version what is meant is that which was stored while the store kept none: it goes
+        for good too where versions are kept by now.
+        """
+        ...
+
+    async def destroy(self, key: str, version_id: str | None) -> None:
+        """Remove every version of an object for good, and see that none is left.
+
+        A lost answer, where a store replaces what is there, leaves one that we do not know of.
+
+        Raises:
+            TransientError: the store is away, or still shows a version.
+            PermanentError: a version cannot be deleted, or it cannot be seen whether there is one.
+        """
+        ...
+
     async def look(self, key: str) -> Found:
         """Return what an object is; memory does not grow with it."""
         ...

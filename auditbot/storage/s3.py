@@ -7,7 +7,7 @@ replaced (``If-None-Match: *``); a repeat after a lost answer is recognised by t
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
@@ -28,9 +28,10 @@ from auditbot.storage.s3_errors import (
     check_authority,
     sentences,
 )
+from auditbot.storage.s3_versions import BEFORE_VERSIONS, versions_of
 from common.clock import Clock, SystemClock
 from common.config.schema import S3
-from common.errors import PermanentError, StewardError
+from common.errors import PermanentError, StewardError, TransientError
 
 PART_BYTES = 8 * 2**20
 """Files above this size are uploaded in parts of it."""
@@ -48,6 +49,7 @@ class _Client(Protocol):
     async def get_object(self, **arguments: Any) -> dict[str, Any]: ...
     async def delete_object(self, **arguments: Any) -> dict[str, Any]: ...
     async def list_objects_v2(self, **arguments: Any) -> dict[str, Any]: ...
+    async def list_object_versions(self, **arguments: Any) -> dict[str, Any]: ...
     async def get_bucket_versioning(self, **arguments: Any) -> dict[str, Any]: ...
     async def get_object_lock_configuration(self, **arguments: Any) -> dict[str, Any]: ...
     async def get_object_legal_hold(self, **arguments: Any) -> dict[str, Any]: ...
@@ -71,6 +73,7 @@ class S3Store:
         self._opening = asyncio.Lock()
         self._client: _Client | None = None
         self._clock_offset_ms: int | None = None
+        self._has_versions: bool | None = None
 
     @property
     def clock_offset_ms(self) -> int | None:
@@ -154,12 +157,37 @@ class S3Store:
 
     async def delete(self, key: str, version_id: str | None = None) -> None:
         """Remove an object, for good if its version is named."""
-        try:
-            with self._sentences(key):
-                client = await self._connected()
-                await client.delete_object(**self._name(key, version_id))
-        except MissingError:
+        await self._delete(key, version_id)
+
+    async def delete_stored(self, key: str, version_id: str | None) -> None:
+        """Remove for good what was stored under a key; see the port."""
+        if version_id is None and await self._keeps_versions():
+            await self._delete(key, BEFORE_VERSIONS)
+            # A store that keeps versions and told us none when it was stored.
+            if key in [found async for found in self.list(key)]:
+                await self.destroy(key, BEFORE_VERSIONS)
             return
+        answer = await self._delete(key, version_id)
+        if version_id is None and answer.get("DeleteMarker"):
+            # It keeps versions by now, did not say so, and has only hidden the object.
+            await self._delete(key, BEFORE_VERSIONS)
+            if answer.get("VersionId"):
+                await self._delete(key, str(answer["VersionId"]))
+
+    async def destroy(self, key: str, version_id: str | None) -> None:
+        """Remove every version of an object for good, and see that none is left."""
+        if version_id == BEFORE_VERSIONS:
+            await self._delete(key, version_id)
+        else:
+            await self.delete_stored(key, version_id)
+        left = await self._versions(key)
+        for version in left:
+            await self._delete(key, version)
+        if left and await self._versions(key):
+            raise TransientError(
+                f"The bucket “{self._bucket}” still lists versions of “{key}” that it was told to "
+                "delete: see what keeps them there if it stays so."
+            )
 
     async def look(self, key: str) -> Found:
         """Return what an object is; its bytes are read to know."""
@@ -277,6 +305,43 @@ class S3Store:
             return {}
         except PermanentError:
             return None
+        raise AssertionError  # the block above returns or raises
+
+    async def _delete(self, key: str, version_id: str | None) -> dict[str, Any]:
+        """Delete; return what the store says of it, nothing if there was nothing to delete."""
+        try:
+            with self._sentences(key):
+                client = await self._connected()
+                return await client.delete_object(**self._name(key, version_id))
+        except MissingError:
+            return {}
+        raise AssertionError  # the block above returns or raises
+
+    async def _keeps_versions(self) -> bool | None:
+        """Return whether the bucket keeps versions or ever did, ``None`` if it does not say."""
+        if self._has_versions is None:
+            client = await self._connected()
+            answer = await self._ask(client.get_bucket_versioning)
+            if answer is not None:
+                self._has_versions = answer.get("Status") in {"Enabled", "Suspended"}
+        return self._has_versions
+
+    async def _versions(self, key: str) -> Sequence[str]:
+        """Return the names of all versions of an object; none where there are no versions."""
+        try:
+            with self._sentences(key):
+                client = await self._connected()
+                return await versions_of(client, self._bucket, self._prefix + key)
+        except (MissingError, UnknownRequestError):
+            return []
+        except PermanentError as error:
+            if await self._keeps_versions() is False:
+                return []
+            raise PermanentError(
+                f"The version of “{key}” that is known was deleted, but whether others are left "
+                "cannot be seen: allow Steward's key s3:ListBucketVersions, or see yourself that "
+                f"there is none. It said: {error}"
+            ) from None
         raise AssertionError  # the block above returns or raises
 
     async def _put_parts(self, key: str, file: Path, sha256: str, lock_days: int | None) -> Stored:
@@ -406,8 +471,8 @@ async def _parts(source: BinaryIO) -> AsyncIterator[tuple[int, bytes]]:
 
 def _stored(answer: dict[str, Any]) -> Stored:
     version = answer.get("VersionId")
-    # "null" is what a bucket without versions calls its only one.
-    return Stored(str(version) if version not in {None, "", "null"} else None)
+    # A bucket without versions says nothing, or this of its only one.
+    return Stored(str(version) if version not in {None, "", BEFORE_VERSIONS} else None)
 
 
 def _base64(sha256: str) -> str:

@@ -5,13 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
+from aiohttp import ClientError as BodyError
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     EndpointConnectionError,
     HTTPClientError,
+    IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
+    ResponseStreamingError,
     SSLError,
 )
 
@@ -98,6 +101,12 @@ def sentences(
     except SSLError as error:
         raise PermanentError(
             f"{place} {_distrust(str(error), settings.ca_file, origin)}."
+        ) from None
+    except (BodyError, IncompleteReadError, ResponseStreamingError) as error:
+        # The library reads a body with aiohttp and passes on what that says of one that ends early.
+        raise TransientError(
+            f"{place} broke off in the middle of “{key}” ({type(error).__name__}): try again, and "
+            "if it breaks off each time, look at the store's log and at what is between it and here."
         ) from None
     except (EndpointConnectionError, HTTPClientError, OSError) as error:
         raise TransientError(f"{place} cannot be reached ({type(error).__name__}).") from None

@@ -5,10 +5,12 @@ import json
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from auditbot import manifest_facts
 from auditbot.reader.read import read
 from auditbot.signing import Keyring
 from auditbot.storage.directory import DirectoryStore
@@ -37,6 +39,7 @@ from tests.unit.auditbot.builders import (
     new_room,
     state,
 )
+from tests.unit.auditbot.test_archive import export, manifests_of
 from tests.unit.auditbot.world import AUDITBOT, World
 
 DAY_MS = 86_400_000
@@ -478,3 +481,88 @@ async def test_two_at_the_same_moment_make_one_key_and_are_both_told(postgres: P
         sentences = [one.sentence for one in await untold(database)]
         assert first in sentences[0]
         assert sorted(sentences[1:]) == ["one", "two"]
+
+
+_LISTED_LATER = {
+    "media": (
+        "INSERT INTO audit_object (place, id, object_key, version_id, sha256, stored_bytes,"
+        " clear_sha256, clear_bytes, mime, stream, stored_ms)"
+        " VALUES ('p', $2, $2, NULL, 'hash', 1, 'clear', 1, NULL, $1, 0)"
+    ),
+    "stamps": (
+        "INSERT INTO audit_stamp (object_key, stream, body, sha256, state)"
+        " VALUES ($2, $1, '', 'hash', 'stored')"
+    ),
+    "day_keys": (
+        "INSERT INTO audit_day_key (stream, day, public_key, object_key, sha256, size, state)"
+        " SELECT $1, count(*), 'public', $2, 'hash', 1, 'stored' FROM audit_day_key"
+    ),
+    "content_keys": (
+        "INSERT INTO audit_content_key (object_key, stream, scope, number, public_key, sha256, size,"
+        " state) SELECT $2, $1, 'scope', count(*), 'public', 'hash', 1, 'stored'"
+        " FROM audit_content_key"
+    ),
+    "statements": (
+        "INSERT INTO audit_statement (object_key, destination, stream, body, sha256, signature,"
+        " made_ms, state) SELECT $2, destination, $1, '', 'hash', '', 0, 'stored'"
+        " FROM audit_stream WHERE id = $1"
+    ),
+}
+
+
+async def test_what_is_stored_while_a_manifest_is_made_is_listed_by_the_next_one(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another task, or a command, commits between what is asked and what is marked."""
+    clock = StoppedClock(NOON)
+    async with open_database((await postgres.create_database()).url) as database:
+        await export(database, 1)
+        stream = str(await database.fetchval("SELECT id FROM audit_stream"))
+        manifests = manifests_of(database, clock)
+        last_question = manifest_facts.waiting
+
+        async def add(number: int) -> None:
+            async with database.transaction() as other:
+                for name, insert in _LISTED_LATER.items():
+                    await other.execute(insert, stream, f"{name}-{number}")
+
+        async def meanwhile(*arguments: Any) -> Any:
+            await add(1)
+            async with database.transaction() as other:
+                # An attachment that is stored anew has its key, in another version.
+                await other.execute(
+                    "UPDATE audit_object SET version_id = 'new' WHERE object_key = 'media-0'"
+                )
+            return await last_question(*arguments)
+
+        await add(0)
+        with monkeypatch.context() as patch:
+            patch.setattr(manifest_facts, "waiting", meanwhile)
+            await manifests.make_due()
+        clock.moment_ms += 900_000
+        await manifests.make_due()
+
+        rows = await database.fetch("SELECT body FROM audit_manifest ORDER BY number")
+    listed = [json.loads(row["body"]) for row in rows]
+    for name in _LISTED_LATER:
+        keys = [[one["key"] for one in manifest[name]] for manifest in listed]
+        again = ["media-0"] if name == "media" else []
+        assert keys == [[f"{name}-0"], [*again, f"{name}-1"]]
+    assert [one["version_id"] for one in listed[1]["media"]] == ["new", None]
+
+
+async def test_a_manifest_marks_however_much_it_lists(database: Database) -> None:
+    clock = StoppedClock(NOON)
+    await export(database, 1)
+    stream = str(await database.fetchval("SELECT id FROM audit_stream"))
+    manifests = manifests_of(database, clock)
+    async with database.transaction() as connection:
+        for number in range(450):
+            await connection.execute(_LISTED_LATER["media"], stream, f"media-{number}")
+
+    await manifests.make_due()
+    clock.moment_ms += 900_000
+    await manifests.make_due()
+
+    rows = await database.fetch("SELECT body FROM audit_manifest ORDER BY number")
+    assert [len(json.loads(row["body"])["media"]) for row in rows] == [450, 0]

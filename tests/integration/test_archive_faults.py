@@ -142,6 +142,18 @@ async def test_a_fault_while_comparing_or_reading_back_costs_only_time(
         await running.check(6)
 
 
+async def test_a_read_back_whose_body_is_cut_costs_only_time(
+    database: Database, seaweedfs: SeaweedFS
+) -> None:
+    async with FaultProxy(seaweedfs.endpoint_url) as proxy:
+        running = Running(database, seaweedfs, proxy)
+        proxy.fail_next(2, Fault(cut_body=True), method="GET", part="/manifests/")
+        await export(database, 5)
+        assert await running.until_stored() == 2
+        await running.store.close()
+        await running.check(6)
+
+
 async def told(database: Database) -> list[Alarm]:
     """Return what admins are to be told of the store; of the new key they hear in any case."""
     return [one for one in await untold(database) if "Its fingerprint" not in one.sentence]

@@ -199,7 +199,7 @@ async def test_an_erasure_that_was_killed_is_finished_by_itself(
         found = await erasure.survey_person(office.desk, BOB)
         assert found.keys[0].records == 1
         with monkeypatch.context() as patch:
-            patch.setattr(S3Store, "delete", killed)
+            patch.setattr(S3Store, "destroy", killed)
             with pytest.raises(Killed):
                 await erasure.apply(office.desk, found, reason="he asked for it")
         office.at(office.world.clock.now_ms() + 16 * 60_000)

@@ -25,6 +25,7 @@ class Fault:
         drop_answer: the server does it, but its answer is lost
         damage: a byte of the body is changed on its way to the server
         cut_answer: the answer ends in the middle
+        cut_body: its head is whole, and its body ends one byte before its end
         delay_seconds: before anything else
     """
 
@@ -34,6 +35,7 @@ class Fault:
     drop_answer: bool = False
     damage: bool = False
     cut_answer: bool = False
+    cut_body: bool = False
     delay_seconds: float = 0.0
 
 
@@ -135,9 +137,7 @@ class FaultProxy:
         answer = await self._ask(sent + body)
         if fault.drop_answer:
             return
-        if fault.cut_answer:
-            answer = answer[: len(answer) - max(1, len(answer) // 4)]
-        writer.write(answer)
+        writer.write(_cut(answer, fault))
         await writer.drain()
 
     async def _ask(self, request: bytes) -> bytes:
@@ -157,3 +157,9 @@ class FaultProxy:
             + (b"" if empty else body)
         )
         await writer.drain()
+
+
+def _cut(answer: bytes, fault: Fault) -> bytes:
+    if fault.cut_answer:
+        return answer[: len(answer) - max(1, len(answer) // 4)]
+    return answer[:-1] if fault.cut_body else answer

@@ -130,6 +130,12 @@ class FakeStore:
     async def delete(self, key: str, version_id: str | None = None) -> None:
         self.objects.pop(key, None)
 
+    async def delete_stored(self, key: str, version_id: str | None) -> None:
+        raise AssertionError(key)
+
+    async def destroy(self, key: str, version_id: str | None) -> None:
+        raise AssertionError(key)
+
     async def close(self) -> None:
         self.closed = True
 
