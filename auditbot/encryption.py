@@ -22,8 +22,19 @@ def encrypt(body: bytes, recipients: Sequence[str]) -> bytes:
 
 
 def encrypt_file(source: Path, target: Path, recipients: Sequence[str]) -> None:
-    """Write an age file; memory does not grow with it."""
-    pyrage.encrypt_file(str(source), str(target), _parsed(recipients))
+    """Write an age file; memory does not grow with it.
+
+    Raises:
+        OSError: a file cannot be read or written.
+    """
+    readers = _parsed(recipients)
+    # Not pyrage.encrypt_file: on a full disk that loses the end of a file, and says nothing.
+    with source.open("rb") as clear, target.open("wb") as sealed:
+        try:
+            pyrage.encrypt_io(clear, sealed, readers)
+        except pyrage.EncryptError as error:
+            # With sound recipients only the files are left.
+            raise OSError(str(error)) from error
 
 
 def _parsed(recipients: Sequence[str]) -> list[Any]:

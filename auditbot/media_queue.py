@@ -32,7 +32,18 @@ AWAY_LIMIT_MS = 14 * 24 * _HOUR_MS
 _AWAY_WAITS_MS = (_MINUTE, 6 * _HOUR_MS)
 """The shortest and the longest wait then; in between it is as long as the server is away already."""
 
+TOLD_REFUSED, TOLD_NO_ROOM = 1, 2
+"""Why an attachment waits that the admins were told of: the store, or this machine's own folder."""
+
 Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the admins are told of an attachment that waits, once for all that wait for the same."""
+
+    why: int
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,28 +207,36 @@ class MediaQueue:
         return True
 
     async def wait(
-        self, wanted: Wanted, *, due_ms: int, sentence: str | None, now_ms: int
+        self, wanted: Wanted, *, due_ms: int, now_ms: int, told: Told | None = None
     ) -> None:
         """Try an attachment again later that is not at fault.
 
         Args:
             wanted: which
             due_ms: when
-            sentence: what the admins are told, unless they know of another one
             now_ms: the present moment
+            told: what the admins are told, unless they know of another one
         """
         async with self.database.transaction() as connection:
-            known = await connection.fetchval("SELECT 1 FROM audit_media WHERE told = 1 LIMIT 1")
             await connection.execute(
-                "UPDATE audit_media SET due_ms = $3, told = CASE WHEN $4 = 1 THEN 1 ELSE told END"
-                " WHERE stream = $1 AND seq = $2",
+                "UPDATE audit_media SET due_ms = $3 WHERE stream = $1 AND seq = $2",
                 wanted.stream,
                 wanted.seq,
                 due_ms,
-                int(sentence is not None),
             )
-            if sentence is not None and not known:
-                await raise_alarm(connection, sentence, now_ms=now_ms)
+            if told is None:
+                return
+            known = await connection.fetchval(
+                "SELECT 1 FROM audit_media WHERE told = $1 LIMIT 1", told.why
+            )
+            await connection.execute(
+                "UPDATE audit_media SET told = $3 WHERE stream = $1 AND seq = $2",
+                wanted.stream,
+                wanted.seq,
+                told.why,
+            )
+            if not known:
+                await raise_alarm(connection, told.sentence, now_ms=now_ms)
 
     async def target(self, *, now_ms: int) -> Target | None:
         """Return where attachments go now, ``None`` if nothing is exported."""
