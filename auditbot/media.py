@@ -49,6 +49,7 @@ from common.telemetry.log import Log
 AT_ONCE = 4
 STORE_WAIT_SECONDS = 15.0
 REFUSED_WAIT_MS = 600_000
+GOING_WAIT_MS = 60_000
 LONGEST_WAIT_SECONDS = 60.0
 _HEAD_BYTES = 4096
 _REFUSED = {401, 403}
@@ -263,6 +264,11 @@ class MediaKeeper:
         )
         if await self.queue.stored(target, object_id):
             await self._finish(target, wanted, _found("duplicate", kept), named=(source, kept))
+            return
+        if await self.queue.is_going(target, object_id):
+            # Whoever deletes it would delete what is stored now too.
+            now_ms = self.clock.now_ms()
+            await self.queue.wait(wanted, due_ms=now_ms + GOING_WAIT_MS, now_ms=now_ms)
             return
         found = await self._upload(target, kept.key, fetched, wanted.retention)
         await self._finish(

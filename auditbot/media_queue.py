@@ -277,6 +277,17 @@ class MediaQueue:
         )
         return bool(found)
 
+    async def is_going(
+        self, target: Target, object_id: str, connection: Connection | None = None
+    ) -> bool:
+        """Return whether an attachment is being deleted at this moment, or half deleted."""
+        found = await (connection or self.database).fetchval(
+            "SELECT 1 FROM audit_object WHERE place = $1 AND id = $2 AND going = 1",
+            target.place,
+            object_id,
+        )
+        return bool(found)
+
     async def keep(
         self,
         connection: Connection,
@@ -294,7 +305,7 @@ class MediaQueue:
             " ON CONFLICT (place, id) DO UPDATE SET version_id = excluded.version_id,"
             " sha256 = excluded.sha256, stored_bytes = excluded.stored_bytes,"
             " stream = excluded.stream, stored_ms = excluded.stored_ms, manifest = NULL,"
-            " removed_ms = NULL",
+            " removed_ms = NULL, going = 0",
             target.place,
             kept.id,
             kept.key,
