@@ -5,6 +5,7 @@ The program holds public keys alone, so nobody who breaks into it reads the arch
 Source: age-encryption.org/v1.
 """
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,16 @@ def encrypt_file(source: Path, target: Path, recipients: Sequence[str]) -> None:
         except pyrage.EncryptError as error:
             # With sound recipients only the files are left.
             raise OSError(str(error)) from error
+
+
+def digest_of(recipients: Sequence[str]) -> str:
+    """Return 16 hexadecimal digits that tell these recipients from others, in any order."""
+    return hashlib.sha256(recipients_text(recipients)).hexdigest()[:16]
+
+
+def recipients_text(recipients: Sequence[str]) -> bytes:
+    """Return recipients as the archive lists them."""
+    return "".join(f"{text}\n" for text in sorted(recipients)).encode()
 
 
 def _parsed(recipients: Sequence[str]) -> list[Any]:

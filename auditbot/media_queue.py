@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from auditbot.content_keys import BY_PERSON, SEAL_CONTENT, ContentKey
-from auditbot.encryption import SUFFIX
+from auditbot.encryption import SUFFIX, digest_of
 from auditbot.pipeline.line import Record
 from auditbot.pipeline.other_records import CARRIED
 from auditbot.pipeline.retention import DEFAULT, Policy
@@ -86,16 +86,22 @@ class Target:
         place = f"{how} {self.endpoint_url or ''} {self.destination}"
         if self.content_key is not None:
             return f"{place} {self.content_key.object_key}"
-        # One that another day speaks of too must not go with this one's key.
-        return place if self.day is None else f"{place} {self.stream} {self.day}"
+        if self.day is not None:
+            # One that another day speaks of too must not go with this one's key.
+            return f"{place} {self.stream} {self.day}"
+        # What other officers can open is another object, even of the same file.
+        return f"{place} {digest_of(self.recipients)}" if self.recipients else place
 
     @property
     def suffix(self) -> str:
         """Return how the keys of attachments end."""
         if self.content_key is not None:
             return self.content_key.ending
-        day = "" if self.day is None else f"-{self.stream}-{day_of(self.day)}"
-        return f"{day}{SUFFIX}" if self.recipients else ""
+        if not self.recipients:
+            return ""
+        if self.day is not None:
+            return f"-{self.stream}-{day_of(self.day)}{SUFFIX}"
+        return f"-{digest_of(self.recipients)}{SUFFIX}"
 
 
 @dataclass(frozen=True, slots=True)

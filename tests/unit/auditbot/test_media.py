@@ -18,6 +18,7 @@ from auditbot.bot import Auditbot
 from auditbot.clear_folder import clear_folder, sweep
 from auditbot.media import MediaKeeper
 from auditbot.pipeline.segment import DAY_MS
+from auditbot.reader.layout import is_media
 from common.crypto.attachments import EncryptedFile, decrypt_stream, encrypt_stream
 from common.database.pool import Database
 from common.errors import PermanentError, TransientError
@@ -450,3 +451,30 @@ async def test_an_attachment_that_fills_the_disk_keeps_no_other_from_being_store
         await keeper.step()
 
     assert [one["media_status"] for one in await found(world)] == ["stored"] * 3
+
+
+async def test_the_same_file_is_stored_again_for_other_officers(world: World) -> None:
+    before, after = (pyrage.x25519.Identity.generate() for _ in range(2))
+    files = ScriptedFiles({"mxc://example.org/a": PNG})
+    for number, officer in enumerate((before, after, after)):
+        world.recipients = (str(officer.to_public()),)
+        world.advance(1000)
+        bot, keeper = started(world, files)
+        await world.give(bot, entries([*new_room(), image(f"${number}")]))
+        await bot.exporting.look()
+        await keeper.step()
+
+    first, second, third = await found(world)
+    assert [one["media_status"] for one in (first, second, third)] == [
+        "stored",
+        "stored",
+        "duplicate",
+    ]
+    assert third["media_key"] == second["media_key"]
+    assert all(map(is_media, stored(world)))
+    assert pyrage.decrypt(stored(world)[first["media_key"]], [before]) == PNG
+    assert pyrage.decrypt(stored(world)[second["media_key"]], [after]) == PNG
+
+
+def test_the_name_of_an_older_archives_attachment_is_known() -> None:
+    assert is_media(f"v1/example.org/media/aa/{'a' * 64}.age")
