@@ -405,7 +405,9 @@ class MediaKeeper:
                 return
             if named is not None:
                 if stored is not None:
-                    found = await self._listed(connection, target, found, named[1], stored)
+                    found = await self._listed(
+                        connection, target, found, named[1], stored, is_known=is_wanted
+                    )
                 if is_wanted:
                     await self.queue.name(connection, target, *named)
             object_id = None if named is None else named[1].id
@@ -442,13 +444,15 @@ class MediaKeeper:
         found: MediaFound,
         kept: KeptObject,
         stored: Found,
+        *,
+        is_known: bool,
     ) -> MediaFound:
         """Remember an object, so that a manifest lists it; return what became of it."""
         if await self.queue.stored(target, kept.id, connection):
             # Another message with the same file, at the same time.
             return replace(found, status="duplicate")
         now_ms = self.clock.now_ms()
-        await self.queue.keep(connection, target, kept, stored, now_ms=now_ms)
+        await self.queue.keep(connection, target, kept, stored, now_ms=now_ms, is_known=is_known)
         return found
 
     async def _is_taken(self, connection: Connection, target: Target, wanted: Wanted) -> bool:

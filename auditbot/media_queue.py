@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from common.config.secret import Secret
 from common.crypto.sealing import Sealer
 from common.database.pool import Connection, Database, Row
 
+_SHA256_DIGITS = 64
 _MINUTE = 60_000
 AGAIN_AFTER_MS = (
     *(minutes * _MINUTE for minutes in (1, 5, 30)),
@@ -82,15 +84,19 @@ class Target:
     @property
     def place(self) -> str:
         """Return what is the same wherever an attachment is stored once."""
-        how = "age" if self.recipients else "clear"
-        place = f"{how} {self.endpoint_url or ''} {self.destination}"
+        if not self.recipients:
+            return f"clear {self.endpoint_url or ''} {self.destination}"
+        return _sealed_place(self.endpoint_url, self.destination, self._sealed_to)
+
+    @property
+    def _sealed_to(self) -> str:
         if self.content_key is not None:
-            return f"{place} {self.content_key.object_key}"
+            return self.content_key.object_key
         if self.day is not None:
             # One that another day speaks of too must not go with this one's key.
-            return f"{place} {self.stream} {self.day}"
+            return _day_name(self.stream, self.day)
         # What other officers can open is another object, even of the same file.
-        return f"{place} {digest_of(self.recipients)}" if self.recipients else place
+        return digest_of(self.recipients)
 
     @property
     def suffix(self) -> str:
@@ -262,15 +268,16 @@ class MediaQueue:
     async def known(self, target: Target, source: str) -> KeptObject | None:
         """Return the attachment that a file of the homeserver was found to be, if it is stored."""
         row = await self.database.fetchrow(
-            "SELECT audit_object.id, object_key, clear_sha256, clear_bytes, mime"
+            "SELECT audit_object.place, audit_object.id, object_key, clear_sha256, clear_bytes, mime"
             " FROM audit_media_source JOIN audit_object"
             " ON audit_object.place = audit_media_source.place"
             " AND audit_object.id = audit_media_source.id"
-            " WHERE audit_media_source.place = $1 AND source = $2 AND removed_ms IS NULL",
+            " WHERE audit_media_source.place = $1 AND source = $2 AND removed_ms IS NULL"
+            " AND clear_sha256 IS NOT NULL",
             target.place,
             source,
         )
-        return None if row is None else _kept(row)
+        return None if row is None else self._kept(row)
 
     async def stored(
         self, target: Target, object_id: str, connection: Connection | None = None
@@ -302,15 +309,27 @@ class MediaQueue:
         found: Found,
         *,
         now_ms: int,
+        is_known: bool = True,
     ) -> None:
-        """Remember an attachment that was stored."""
+        """Remember an attachment that was stored.
+
+        Args:
+            connection: the transaction
+            target: where
+            kept: which
+            found: what the store has
+            now_ms: the present moment
+            is_known: whether it is remembered what it is, so that it is known when it comes again
+        """
+        sha256, size, mime = self._clear(target, kept) if is_known else (None, 0, None)
         await connection.execute(
             "INSERT INTO audit_object (place, id, object_key, version_id, sha256, stored_bytes,"
             " clear_sha256, clear_bytes, mime, stream, stored_ms)"
             " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
             " ON CONFLICT (place, id) DO UPDATE SET version_id = excluded.version_id,"
             " sha256 = excluded.sha256, stored_bytes = excluded.stored_bytes,"
-            " stream = excluded.stream, stored_ms = excluded.stored_ms, manifest = NULL,"
+            " clear_sha256 = excluded.clear_sha256, clear_bytes = excluded.clear_bytes,"
+            " mime = excluded.mime, stream = excluded.stream, stored_ms = excluded.stored_ms, manifest = NULL,"
             " removed_ms = NULL, going = 0",
             target.place,
             kept.id,
@@ -318,9 +337,9 @@ class MediaQueue:
             found.version_id,
             found.sha256,
             found.size,
-            kept.clear_sha256,
-            kept.clear_bytes,
-            kept.mime,
+            sha256,
+            size,
+            mime,
             target.stream,
             now_ms,
         )
@@ -399,6 +418,26 @@ class MediaQueue:
             return sha256
         return hmac.new(self._id_key, bytes.fromhex(sha256), hashlib.sha256).hexdigest()
 
+    def _clear(self, target: Target, kept: KeptObject) -> tuple[str, int, str | None]:
+        """Return what the columns about a file's clear text hold.
+
+        Where only officers read the archive our database does not say which files it holds.
+        """
+        if not target.recipients:
+            return kept.clear_sha256, kept.clear_bytes, kept.mime
+        secret = json.dumps([kept.clear_sha256, kept.clear_bytes, kept.mime]).encode()
+        sealed = self._sealer.seal(secret, name=_object_name(target.place, kept.id))
+        return b64encode(sealed).decode(), 0, None
+
+    def _kept(self, row: Row) -> KeptObject:
+        said = (row["clear_sha256"], row["clear_bytes"], row["mime"])
+        if len(row["clear_sha256"]) > _SHA256_DIGITS:
+            sealed = b64decode(row["clear_sha256"])
+            said = tuple(
+                json.loads(self._sealer.open(sealed, name=_object_name(row["place"], row["id"])))
+            )
+        return KeptObject(row["id"], row["object_key"], *said)
+
     def _sealed(self, record: Record, file: Json, policy: Policy) -> bytes:
         known = {
             "carrier": {name: getattr(record, name) for name in (*CARRIED, "retention_class")},
@@ -435,10 +474,41 @@ def source_of(file: Json) -> str:
     return hashlib.sha256(json.dumps(file, sort_keys=True).encode()).hexdigest()
 
 
-def _kept(row: Row) -> KeptObject:
-    return KeptObject(
-        row["id"], row["object_key"], row["clear_sha256"], row["clear_bytes"], row["mime"]
+async def forget_of_day(connection: Connection, stream: str, day: int) -> None:
+    """Forget what attachments are that a destroyed key of a day opened."""
+    await _forget(connection, stream, _day_name(stream, day))
+
+
+async def forget_of_content(connection: Connection, stream: str, object_key: str) -> None:
+    """Forget what attachments are that a destroyed key of content opened."""
+    await _forget(connection, stream, object_key)
+
+
+async def _forget(connection: Connection, stream: str, sealed_to: str) -> None:
+    row = await connection.fetchrow(
+        "SELECT destination, endpoint_url FROM audit_stream WHERE id = $1", stream
     )
+    if row is None:
+        return
+    place = _sealed_place(row["endpoint_url"], row["destination"], sealed_to)
+    await connection.execute(
+        "UPDATE audit_object SET clear_sha256 = NULL, clear_bytes = 0, mime = NULL"
+        " WHERE place = $1",
+        place,
+    )
+    await connection.execute("DELETE FROM audit_media_source WHERE place = $1", place)
+
+
+def _sealed_place(endpoint_url: str | None, destination: str, sealed_to: str) -> str:
+    return f"age {endpoint_url or ''} {destination} {sealed_to}"
+
+
+def _day_name(stream: str, day: int) -> str:
+    return f"{stream} {day}"
+
+
+def _object_name(place: str, object_id: str) -> str:
+    return f"stored attachment {place} {object_id}"
 
 
 def _name(stream: str, seq: int) -> str:

@@ -471,6 +471,13 @@ async def test_the_same_file_is_stored_again_for_other_officers(world: World) ->
         "duplicate",
     ]
     assert third["media_key"] == second["media_key"]
+    digest = hashlib.sha256(PNG).hexdigest()
+    assert (third["media_sha256"], third["media_size"]) == (digest, len(PNG))
+    assert third["media_mime_sniffed"] == "image/png"
+    # Only the officers are told which files the archive holds.
+    rows = await world.database.fetch("SELECT * FROM audit_object")
+    assert not any(digest in str(value) for row in rows for value in dict(row).values())
+    assert {row["mime"] for row in rows} == {None}
     assert all(map(is_media, stored(world)))
     assert pyrage.decrypt(stored(world)[first["media_key"]], [before]) == PNG
     assert pyrage.decrypt(stored(world)[second["media_key"]], [after]) == PNG
