@@ -8,7 +8,31 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
+from common.errors import TransientError
+
 _PREFIX = "steward-clear-"
+
+
+class ClearFolderError(TransientError):
+    """The folder for clear text on its way is full, or cannot be used; the sentence says which."""
+
+
+@contextmanager
+def local_files() -> Iterator[None]:
+    """Say in a sentence what is wrong with the files of a ``clear_folder``.
+
+    Raises:
+        ClearFolderError: one of them cannot be made, written or read.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ClearFolderError(
+            f"{_where()} cannot be used ({error.strerror or error}). Attachments are decrypted and "
+            "encrypted there, up to four at a time: make room there, or set TMPDIR to a folder "
+            "that has it and start Steward again. One of the size auditbot.media_max_bytes takes twice "
+            "as much there."
+        ) from error
 
 
 @contextmanager
@@ -16,19 +40,35 @@ def clear_folder() -> Iterator[Path]:
     """Lend a folder that only this user may enter, and remove it with all that is in it.
 
     The lock on it ends with the process, however that ends: ``sweep`` tells by it what was left.
+
+    Raises:
+        ClearFolderError: it cannot be made, or not be removed.
     """
-    with TemporaryDirectory(prefix=_PREFIX) as name:
-        descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY)
+    with local_files():
+        folder = TemporaryDirectory(prefix=_PREFIX)
+    try:
+        with local_files():
+            descriptor = os.open(folder.name, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield Path(name)
+            with local_files():
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield Path(folder.name)
         finally:
             os.close(descriptor)
+    finally:
+        with local_files():
+            folder.cleanup()
 
 
 def sweep() -> int:
-    """Remove what processes that were killed left behind; return how many folders that were."""
-    return sum(_removed(path) for path in Path(gettempdir()).glob(f"{_PREFIX}*"))
+    """Remove what processes that were killed left behind; return how many folders that were.
+
+    Raises:
+        ClearFolderError: there is no folder for temporary files.
+    """
+    with local_files():
+        folder = Path(gettempdir())
+    return sum(_removed(path) for path in folder.glob(f"{_PREFIX}*"))
 
 
 def _removed(path: Path) -> bool:
@@ -46,3 +86,10 @@ def _removed(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return not path.exists()
+
+
+def _where() -> str:
+    try:
+        return f"The folder {gettempdir()}"
+    except OSError:
+        return "No folder for temporary files"

@@ -16,6 +16,7 @@ import msgspec
 from auditbot import manifest_facts as facts
 from auditbot.content_keys import BY_PERSON, SEAL_CONTENT
 from auditbot.description import description
+from auditbot.encryption import digest_of, recipients_text
 from auditbot.pipeline import note
 from auditbot.pipeline.manifest import Before, Json, Listed, Occasion, next_manifest, note_key
 from auditbot.pipeline.merkle import CompactRange, pack, unpack
@@ -358,6 +359,5 @@ def recipients_of(row: Row) -> tuple[str, ...]:
 
 def recipients_object(server_name: str, recipients: Sequence[str]) -> tuple[str, bytes]:
     """Return key and body of the object that names who can open the archive."""
-    body = "".join(f"{text}\n" for text in sorted(recipients)).encode()
-    digest = hashlib.sha256(body).hexdigest()[:16]
-    return f"{root_of(server_name)}keys/recipients-{digest}.txt", body
+    key = f"{root_of(server_name)}keys/recipients-{digest_of(recipients)}.txt"
+    return key, recipients_text(recipients)

@@ -6,14 +6,15 @@ object that a record names is stored before the record is.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 import puremagic
 
-from auditbot.clear_folder import clear_folder, sweep
+from auditbot.clear_folder import ClearFolderError, clear_folder, local_files, sweep
 from auditbot.content_keys import LAST_SEQ, SEAL_CONTENT, ContentKey, Officers, is_ended, keys_for
 from auditbot.day_keys import readers_of_day
 from auditbot.encryption import encrypt_file
@@ -21,10 +22,13 @@ from auditbot.late_keys import SET_BACK_MS
 from auditbot.ledger import Destinations, Writing, open_stream
 from auditbot.media_queue import (
     AGAIN_AFTER_MS,
+    TOLD_NO_ROOM,
+    TOLD_REFUSED,
     Json,
     KeptObject,
     MediaQueue,
     Target,
+    Told,
     Wanted,
     source_of,
 )
@@ -45,6 +49,7 @@ from common.telemetry.log import Log
 AT_ONCE = 4
 STORE_WAIT_SECONDS = 15.0
 REFUSED_WAIT_MS = 600_000
+GOING_WAIT_MS = 60_000
 LONGEST_WAIT_SECONDS = 60.0
 _HEAD_BYTES = 4096
 _REFUSED = {401, 403}
@@ -110,8 +115,11 @@ class MediaKeeper:
 
     async def run(self) -> None:
         """Fetch until cancelled."""
-        if left := await asyncio.to_thread(sweep):
-            log.info("attachments on their way were left by a crash, and removed", count=left)
+        try:
+            if left := await asyncio.to_thread(sweep):
+                log.info("attachments on their way were left by a crash, and removed", count=left)
+        except ClearFolderError as error:
+            log.warning("attachments left by a crash were not looked for", reason=error)
         try:
             while True:
                 seen = self.wanted.count
@@ -146,12 +154,22 @@ class MediaKeeper:
             # Two messages with the same file would both store it.
             by_file = {source_of(wanted.file): wanted for wanted in reversed(due)}
             async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._try(target, wanted, source))
+                tasks = {
+                    source: group.create_task(
+                        self._try(target, wanted, source, is_alone=len(by_file) == 1)
+                    )
                     for source, wanted in by_file.items()
-                ]
-            errors = [error for task in tasks if (error := task.result()) is not None]
-            if len(errors) == len(tasks):
+                }
+            troubles = {source: task.result() for source, task in tasks.items()}
+            for source, trouble in troubles.items():
+                if isinstance(trouble, ClearFolderError) and len(by_file) > 1:
+                    # Perhaps another one had filled the folder: a small one must not wait for it.
+                    troubles[source] = await self._try(
+                        target, by_file[source], source, is_alone=True
+                    )
+            errors = [one for one in troubles.values() if one is not None]
+            # What has no room in the folder says nothing of the others that are due.
+            if len(errors) == len(troubles) and not any(map(_is_of_folder, errors)):
                 raise errors[0]  # the store's or the database's fault, not the attachments'
 
     async def _pause(self) -> float:
@@ -160,10 +178,22 @@ class MediaKeeper:
             return LONGEST_WAIT_SECONDS
         return min(max((due_ms - self.clock.now_ms()) / 1000, 0.01), LONGEST_WAIT_SECONDS)
 
-    async def _try(self, target: Target, wanted: Wanted, source: str) -> StewardError | None:
-        """Fetch one; what the store refuses must not keep the others from being stored."""
+    async def _try(
+        self, target: Target, wanted: Wanted, source: str, *, is_alone: bool
+    ) -> StewardError | None:
+        """Fetch one; what the store refuses must not keep the others from being stored.
+
+        One that finds no room in the folder for clear text waits only where it had that alone.
+        """
         try:
             await self._fetch(target, wanted, source)
+        except ClearFolderError as error:
+            if is_alone:
+                try:
+                    await self._wait_for_room(wanted, error)
+                except TransientError as away:
+                    return away
+            return error
         except (TransientError, PermanentError) as error:
             try:
                 await self._wait_for_store(target, wanted, error)
@@ -182,7 +212,24 @@ class MediaKeeper:
             "is tried again every ten minutes, and other attachments are stored meanwhile."
         )
         await self.queue.wait(
-            wanted, due_ms=now_ms + wait_ms, sentence=sentence if refused else None, now_ms=now_ms
+            wanted,
+            due_ms=now_ms + wait_ms,
+            now_ms=now_ms,
+            told=Told(TOLD_REFUSED, sentence) if refused else None,
+        )
+
+    async def _wait_for_room(self, wanted: Wanted, error: ClearFolderError) -> None:
+        """Try an attachment again later for which this machine has no room on its way."""
+        sentence = (
+            f"An attachment cannot be archived: {error} Nothing is lost: it is tried again every "
+            "ten minutes, and smaller attachments are stored meanwhile."
+        )
+        now_ms = self.clock.now_ms()
+        await self.queue.wait(
+            wanted,
+            due_ms=now_ms + REFUSED_WAIT_MS,
+            now_ms=now_ms,
+            told=Told(TOLD_NO_ROOM, sentence),
         )
 
     async def _fetch(self, target: Target, wanted: Wanted, source: str) -> None:
@@ -191,8 +238,7 @@ class MediaKeeper:
         # After a key was made: one that is made later no erasure that is under way would name.
         if await self._is_being_erased(self.queue.database, target, wanted):
             now_ms = self.clock.now_ms()
-            due_ms = now_ms + REFUSED_WAIT_MS
-            await self.queue.wait(wanted, due_ms=due_ms, sentence=None, now_ms=now_ms)
+            await self.queue.wait(wanted, due_ms=now_ms + REFUSED_WAIT_MS, now_ms=now_ms)
             return
         known = await self.queue.known(target, source)
         if known is not None:
@@ -219,6 +265,11 @@ class MediaKeeper:
         if await self.queue.stored(target, object_id):
             await self._finish(target, wanted, _found("duplicate", kept), named=(source, kept))
             return
+        if await self.queue.is_going(target, object_id):
+            # Whoever deletes it would delete what is stored now too.
+            now_ms = self.clock.now_ms()
+            await self.queue.wait(wanted, due_ms=now_ms + GOING_WAIT_MS, now_ms=now_ms)
+            return
         found = await self._upload(target, kept.key, fetched, wanted.retention)
         await self._finish(
             target, wanted, _found("stored", kept), named=(source, kept), stored=found
@@ -228,7 +279,7 @@ class MediaKeeper:
         """Write a file's clear text to ``path``, a portion at a time."""
         digest, size, head = hashlib.sha256(), 0, b""
         try:
-            with path.open("wb") as target:
+            with _written(path) as write:
                 async for portion in self.files.read_file(wanted.file):
                     size += len(portion)
                     if size > self.max_bytes:
@@ -237,7 +288,9 @@ class MediaKeeper:
                         )
                     digest.update(portion)
                     head += portion[: _HEAD_BYTES - len(head)] if len(head) < _HEAD_BYTES else b""
-                    await asyncio.to_thread(target.write, portion)
+                    await asyncio.to_thread(write, portion)
+        except ClearFolderError:
+            raise  # this machine's trouble, not the homeserver's
         except AttachmentError as error:
             status = "hash_mismatch" if size else "gave_up"
             raise _GoneWrongError(status, str(error), final=True) from error
@@ -259,12 +312,15 @@ class MediaKeeper:
         if target.recipients:
             path = fetched.path.with_name("sealed")
             readers = await self._readers(target)
-            await asyncio.to_thread(encrypt_file, fetched.path, path, readers)
-            fetched.path.unlink()
-            digest = await asyncio.to_thread(_digest, path)
-        size = path.stat().st_size
+            with local_files():
+                await asyncio.to_thread(encrypt_file, fetched.path, path, readers)
+                fetched.path.unlink()
+                digest = await asyncio.to_thread(_digest, path)
         try:
-            stored = await store.put_file(key, path, digest, lock_days=retention[1])
+            # What goes wrong at the store is none of these errors: it has sentences of its own.
+            with local_files():
+                size = path.stat().st_size
+                stored = await store.put_file(key, path, digest, lock_days=retention[1])
         except ObjectExistsError:
             if not target.recipients:
                 raise PermanentError(
@@ -349,7 +405,9 @@ class MediaKeeper:
                 return
             if named is not None:
                 if stored is not None:
-                    found = await self._listed(connection, target, found, named[1], stored)
+                    found = await self._listed(
+                        connection, target, found, named[1], stored, is_known=is_wanted
+                    )
                 if is_wanted:
                     await self.queue.name(connection, target, *named)
             object_id = None if named is None else named[1].id
@@ -386,13 +444,15 @@ class MediaKeeper:
         found: MediaFound,
         kept: KeptObject,
         stored: Found,
+        *,
+        is_known: bool,
     ) -> MediaFound:
         """Remember an object, so that a manifest lists it; return what became of it."""
         if await self.queue.stored(target, kept.id, connection):
             # Another message with the same file, at the same time.
             return replace(found, status="duplicate")
         now_ms = self.clock.now_ms()
-        await self.queue.keep(connection, target, kept, stored, now_ms=now_ms)
+        await self.queue.keep(connection, target, kept, stored, now_ms=now_ms, is_known=is_known)
         return found
 
     async def _is_taken(self, connection: Connection, target: Target, wanted: Wanted) -> bool:
@@ -424,6 +484,34 @@ class MediaKeeper:
             place = StreamPlace(target.stream, target.destination, target.endpoint_url)
             self._stores[target.stream] = self.open_store(place)
         return self._stores[target.stream]
+
+
+def _is_of_folder(error: StewardError) -> bool:
+    return isinstance(error, ClearFolderError)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[Callable[[bytes], object]]:
+    """Lend what appends to a new file.
+
+    Raises:
+        ClearFolderError: it cannot be written; what goes wrong in between is told as it is.
+    """
+    with local_files():
+        file = path.open("wb")
+
+    def write(portion: bytes) -> None:
+        with local_files():
+            file.write(portion)
+
+    try:
+        yield write
+    except BaseException:
+        with suppress(OSError):
+            file.close()
+        raise
+    with local_files():
+        file.close()
 
 
 def _found(status: str, kept: KeptObject) -> MediaFound:

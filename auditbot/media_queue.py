@@ -3,12 +3,13 @@
 import hashlib
 import hmac
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from auditbot.content_keys import BY_PERSON, SEAL_CONTENT, ContentKey
-from auditbot.encryption import SUFFIX
+from auditbot.encryption import SUFFIX, digest_of
 from auditbot.pipeline.line import Record
 from auditbot.pipeline.other_records import CARRIED
 from auditbot.pipeline.retention import DEFAULT, Policy
@@ -20,6 +21,7 @@ from common.config.secret import Secret
 from common.crypto.sealing import Sealer
 from common.database.pool import Connection, Database, Row
 
+_SHA256_DIGITS = 64
 _MINUTE = 60_000
 AGAIN_AFTER_MS = (
     *(minutes * _MINUTE for minutes in (1, 5, 30)),
@@ -32,7 +34,18 @@ AWAY_LIMIT_MS = 14 * 24 * _HOUR_MS
 _AWAY_WAITS_MS = (_MINUTE, 6 * _HOUR_MS)
 """The shortest and the longest wait then; in between it is as long as the server is away already."""
 
+TOLD_REFUSED, TOLD_NO_ROOM = 1, 2
+"""Why an attachment waits that the admins were told of: the store, or this machine's own folder."""
+
 Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the admins are told of an attachment that waits, once for all that wait for the same."""
+
+    why: int
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +84,30 @@ class Target:
     @property
     def place(self) -> str:
         """Return what is the same wherever an attachment is stored once."""
-        how = "age" if self.recipients else "clear"
-        place = f"{how} {self.endpoint_url or ''} {self.destination}"
+        if not self.recipients:
+            return f"clear {self.endpoint_url or ''} {self.destination}"
+        return _sealed_place(self.endpoint_url, self.destination, self._sealed_to)
+
+    @property
+    def _sealed_to(self) -> str:
         if self.content_key is not None:
-            return f"{place} {self.content_key.object_key}"
-        # One that another day speaks of too must not go with this one's key.
-        return place if self.day is None else f"{place} {self.stream} {self.day}"
+            return self.content_key.object_key
+        if self.day is not None:
+            # One that another day speaks of too must not go with this one's key.
+            return _day_name(self.stream, self.day)
+        # What other officers can open is another object, even of the same file.
+        return digest_of(self.recipients)
 
     @property
     def suffix(self) -> str:
         """Return how the keys of attachments end."""
         if self.content_key is not None:
             return self.content_key.ending
-        day = "" if self.day is None else f"-{self.stream}-{day_of(self.day)}"
-        return f"{day}{SUFFIX}" if self.recipients else ""
+        if not self.recipients:
+            return ""
+        if self.day is not None:
+            return f"-{self.stream}-{day_of(self.day)}{SUFFIX}"
+        return f"-{digest_of(self.recipients)}{SUFFIX}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,28 +219,36 @@ class MediaQueue:
         return True
 
     async def wait(
-        self, wanted: Wanted, *, due_ms: int, sentence: str | None, now_ms: int
+        self, wanted: Wanted, *, due_ms: int, now_ms: int, told: Told | None = None
     ) -> None:
         """Try an attachment again later that is not at fault.
 
         Args:
             wanted: which
             due_ms: when
-            sentence: what the admins are told, unless they know of another one
             now_ms: the present moment
+            told: what the admins are told, unless they know of another one
         """
         async with self.database.transaction() as connection:
-            known = await connection.fetchval("SELECT 1 FROM audit_media WHERE told = 1 LIMIT 1")
             await connection.execute(
-                "UPDATE audit_media SET due_ms = $3, told = CASE WHEN $4 = 1 THEN 1 ELSE told END"
-                " WHERE stream = $1 AND seq = $2",
+                "UPDATE audit_media SET due_ms = $3 WHERE stream = $1 AND seq = $2",
                 wanted.stream,
                 wanted.seq,
                 due_ms,
-                int(sentence is not None),
             )
-            if sentence is not None and not known:
-                await raise_alarm(connection, sentence, now_ms=now_ms)
+            if told is None:
+                return
+            known = await connection.fetchval(
+                "SELECT 1 FROM audit_media WHERE told = $1 LIMIT 1", told.why
+            )
+            await connection.execute(
+                "UPDATE audit_media SET told = $3 WHERE stream = $1 AND seq = $2",
+                wanted.stream,
+                wanted.seq,
+                told.why,
+            )
+            if not known:
+                await raise_alarm(connection, told.sentence, now_ms=now_ms)
 
     async def target(self, *, now_ms: int) -> Target | None:
         """Return where attachments go now, ``None`` if nothing is exported."""
@@ -237,15 +268,16 @@ class MediaQueue:
     async def known(self, target: Target, source: str) -> KeptObject | None:
         """Return the attachment that a file of the homeserver was found to be, if it is stored."""
         row = await self.database.fetchrow(
-            "SELECT audit_object.id, object_key, clear_sha256, clear_bytes, mime"
+            "SELECT audit_object.place, audit_object.id, object_key, clear_sha256, clear_bytes, mime"
             " FROM audit_media_source JOIN audit_object"
             " ON audit_object.place = audit_media_source.place"
             " AND audit_object.id = audit_media_source.id"
-            " WHERE audit_media_source.place = $1 AND source = $2 AND removed_ms IS NULL",
+            " WHERE audit_media_source.place = $1 AND source = $2 AND removed_ms IS NULL"
+            " AND clear_sha256 IS NOT NULL",
             target.place,
             source,
         )
-        return None if row is None else _kept(row)
+        return None if row is None else self._kept(row)
 
     async def stored(
         self, target: Target, object_id: str, connection: Connection | None = None
@@ -253,6 +285,17 @@ class MediaQueue:
         """Return whether an attachment is stored."""
         found = await (connection or self.database).fetchval(
             "SELECT 1 FROM audit_object WHERE place = $1 AND id = $2 AND removed_ms IS NULL",
+            target.place,
+            object_id,
+        )
+        return bool(found)
+
+    async def is_going(
+        self, target: Target, object_id: str, connection: Connection | None = None
+    ) -> bool:
+        """Return whether an attachment is being deleted at this moment, or half deleted."""
+        found = await (connection or self.database).fetchval(
+            "SELECT 1 FROM audit_object WHERE place = $1 AND id = $2 AND going = 1",
             target.place,
             object_id,
         )
@@ -266,25 +309,37 @@ class MediaQueue:
         found: Found,
         *,
         now_ms: int,
+        is_known: bool = True,
     ) -> None:
-        """Remember an attachment that was stored."""
+        """Remember an attachment that was stored.
+
+        Args:
+            connection: the transaction
+            target: where
+            kept: which
+            found: what the store has
+            now_ms: the present moment
+            is_known: whether it is remembered what it is, so that it is known when it comes again
+        """
+        sha256, size, mime = self._clear(target, kept) if is_known else (None, 0, None)
         await connection.execute(
             "INSERT INTO audit_object (place, id, object_key, version_id, sha256, stored_bytes,"
             " clear_sha256, clear_bytes, mime, stream, stored_ms)"
             " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
             " ON CONFLICT (place, id) DO UPDATE SET version_id = excluded.version_id,"
             " sha256 = excluded.sha256, stored_bytes = excluded.stored_bytes,"
-            " stream = excluded.stream, stored_ms = excluded.stored_ms, manifest = NULL,"
-            " removed_ms = NULL",
+            " clear_sha256 = excluded.clear_sha256, clear_bytes = excluded.clear_bytes,"
+            " mime = excluded.mime, stream = excluded.stream, stored_ms = excluded.stored_ms, manifest = NULL,"
+            " removed_ms = NULL, going = 0",
             target.place,
             kept.id,
             kept.key,
             found.version_id,
             found.sha256,
             found.size,
-            kept.clear_sha256,
-            kept.clear_bytes,
-            kept.mime,
+            sha256,
+            size,
+            mime,
             target.stream,
             now_ms,
         )
@@ -363,6 +418,26 @@ class MediaQueue:
             return sha256
         return hmac.new(self._id_key, bytes.fromhex(sha256), hashlib.sha256).hexdigest()
 
+    def _clear(self, target: Target, kept: KeptObject) -> tuple[str, int, str | None]:
+        """Return what the columns about a file's clear text hold.
+
+        Where only officers read the archive our database does not say which files it holds.
+        """
+        if not target.recipients:
+            return kept.clear_sha256, kept.clear_bytes, kept.mime
+        secret = json.dumps([kept.clear_sha256, kept.clear_bytes, kept.mime]).encode()
+        sealed = self._sealer.seal(secret, name=_object_name(target.place, kept.id))
+        return b64encode(sealed).decode(), 0, None
+
+    def _kept(self, row: Row) -> KeptObject:
+        said = (row["clear_sha256"], row["clear_bytes"], row["mime"])
+        if len(row["clear_sha256"]) > _SHA256_DIGITS:
+            sealed = b64decode(row["clear_sha256"])
+            said = tuple(
+                json.loads(self._sealer.open(sealed, name=_object_name(row["place"], row["id"])))
+            )
+        return KeptObject(row["id"], row["object_key"], *said)
+
     def _sealed(self, record: Record, file: Json, policy: Policy) -> bytes:
         known = {
             "carrier": {name: getattr(record, name) for name in (*CARRIED, "retention_class")},
@@ -399,10 +474,41 @@ def source_of(file: Json) -> str:
     return hashlib.sha256(json.dumps(file, sort_keys=True).encode()).hexdigest()
 
 
-def _kept(row: Row) -> KeptObject:
-    return KeptObject(
-        row["id"], row["object_key"], row["clear_sha256"], row["clear_bytes"], row["mime"]
+async def forget_of_day(connection: Connection, stream: str, day: int) -> None:
+    """Forget what attachments are that a destroyed key of a day opened."""
+    await _forget(connection, stream, _day_name(stream, day))
+
+
+async def forget_of_content(connection: Connection, stream: str, object_key: str) -> None:
+    """Forget what attachments are that a destroyed key of content opened."""
+    await _forget(connection, stream, object_key)
+
+
+async def _forget(connection: Connection, stream: str, sealed_to: str) -> None:
+    row = await connection.fetchrow(
+        "SELECT destination, endpoint_url FROM audit_stream WHERE id = $1", stream
     )
+    if row is None:
+        return
+    place = _sealed_place(row["endpoint_url"], row["destination"], sealed_to)
+    await connection.execute(
+        "UPDATE audit_object SET clear_sha256 = NULL, clear_bytes = 0, mime = NULL"
+        " WHERE place = $1",
+        place,
+    )
+    await connection.execute("DELETE FROM audit_media_source WHERE place = $1", place)
+
+
+def _sealed_place(endpoint_url: str | None, destination: str, sealed_to: str) -> str:
+    return f"age {endpoint_url or ''} {destination} {sealed_to}"
+
+
+def _day_name(stream: str, day: int) -> str:
+    return f"{stream} {day}"
+
+
+def _object_name(place: str, object_id: str) -> str:
+    return f"stored attachment {place} {object_id}"
 
 
 def _name(stream: str, seq: int) -> str:

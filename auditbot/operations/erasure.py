@@ -12,6 +12,7 @@ from typing import Any
 from auditbot.content_keys import end_keys, forget_content
 from auditbot.day_keys import forget_day
 from auditbot.ledger import Writing
+from auditbot.media_queue import forget_of_content, forget_of_day
 from auditbot.operations.announced import Announced, Outcome, finish, named
 from auditbot.operations.desk import Desk, Place, Statement, as_listed, day_text
 from auditbot.operations.erasable import (
@@ -280,6 +281,9 @@ async def _forget(desk: Desk, item: dict[str, Any]) -> None:
             "SELECT stream, day FROM audit_day_key WHERE object_key = $1", item["key"]
         )
         if row is not None:
-            await forget_day(connection, str(row["stream"]), int(row["day"]))
+            stream, day = str(row["stream"]), int(row["day"])
+            await forget_day(connection, stream, day)
+            await forget_of_day(connection, stream, day)
         else:
             await forget_content(connection, item["key"])
+            await forget_of_content(connection, item["stream"], item["key"])

@@ -88,8 +88,8 @@ async def media(desk: Desk, hold: Hold) -> Sequence[Row]:
         " AND audit_object_day.id = audit_object.id"
         " JOIN audit_hold_day ON audit_hold_day.stream = audit_object_day.stream"
         " AND audit_hold_day.day = audit_object_day.day"
-        " WHERE hold_id = $1 AND held = 1 AND removed_ms IS NULL AND version_id IS NOT NULL"
-        f" AND {_not_set('audit_object')} ORDER BY object_key",
+        " WHERE hold_id = $1 AND held = 1 AND (removed_ms IS NULL OR going = 1)"
+        f" AND version_id IS NOT NULL AND {_not_set('audit_object')} ORDER BY object_key",
         hold.id,
     )
 

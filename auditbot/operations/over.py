@@ -360,7 +360,7 @@ async def _media(
     rows = await desk.database.fetch(
         "SELECT audit_object.*, destination, endpoint_url FROM audit_object"
         " JOIN audit_stream ON audit_stream.id = audit_object.stream"
-        " WHERE removed_ms IS NULL AND manifest IS NOT NULL ORDER BY object_key"
+        " WHERE (removed_ms IS NULL OR going = 1) AND manifest IS NOT NULL ORDER BY object_key"
     )
     known: dict[tuple[str, int], StreamDay | None] = {(day.stream, day.day): day for day in days}
     found = []

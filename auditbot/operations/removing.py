@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from auditbot.ledger import lock
 from auditbot.operations.announced import Outcome
 from auditbot.operations.desk import Desk, Place, Statement
 from auditbot.pipeline.segment import DAY_MS
@@ -89,15 +90,93 @@ async def remove(
         if not statement.is_stored:
             await desk.publish(store, statement)
         stayed = await _forget_copies(desk, store, left.objects, outcome)
-        for item in (*left.objects, *left.media):
+        for item in left.objects:
             if await is_held():
                 return False
-            if _day_in(item["key"]) in stayed or await _is_kept(desk, place, statement, item):
-                continue
-            if await _is_deleted(store, item, outcome):
+            if _day_in(item["key"]) not in stayed and await _is_deleted(store, item, outcome):
                 await _mark_gone(desk, place, item["key"])
+        for item in left.media:
+            if await is_held():
+                return False
+            await _delete_media(desk, store, place, statement, item, outcome=outcome)
         is_needed = await _delete_sessions(desk, store, left.sessions, outcome)
     return outcome.troubles == before and not is_needed
+
+
+async def let_stay(desk: Desk, place: Place, left: Left) -> None:
+    """Let those attachments stay that a deletion was interrupted of, and that are held since.
+
+    While one is half deleted its file cannot be stored again, and the hold may last for years.
+    """
+    keys = [item["key"] for item in left.media]
+    if not (going := await _going(desk, place, left.media)):
+        return
+    async with desk.store(place) as store:
+        for key in (key for key in keys if key in going):
+            await _unmark(desk, store, place, key)
+
+
+async def _delete_media(
+    desk: Desk,
+    store: ArchiveStore,
+    place: Place,
+    statement: Statement,
+    item: _Item,
+    *,
+    outcome: Outcome,
+) -> None:
+    """Delete an attachment, unless something was said of it since.
+
+    It counts as gone from before the store is asked: that takes a while, and what comes with the
+    same file meanwhile must not be said to be stored there already.
+    """
+    if not await _is_marked(desk, place, statement, item):
+        return
+    if await _is_deleted(store, item, outcome):
+        await _mark_gone(desk, place, item["key"])
+    else:
+        await _unmark(desk, store, place, item["key"])
+
+
+async def _is_marked(desk: Desk, place: Place, statement: Statement, item: _Item) -> bool:
+    """Note that an attachment is being deleted; return whether it is, and is not another one's."""
+    async with desk.database.transaction() as connection:
+        # What is recorded of an attachment is recorded with the ledger locked: all of it is known.
+        await lock(connection)
+        if item["key"] in await _kept(connection, place, statement.content, [item]):
+            return False
+        await connection.execute(
+            "UPDATE audit_object SET removed_ms = $2, going = 1"  # noqa: S608  # placeholders and constants only
+            f" WHERE object_key = $1 AND {_at_place(3)}",
+            item["key"],
+            desk.clock.now_ms(),
+            *_place(place),
+        )
+    return True
+
+
+async def _unmark(desk: Desk, store: ArchiveStore, place: Place, key: str) -> None:
+    """Note that an attachment was not deleted, if it is certain that it is still there.
+
+    Otherwise it counts as half deleted until the removal is tried again.
+    """
+    try:
+        await store.look(key)
+    except (PermanentError, TransientError):
+        return
+    async with desk.database.transaction() as connection:
+        await connection.execute(
+            "UPDATE audit_object SET removed_ms = NULL, going = 0"  # noqa: S608  # placeholders and constants only
+            f" WHERE object_key = $1 AND going = 1 AND {_at_place(2)}",
+            key,
+            *_place(place),
+        )
+
+
+async def _going(desk: Desk, place: Place, media: Sequence[_Item]) -> set[str]:
+    """Return which attachments are half deleted."""
+    query = f"SELECT object_key FROM audit_object WHERE going = 1 AND {_at_place(1)}"  # noqa: S608  # placeholders and constants only
+    return await _named(desk.database, query + " AND object_key IN ({})", media, *_place(place))
 
 
 async def _delete_sessions(
@@ -137,7 +216,9 @@ async def count_left(desk: Desk, stream: str, day: int) -> int:
 
 
 _KEPT = (
-    "SELECT object_key FROM audit_object WHERE (removed_ms IS NOT NULL OR EXISTS (SELECT 1"
+    "SELECT object_key FROM audit_object WHERE ((removed_ms IS NOT NULL AND going = 0)"
+    # What was being deleted when something interrupted that is still to be deleted.
+    " OR EXISTS (SELECT 1"
     " FROM audit_object_day WHERE audit_object_day.place = audit_object.place"
     # A day on which something was said of it that is not before the removal: that keeps it.
     " AND audit_object_day.id = audit_object.id AND day >= $1))"
@@ -156,14 +237,6 @@ async def _kept(
     since = content["created_ms"] // DAY_MS
     query = _KEPT.format(place=_at_place(2), keys="{}")
     return await _named(reader, query, media, since, *_place(place))
-
-
-async def _is_kept(desk: Desk, place: Place, statement: Statement, item: _Item) -> bool:
-    """Return whether an attachment was spoken of since it was last looked.
-
-    There may be many deletions in between. A segment is nobody else's.
-    """
-    return item["key"] in await _kept(desk.database, place, statement.content, [item])
 
 
 def _at_place(number: int) -> str:
@@ -255,7 +328,8 @@ async def _mark_gone(desk: Desk, place: Place, key: str) -> None:
             "UPDATE audit_segment SET removed_ms = $2 WHERE object_key = $1", key, now_ms
         )
         await connection.execute(
-            f"UPDATE audit_object SET removed_ms = $2 WHERE object_key = $1 AND {_at_place(3)}",  # noqa: S608  # placeholders and constants only
+            "UPDATE audit_object SET removed_ms = $2, going = 0"  # noqa: S608  # placeholders and constants only
+            f" WHERE object_key = $1 AND {_at_place(3)}",
             key,
             now_ms,
             *_place(place),

@@ -13,7 +13,7 @@ from auditbot.operations.announced import Announced, Outcome, finish
 from auditbot.operations.desk import Desk, Place, Statement, as_listed
 from auditbot.operations.holds import Hold, active
 from auditbot.operations.over import Gone, Survey, survey
-from auditbot.operations.removing import left_of, remove
+from auditbot.operations.removing import left_of, let_stay, remove
 from auditbot.pipeline.retention import DEFAULT
 from common.database.pool import Connection
 
@@ -114,6 +114,8 @@ async def carry_out(desk: Desk, *, made_ms: range | None = None) -> Outcome:
         is_done = not await watch.is_held() and await remove(
             desk, place, statement, outcome, left=left, is_held=watch.is_held
         )
+        if watch.was_held:
+            await let_stay(desk, place, left)
         waiting += watch.was_held
         return is_done
 

@@ -33,7 +33,9 @@ _CHECKPOINT = re.compile(_SERVER + "checkpoints/" + _STREAM + r"-(?P<size>[0-9]{
 _STAMP = re.compile(_SERVER + r"checkpoints/" + _STREAM + r"-[0-9]{12,18}\.tsr")
 _MEDIA = re.compile(
     _SERVER + r"media/(?P<folder>[0-9a-f]{2})/(?P<id>[0-9a-f]{64})"
-    r"(?:(?:-" + _STREAM + "-(?:(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})|(?P<scope>" + _SCOPE + ")))?"
+    # In an encrypted archive the digits of its recipients, which older ones lack.
+    r"(?:(?:-[0-9a-f]{16}|-" + _STREAM + "-(?:(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
+    "|(?P<scope>" + _SCOPE + ")))?"
     r"\.age)?"
 )
 _CONTENT_KEY = re.compile(_SERVER + "keys/content-" + _STREAM + "-" + _SCOPE + r"\.age")

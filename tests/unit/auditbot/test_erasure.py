@@ -235,6 +235,17 @@ async def test_the_same_picture_of_another_day_stays(office: Office, tmp_path: P
     library.close()
 
 
+async def test_nothing_here_says_which_files_an_erased_day_had(
+    office: Office, database: Database
+) -> None:
+    await erase(office)
+
+    rows = await database.fetch("SELECT object_key, clear_sha256 FROM audit_object ORDER BY 1")
+    said = {row["object_key"].rpartition("Z")[2]: row["clear_sha256"] for row in rows}
+    assert [said[key] is None for key in sorted(said)] == [True, False]
+    assert await database.fetchval("SELECT count(*) FROM audit_media_source") == 1
+
+
 async def test_a_hold_refuses_and_the_refusal_is_recorded(office: Office, tmp_path: Path) -> None:
     await holds.add(
         office.desk,

@@ -3,19 +3,22 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, cast
 
 import pyrage
 import pytest
 
+from auditbot import media
 from auditbot.bot import Auditbot
 from auditbot.clear_folder import clear_folder, sweep
 from auditbot.media import MediaKeeper
 from auditbot.pipeline.segment import DAY_MS
+from auditbot.reader.layout import is_media
 from common.crypto.attachments import EncryptedFile, decrypt_stream, encrypt_stream
 from common.database.pool import Database
 from common.errors import PermanentError, TransientError
@@ -368,3 +371,117 @@ def test_clear_text_that_a_crash_left_is_swept_and_only_that(
         assert (folder / "clear").exists()
         assert not left.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["steward-clear-link"]
+
+
+@contextmanager
+def full_folder(name: str, most: int = 0) -> Iterator[Callable[[], AbstractContextManager[Path]]]:
+    """Lend a ``clear_folder`` on a full disk: what is written to files of a name does not fit.
+
+    Args:
+        name: which files
+        most: the number of the last folder that has no room; 0 stands for all
+    """
+    made = count(1)
+
+    @contextmanager
+    def folder() -> Iterator[Path]:
+        with clear_folder() as path:
+            if not most or next(made) <= most:
+                (path / name).symlink_to("/dev/full")
+            yield path
+
+    yield folder
+
+
+def encrypted_to_officers(world: World) -> None:
+    officers = [pyrage.x25519.Identity.generate() for _ in range(2)]
+    world.recipients = tuple(str(officer.to_public()) for officer in officers)
+
+
+@pytest.mark.parametrize("name", ["clear", "sealed"])
+async def test_a_full_disk_lets_attachments_wait_and_is_told_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    encrypted_to_officers(world)
+    bodies = {f"mxc://example.org/{n}": PNG + bytes([n]) for n in range(6)}
+    bot, keeper = started(world, ScriptedFiles(bodies))
+    clock = cast(StoppedClock, world.clock)
+    sent = [image(f"${n}", url) for n, url in enumerate(bodies)]
+    await world.give(bot, entries([*new_room(), *sent]))
+    with full_folder(name) as folder, monkeypatch.context() as patch:
+        patch.setattr(media, "clear_folder", folder)
+        for _ in range(3):
+            await keeper.step()
+            clock.moment_ms += 600_000
+
+    assert await found(world) == []
+    assert [*await world.database.fetch("SELECT 1 FROM audit_media WHERE attempts > 0")] == []
+    (told,) = await alarms(world)
+    assert tempfile.gettempdir() in told
+    assert "No space left on device" in told
+    assert "TMPDIR" in told
+    await keeper.step()
+    assert [one["media_status"] for one in await found(world)] == ["stored"] * 6
+
+
+async def test_a_folder_that_cannot_be_made_lets_attachments_wait(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bot, keeper = started(world, ScriptedFiles({"mxc://example.org/a": PNG}))
+    await world.give(bot, entries([*new_room(), image("$1")]))
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
+        await keeper.step()
+
+    assert await found(world) == []
+    (told,) = await alarms(world)
+    assert "not there" in told
+
+
+async def test_an_attachment_that_fills_the_disk_keeps_no_other_from_being_stored(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bodies = {f"mxc://example.org/{n}": PNG + bytes([n]) for n in range(4)}
+    bot, keeper = started(world, ScriptedFiles(bodies))
+    sent = [image(f"${n}", url) for n, url in enumerate(bodies)]
+    await world.give(bot, entries([*new_room(), *sent]))
+    # Together they have no room, and the first one has none alone either.
+    with full_folder("clear", most=5) as folder, monkeypatch.context() as patch:
+        patch.setattr(media, "clear_folder", folder)
+        await keeper.step()
+
+    assert [one["media_status"] for one in await found(world)] == ["stored"] * 3
+
+
+async def test_the_same_file_is_stored_again_for_other_officers(world: World) -> None:
+    before, after = (pyrage.x25519.Identity.generate() for _ in range(2))
+    files = ScriptedFiles({"mxc://example.org/a": PNG})
+    for number, officer in enumerate((before, after, after)):
+        world.recipients = (str(officer.to_public()),)
+        world.advance(1000)
+        bot, keeper = started(world, files)
+        await world.give(bot, entries([*new_room(), image(f"${number}")]))
+        await bot.exporting.look()
+        await keeper.step()
+
+    first, second, third = await found(world)
+    assert [one["media_status"] for one in (first, second, third)] == [
+        "stored",
+        "stored",
+        "duplicate",
+    ]
+    assert third["media_key"] == second["media_key"]
+    digest = hashlib.sha256(PNG).hexdigest()
+    assert (third["media_sha256"], third["media_size"]) == (digest, len(PNG))
+    assert third["media_mime_sniffed"] == "image/png"
+    # Only the officers are told which files the archive holds.
+    rows = await world.database.fetch("SELECT * FROM audit_object")
+    assert not any(digest in str(value) for row in rows for value in dict(row).values())
+    assert {row["mime"] for row in rows} == {None}
+    assert all(map(is_media, stored(world)))
+    assert pyrage.decrypt(stored(world)[first["media_key"]], [before]) == PNG
+    assert pyrage.decrypt(stored(world)[second["media_key"]], [after]) == PNG
+
+
+def test_the_name_of_an_older_archives_attachment_is_known() -> None:
+    assert is_media(f"v1/example.org/media/aa/{'a' * 64}.age")

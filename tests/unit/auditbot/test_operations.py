@@ -509,6 +509,66 @@ async def test_an_attachment_that_is_deleted_while_it_comes_again_is_fetched_aga
     assert (record["media_status"], record["media_key"] in office.objects()) == ("stored", True)
 
 
+async def test_an_attachment_that_comes_again_while_the_store_deletes_it_is_stored_again(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def again() -> None:
+        await office.say(image("$again"))
+        await office.media.step()
+
+    with monkeypatch.context() as patch:
+        at_first_deletion(patch, "media", again)
+        await retain(office)
+    office.at(TODAY + 60_000)
+
+    await office.store()
+    (record,) = [one for one in office.check().of_kind("media") if one["event_id"] == "$again"]
+    assert (record["media_status"], record["media_key"] in office.objects()) == ("stored", True)
+
+
+async def test_an_attachment_that_the_store_refuses_to_delete_is_there_for_whoever_sends_it_again(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse() -> None:
+        raise PermanentError("it is locked")
+
+    with monkeypatch.context() as patch:
+        at_first_deletion(patch, "media", refuse)
+        assert "it is locked" in await retain(office)
+    await office.say(image("$again"))
+    await office.store()
+    office.at(TODAY + DAY_MS)
+    await office.bot.daily.look()
+    await office.store()
+
+    (record,) = [one for one in office.check().of_kind("media") if one["event_id"] == "$again"]
+    assert (record["media_status"], record["media_key"] in office.objects()) == ("duplicate", True)
+
+
+async def test_an_attachment_that_is_half_deleted_and_held_since_is_there_for_whoever_sends_it(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse() -> None:
+        raise PermanentError("it is locked")
+
+    with monkeypatch.context() as patch:
+        killed_at(patch, "media")
+        at_first_deletion(patch, "events", refuse)
+        with pytest.raises(Killed):
+            await retain(office)
+    await holds.add(office.desk, reason="a case", rooms=[], users=[], from_ms=None, to_ms=None)
+    await office.say(image("$again"))
+    await office.store()
+    assert [one for one in office.check().of_kind("media") if one["event_id"] == "$again"] == []
+    office.at(TODAY + 16 * 60_000)
+
+    await office.bot.daily.look()
+    await office.store()
+
+    (record,) = [one for one in office.check().of_kind("media") if one["event_id"] == "$again"]
+    assert (record["media_status"], record["media_key"] in office.objects()) == ("duplicate", True)
+
+
 async def test_copies_go_before_the_segments_they_are_of(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:

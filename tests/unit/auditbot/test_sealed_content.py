@@ -395,6 +395,16 @@ async def rest(office: Office, tmp_path: Path) -> list[Stored]:
     return found
 
 
+async def test_nothing_here_says_which_files_an_erased_person_sent(
+    by_person: Office, database: Database
+) -> None:
+    await erase_bob(by_person)
+
+    rows = await database.fetch("SELECT clear_sha256 FROM audit_object")
+    assert sorted(row["clear_sha256"] is None for row in rows) == [False, True]
+    assert await database.fetchval("SELECT count(*) FROM audit_media_source") == 1
+
+
 async def test_what_a_person_wrote_is_erased_and_all_else_stays(
     by_person: Office, tmp_path: Path
 ) -> None:
@@ -875,6 +885,9 @@ async def test_a_file_that_is_on_its_way_while_its_sender_is_erased_is_listed_an
     result = await verified(by_person)
     assert [one.key for one in result.findings.of(Severity.NOTICE) if one.key == new] == []
     assert wrong(result) == []
+    assert await database.fetchval(
+        "SELECT count(*) FROM audit_object WHERE object_key = $1 AND clear_sha256 IS NULL", new
+    )
     # So that retention deletes it when its days are over.
     assert await database.fetchval(
         "SELECT count(*) FROM audit_object JOIN audit_object_day ON audit_object_day.id ="
