@@ -5,11 +5,25 @@ from pathlib import Path
 
 import pyrage
 
+from auditbot.reader.layout import wrapped_key_of
 from auditbot.reader.unpack import DamagedArchiveError
 from common.errors import ConfigError
 
 _SECRET = "AGE-SECRET-KEY-"  # noqa: S105  # how every such key begins
 _LARGEST_FILE = 2**16
+_NO_MATCH = "No matching keys found"
+"""What the library says of a file that is sound, and encrypted to others."""
+
+
+class UnfitIdentityError(DamagedArchiveError):
+    """Something is encrypted to other people than those whose identities were named."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"None of the identities that you named opens “{key}”: is it the right file? Name that "
+            "of somebody to whom the archive is encrypted with --identity."
+        )
+        self.key = key
 
 
 def read_identities(path: Path) -> tuple[str, ...]:
@@ -45,17 +59,26 @@ def unseal(
         wrapped: the key of the day that it is encrypted to, itself encrypted to the officers
 
     Raises:
-        DamagedArchiveError: none of the identities opens it, or it was changed.
+        UnfitIdentityError: it, or the key of its day, is encrypted to others.
+        DamagedArchiveError: it was changed, or there are no identities.
     """
     if not identities:
         raise unidentified(key)
     if wrapped is not None:
-        secret = unseal(f"the key of the day of {key}", wrapped, identities)
-        return unseal(key, body, [secret.decode("ascii", "replace").strip()])
+        secret = unseal(wrapped_key_of(key) or key, wrapped, identities)
+        try:
+            return unseal(key, body, [secret.decode("ascii", "replace").strip()])
+        except UnfitIdentityError:
+            # The key was the archive's own: whoever named an identity named the right one.
+            raise DamagedArchiveError(
+                f"“{key}” cannot be decrypted with the key that belongs to it."
+            ) from None
     try:
         known = [pyrage.x25519.Identity.from_str(text) for text in identities]
         return bytes(pyrage.decrypt(body, known))
     except (pyrage.DecryptError, pyrage.IdentityError) as error:
+        if str(error).startswith(_NO_MATCH):
+            raise UnfitIdentityError(key) from None
         raise DamagedArchiveError(f"“{key}” cannot be decrypted: {error}.") from None
 
 

@@ -105,7 +105,10 @@ async def _verify(arguments: argparse.Namespace) -> int:
     else:
         sys.stdout.write("\n".join(as_text(result, archive.destination) for result in results))
     sys.stdout.flush()
-    return WRONG if overall(results) == "wrong" else RIGHT
+    if overall(results) == "wrong":
+        return WRONG
+    # Whoever named an identity wants to know of the contents, and they were not seen.
+    return UNREADABLE if any(result.unfit for result in results) else RIGHT
 
 
 async def run(archive: Archive, arguments: argparse.Namespace) -> list[Verified]:

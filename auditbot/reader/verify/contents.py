@@ -100,6 +100,8 @@ class SegmentResult:
     undecryptable: dict[str, int] = field(default_factory=dict)
     sealed_to: dict[str, int] = field(default_factory=dict)
     """How many records' content is sealed to each key."""
+    unfit: str | None = None
+    """The key, or the segment itself, that none of the identities opens which somebody named."""
 
     def wrong(self, code: str, sentence: str, line: int | None = None) -> None:
         """Add a finding, up to a number of them."""

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self, TypeVar, TypeVarTuple, Unpack
 
 from auditbot.reader.documents import ListedSegment
-from auditbot.reader.open_sealed import unseal
+from auditbot.reader.open_sealed import UnfitIdentityError, unseal
 from auditbot.reader.unpack import DamagedArchiveError
 from auditbot.reader.verify.contents import SegmentResult, check_segment, check_stored
 from auditbot.reader.verify.sealed import SealedResult, check_sealed
@@ -136,6 +136,12 @@ def check(
         return check_stored(listed, body)
     try:
         clear = unseal(listed.key, body, identities, wrapped)
+    except UnfitIdentityError as error:
+        # The bytes are compared with what was signed: that the reader's key is another one says
+        # nothing against them.
+        result = check_stored(listed, body)
+        result.unfit = error.key
+        return result
     except DamagedArchiveError as error:
         result = check_stored(listed, body)
         result.wrong("unreadable", str(error))

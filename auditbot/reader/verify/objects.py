@@ -316,6 +316,7 @@ class Objects:
                 wrapped[name] = found
         sealed = await self._checkers.check_sealed(item, body, wrapped)
         seen.opened_records += sealed.opened
+        seen.unfit.update(sealed.unfit)
         context.findings.add(*sealed.findings)
 
     def _take(self, item: ListedSegment, manifest: Manifest, result: SegmentResult) -> None:
@@ -325,7 +326,11 @@ class Objects:
         if wrapped_key_of(item.key) in seen.erased:
             seen.erased_segments += 1
         else:
-            seen.outside_only += item.key.endswith(".age") and not context.options.identities
+            is_sealed = item.key.endswith(".age")
+            has_opened = bool(context.options.identities) and result.unfit is None
+            seen.opened += is_sealed and has_opened
+            seen.outside_only += is_sealed and not has_opened
+            seen.unfit.update(filter(None, [result.unfit]))
         seen.records += result.records
         seen.bytes += item.size
         seen.undecryptable.update(result.undecryptable)

@@ -73,6 +73,10 @@ class Verified:
     """Segments whose contents were checked."""
     outside_only: int = 0
     """Of these, encrypted ones of which only the stored bytes could be checked."""
+    opened: int = 0
+    """Encrypted segments that an identity opened."""
+    unfit: set[str] = field(default_factory=set)
+    """The keys, or what has none of its own, that no identity opened which somebody named."""
     listed: int = 0
     records: int = 0
     listed_records: int = 0

@@ -27,7 +27,11 @@ def standing(result: Verified) -> str:
     """Return the outcome in a word: ``wrong``, ``partly`` looked into and right, or ``right``."""
     if result.findings.counted[Severity.WRONG]:
         return "wrong"
-    return "partly" if not result.whole or result.outside_only else "right"
+    return "partly" if _is_part(result) else "right"
+
+
+def _is_part(result: Verified) -> bool:
+    return bool(not result.whole or result.outside_only or result.unfit)
 
 
 def overall(results: Collection[Verified]) -> str:
@@ -50,6 +54,14 @@ def verdict(result: Verified) -> str:
     wrong = result.findings.counted[Severity.WRONG]
     if wrong:
         return f"WRONG: this is not the archive that was written ({wrong} faults)."
+    if result.unfit:
+        who = (
+            "the identities you named open only a part of it"
+            if result.opened or result.opened_records
+            else "none of the identities you named opens it"
+        )
+        part = "" if result.whole else " Not all contents were to be looked into."
+        return f"RIGHT from outside: nothing was changed; {who} (is it the right file?).{part}"
     if not result.whole and result.looked_ms is not None:
         return (
             "RIGHT, as far as it was looked into: all signatures and sizes, new contents; older "
@@ -211,6 +223,7 @@ def as_json(result: Verified) -> dict[str, object]:
         "records_sealed": result.sealed_records,
         "records_opened": result.opened_records,
         "records_erased": result.erased_records,
+        "keys_not_opened": sorted(result.unfit),
         "graph_links": result.parents,
         "storage": dict(result.storage),
         "open": {

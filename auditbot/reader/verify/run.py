@@ -177,6 +177,10 @@ async def _finish(context: Context, strange: list[Item]) -> None:
     check_foreign(context)
     check_strange(context.findings, strange)
     await check_described(context)
+    for key in sorted(context.result.unfit):
+        context.findings.notice(
+            "identity", key, "None of the identities that you named opens this: it is as signed."
+        )
     ending.check_age(context)
     await ending.check_head(context)
 

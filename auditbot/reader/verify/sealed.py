@@ -7,6 +7,7 @@ import msgspec
 import pyrage
 
 from auditbot.reader.documents import ListedSegment
+from auditbot.reader.open_sealed import UnfitIdentityError
 from auditbot.reader.sealed import key_name, opened_content, unwrapped, with_content
 from auditbot.reader.unpack import DamagedArchiveError, lines
 from auditbot.reader.verify.findings import Finding
@@ -20,6 +21,8 @@ class SealedResult:
 
     findings: list[Finding] = field(default_factory=list)
     opened: int = 0
+    unfit: list[str] = field(default_factory=list)
+    """The keys that none of the identities opens; that they are as signed is checked elsewhere."""
 
 
 def check_sealed(
@@ -41,6 +44,8 @@ def check_sealed(
     for name, sealed in sorted(wrapped.items()):
         try:
             secrets[name] = unwrapped(name, sealed, identities)
+        except UnfitIdentityError:
+            result.unfit.append(name)
         except DamagedArchiveError as error:
             result.findings.append(Finding("sealed_key", name, str(error)))
     for number, line in enumerate(lines(listed.key, body), 1):
