@@ -19,9 +19,10 @@ from auditbot.reader.commands import (
     transcripts,
     verifying,
 )
-from auditbot.reader.commands.options import Act
+from auditbot.reader.commands.options import Act, period_of
 from auditbot.reader.index.database import UnusableIndexError
 from auditbot.reader.render.words import shown_line
+from common.errors import UserError
 
 _UNUSABLE = 2
 _SUBJECTS = (
@@ -49,7 +50,13 @@ def main(argv: Sequence[str]) -> int:
         ConfigError: it is not clear which archive is meant.
         StewardError: the archive cannot be read; ``steward`` itself says so.
     """
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if hasattr(arguments, "start"):
+        try:
+            period_of(arguments)
+        except UserError as error:
+            parser.error(str(error))
     arguments.typed = tuple(argv)
     act: Act = arguments.act
     try:

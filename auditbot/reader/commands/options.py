@@ -23,7 +23,7 @@ from common.clock import SystemClock
 from common.config.environment import environment
 from common.config.load import has_settings, load
 from common.config.schema import S3
-from common.errors import ConfigError
+from common.errors import ConfigError, UserError
 
 CONFIG_FILE = Path("config.yaml")
 HOME = Path("~/.steward-audit")
@@ -177,13 +177,35 @@ def reading_settings(config: Path | None) -> S3:
 
 
 def period_of(arguments: argparse.Namespace) -> Period:
-    """Return the span of time that --from and --to give, in the zone of --zone."""
+    """Return the span of time that --from and --to give, in the zone of --zone.
+
+    Raises:
+        UserError: it ends before it begins.
+    """
     zone: tzinfo = getattr(arguments, "zone", None) or UTC
     start: str | None = arguments.start
     end: str | None = arguments.end
-    return Period(
-        None if start is None else _moment(start, zone), None if end is None else _end(end, zone)
+    return ordered(
+        Period(
+            None if start is None else _moment(start, zone),
+            None if end is None else _end(end, zone),
+        )
     )
+
+
+def ordered(period: Period) -> Period:
+    """Return a span of time in which there is something.
+
+    Raises:
+        UserError: it ends before it begins: whatever is asked of it, the answer would be nothing.
+    """
+    start, end = period.bounds
+    if start >= end:
+        raise UserError(
+            "The time that is asked for ends before it begins: give “from” the earlier moment and "
+            "“to” the later one."
+        )
+    return period
 
 
 def add_place_options(command: argparse.ArgumentParser) -> None:
