@@ -26,6 +26,8 @@ from auditbot.reader.commands.options import (
     open_archive,
     period_of,
 )
+from auditbot.reader.commands.searching import tell_unsearched
+from auditbot.reader.index.query import Query
 from auditbot.reader.render.words import one_line, shown_line
 from auditbot.reader.review.conversations import (
     Conversation,
@@ -131,10 +133,17 @@ async def _draw(arguments: argparse.Namespace) -> int:
             for line in _lines(opened, drawn, reviews, arguments):
                 sys.stdout.write(f"{shown_line(line)}\n")
         sys.stdout.flush()
+        is_sealed = tell_unsearched(
+            opened,
+            *(
+                Query(rooms=wanted.rooms, period=wanted.period, text=term.query)
+                for term in lexicon[:1]
+            ),
+        )
         faults = opened.synced.faults if opened.synced else []
     if not reviews.is_whole:
         sys.stderr.write("THE REVIEW LOG IS BROKEN: see “steward audit sample log”.\n")
-    return 1 if faults or not reviews.is_whole else 0
+    return 1 if faults or is_sealed or not reviews.is_whole else 0
 
 
 def _wanted(arguments: argparse.Namespace) -> Wanted:

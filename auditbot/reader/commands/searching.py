@@ -31,7 +31,14 @@ from auditbot.reader.index.context import (
     around,
 )
 from auditbot.reader.index.library import Library
-from auditbot.reader.index.query import Query, people, rooms, search
+from auditbot.reader.index.query import (
+    Query,
+    not_searched,
+    people,
+    rooms,
+    search,
+    unsearched,
+)
 from auditbot.reader.memory import write_private
 from auditbot.reader.render.rows import table
 from auditbot.reader.render.sheets import write_csv, write_jsonl, write_parquet
@@ -196,7 +203,17 @@ async def _search(arguments: argparse.Namespace) -> int:
         )
         _write(opened, shown, arguments)
         sys.stderr.write(_summary(opened, shown, len(roots)))
-    return 1 if opened.faults else 0
+        is_sealed = tell_unsearched(opened, query)
+    return 1 if opened.faults or is_sealed else 0
+
+
+def tell_unsearched(opened: Open, *queries: Query) -> bool:
+    """Say if words that were asked for were not looked for everywhere; return whether."""
+    count = max((unsearched(opened.library, query) for query in queries), default=0)
+    if count:
+        has_identity = bool(opened.archive.identities)
+        sys.stderr.write(f"{not_searched(count, has_identity=has_identity)}\n")
+    return count > 0
 
 
 def _summary(opened: Open, shown: Surroundings, found: int) -> str:

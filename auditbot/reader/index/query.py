@@ -1,7 +1,7 @@
 """What an officer asks → the messages that answer it, each whole with its edits and deletion."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from auditbot.reader.index.library import Library
 from auditbot.reader.index.parts import containing, has_parts
@@ -12,6 +12,8 @@ from common.errors import UserError
 
 NOT_SHOWN = (KINDS.index("audience"), KINDS.index("receipt"), KINDS.index("graph"))
 """What belongs to no conversation."""
+SAID = ("m.room.message", "m.room.encrypted", "m.sticker", "m.poll.start")
+"""The types of what people say."""
 _SLACK_MS = 60_000
 _TYPES_TOLD = 50
 
@@ -147,6 +149,42 @@ def search(
         [*values, -1 if limit is None else limit],
     )
     return [int(row[0]) for row in rows]
+
+
+def unsearched(library: Library, query: Query) -> int:
+    """Return how many messages might fit whose words are sealed, and so are not in the index.
+
+    Of segments of which a part could be opened all messages count.
+    """
+    if not query.text and not query.containing:
+        return 0
+    if library.connection.execute("SELECT 1 FROM unopened LIMIT 1").fetchone() is None:
+        return 0
+    conditions, values = _conditions(library, replace(query, text="", containing=()))
+    marks = ",".join("?" * len(SAID))
+    conditions += [
+        "record.object IN (SELECT object FROM unopened)",
+        f"record.type IN (SELECT id FROM name WHERE text IN ({marks}))",  # noqa: S608  # marks are question marks
+    ]
+    (found,) = library.connection.execute(
+        "SELECT count(DISTINCT coalesce(root, -record.id)) FROM record"  # noqa: S608  # conditions are ours, values are bound
+        f" WHERE {' AND '.join(conditions)}",
+        [*values, *SAID],
+    ).fetchone()
+    return int(found)
+
+
+def not_searched(count: int, *, has_identity: bool) -> str:
+    """Return what is to be said of messages whose words are sealed."""
+    if has_identity:
+        return (
+            f"The words of up to {count:,} messages are sealed and were not searched: the identity "
+            "that you named does not open them all, or their keys are not in the archive."
+        )
+    return (
+        f"The words of {count:,} messages are sealed and were not searched: name your identity "
+        "with --identity."
+    )
 
 
 def count(library: Library, query: Query) -> int:

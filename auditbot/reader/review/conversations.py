@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 
 from auditbot.reader.index.library import Library
-from auditbot.reader.index.query import Query, known, search
+from auditbot.reader.index.query import SAID, Query, known, search
 from auditbot.reader.index.schema import KINDS
 from auditbot.reader.read import ALWAYS, Period
 from auditbot.reader.review.lexicon import Term
@@ -15,7 +15,6 @@ from auditbot.reader.times import local
 
 _QUARTER_MS = 900_000
 """Days of every time zone begin and end at a quarter of an hour."""
-_SAID = ("m.room.message", "m.room.encrypted", "m.sticker", "m.poll.start")
 _EVENT = KINDS.index("event")
 _CHUNK = 500
 
@@ -133,9 +132,9 @@ def _counted(
         conditions.append(f"record.{column} IN ({','.join('?' * len(ids))})")
         values.extend(ids)
 
-    marks = ",".join("?" * len(_SAID))
+    marks = ",".join("?" * len(SAID))
     conditions.append(f"type IN (SELECT id FROM name WHERE text IN ({marks}))")  # noqa: S608  # placeholders and constants only
-    values.extend(_SAID)
+    values.extend(SAID)
     if wanted.rooms:
         any_of("room", [one.id for part in wanted.rooms for one in known(library, part, "room")])
     if people:

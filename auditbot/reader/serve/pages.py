@@ -9,13 +9,22 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from auditbot.reader.commands.options import ordered
 from auditbot.reader.conversation import load
 from auditbot.reader.coverage import Coverage
 from auditbot.reader.index.context import Surroundings, Window, around
 from auditbot.reader.index.coverage import count_coverage
 from auditbot.reader.index.library import Library
 from auditbot.reader.index.parts import has_parts
-from auditbot.reader.index.query import Known, Query, people, rooms, search
+from auditbot.reader.index.query import (
+    Known,
+    Query,
+    not_searched,
+    people,
+    rooms,
+    search,
+    unsearched,
+)
 from auditbot.reader.index.unrecorded import unrecorded
 from auditbot.reader.read import ALWAYS, Period
 from auditbot.reader.render.templates import templates
@@ -96,6 +105,7 @@ async def find(request: web.Request) -> web.Response:
     desk, asked = request.app[DESK], request.query
     texts = {name: asked.get(name, "")[:_LONGEST].strip() for name in _FIELDS}
     shown: Json = {"asked": texts, "found": None, "views": [], "problem": "", "audiences": []}
+    shown["not_searched"] = ""
     if any(texts.values()):
         try:
             query = _query(texts, desk)
@@ -130,7 +140,7 @@ def _query(texts: dict[str, str], desk: Desk) -> Query:
         text=texts["text"],
         containing=(texts["containing"],) if texts["containing"] else (),
         undecryptable=bool(texts["unread"]),
-        period=Period(_day(texts["from"], desk, 0), _day(texts["to"], desk, 1)),
+        period=ordered(Period(_day(texts["from"], desk, 0), _day(texts["to"], desk, 1))),
     )
 
 
@@ -148,7 +158,11 @@ def _found(desk: Desk, query: Query, page: int, window: Window | None) -> Json:
     # A page that no browser can show helps nobody: what was found is never left out.
     kept = _nearest(shown, set(here))
     viewer = Viewer(desk.library, desk.zone)
+    sealed = unsearched(desk.library, query)
     return {
+        "not_searched": not_searched(sealed, has_identity=bool(desk.archive.identities))
+        if sealed
+        else "",
         "found": len(roots),
         "is_cut": len(roots) > _MOST_FOUND,
         "page": page,

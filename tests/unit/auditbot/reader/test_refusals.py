@@ -39,6 +39,7 @@ PAGES = (
     ("/message?stream=unknown&seq=1", 404, "not in the archive"),
     ("/media?key=unknown", 404, "not in the archive"),
     ("/search?type=nope", 200, "There are: "),
+    ("/search?from=2026-01-02&to=2026-01-01", 200, "ends before it begins"),
     ("/search?person=unknown", 200, "No person of the archive"),
 )
 
