@@ -8,12 +8,13 @@ import hashlib
 from pathlib import Path
 
 from auditbot.reader.day_keys import DayKeys
+from auditbot.reader.documents import ListedFile
 from auditbot.reader.index.library import Library
 from auditbot.reader.layout import is_media, wrapped_key_of
 from auditbot.reader.memory import private_directory, write_private
 from auditbot.reader.open_sealed import unseal
 from auditbot.reader.unpack import DamagedArchiveError
-from auditbot.storage.reading import Place
+from auditbot.storage.reading import Place, TooLargeError
 
 MOST_BYTES = 2 * 2**30
 
@@ -68,11 +69,21 @@ def safe_name(sha256: str, name: str | None, head: bytes) -> str:
     return f"{sha256}.{ending}" if ending in _ENDINGS else f"{sha256}.bin"
 
 
+class ReplacedAttachmentError(DamagedArchiveError):
+    """The bytes of an attachment are not those that a signed manifest lists."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"The attachment “{key}” was replaced: its bytes are not those that were archived."
+        )
+
+
 async def fetch_file(place: Place | None, library: Library, key: str) -> Path:
     """Return where an attachment is on this machine, fetched and compared if it was not yet.
 
     Raises:
-        DamagedArchiveError: it is not what its manifest lists, or none lists it.
+        ReplacedAttachmentError: it is not what its manifest lists.
+        DamagedArchiveError: no manifest lists it, or no identity opens it.
         PermanentError: it cannot be fetched.
     """
     listed = library.file(key)
@@ -85,10 +96,7 @@ async def fetch_file(place: Place | None, library: Library, key: str) -> Path:
         return path
     if place is None:
         raise DamagedArchiveError(f"The attachment “{key}” is not on this machine.")
-    body = await place.get(key, listed.version_id, most_bytes=min(listed.size, MOST_BYTES))
-    digest = await asyncio.to_thread(lambda: hashlib.sha256(body).hexdigest())
-    if digest != listed.sha256:
-        raise DamagedArchiveError(f"The attachment “{key}” is not the one that was archived.")
+    body = await _fetched(place, listed)
     clear = body
     if key.endswith(".age"):
         wrapped = library.day_key(key) or await DayKeys(place).get(key)
@@ -98,3 +106,18 @@ async def fetch_file(place: Place | None, library: Library, key: str) -> Path:
     private_directory(path.parent)
     write_private(path, clear)
     return path
+
+
+async def _fetched(place: Place, listed: ListedFile) -> bytes:
+    """Return the stored bytes of an attachment, which are those that its manifest lists."""
+    key = listed.key
+    try:
+        body = await place.get(key, listed.version_id, most_bytes=min(listed.size, MOST_BYTES))
+    except TooLargeError:
+        if listed.size > MOST_BYTES:
+            raise
+        raise ReplacedAttachmentError(key) from None
+    digest = await asyncio.to_thread(lambda: hashlib.sha256(body).hexdigest())
+    if digest != listed.sha256:
+        raise ReplacedAttachmentError(key)
+    return body

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from auditbot.reader.commands.library import Open, access_log, add_library_options, open_library
 from auditbot.reader.commands.options import Archive, add_zone_option, open_archive
-from auditbot.reader.commands.searching import add_query_options, query_of
+from auditbot.reader.commands.searching import add_query_options, query_of, tell_unsearched
 from auditbot.reader.commands.transcripts import FORMATS, refuse, verified, write
 from auditbot.reader.conversation import load
 from auditbot.reader.handover.cases import Case, Cases, Item, roots_of, with_items
@@ -136,9 +136,10 @@ async def _add(arguments: argparse.Namespace) -> int:
             found=len(found),
         )
         cases.save(grown)
+        is_sealed = tell_unsearched(opened, query)
     more = len(grown.items) - len(case.items)
     sys.stdout.write(f"{more:,} messages were added; the case has {len(grown.items):,}.\n")
-    return 0
+    return 1 if is_sealed else 0
 
 
 async def _list(arguments: argparse.Namespace) -> int:
@@ -227,10 +228,10 @@ async def _hand_over(
     opened.log.write(
         "handed over", case=case.name, records=done.records, sha256=done.sha256, output=str(output)
     )
-    sys.stdout.write(_told(done, judged.words))
+    sys.stdout.write(_told(done))
     if formats:
         await _write_too(opened, case, request, output, formats)
-    return 1 if judged.is_wrong or opened.faults else 0
+    return 1 if done.standing == "wrong" or opened.faults else 0
 
 
 async def _write_too(
@@ -251,11 +252,11 @@ def _beside(output: Path, form: str) -> Path:
     return output.with_name(f"{output.stem}.{form}")
 
 
-def _told(done: HandedOver, words: str) -> str:
+def _told(done: HandedOver) -> str:
     missing = "".join(f"    missing: {one_line(sentence)}\n" for sentence in done.missing)
     return (
         f"{done.path}: {done.messages:,} messages, {done.records:,} records with their proofs, "
-        f"{done.attachments:,} attachments. {one_line(words)}\n{missing}"
+        f"{done.attachments:,} attachments. {one_line(done.verdict)}\n{missing}"
         f"    SHA-256 {done.sha256}\n"
         f"    signing key {grouped(done.fingerprint)}\n"
         f"    files.json  {done.files_sha256}\n"

@@ -105,13 +105,13 @@ async def _transcript(arguments: argparse.Namespace) -> int:
             output=str(output),
         )
         remarks = write(transcript, arguments.format, output)
-    facts = transcript.facts
+    facts, found = transcript.facts, transcript.request
     sys.stderr.write(
-        f"{output}: {facts['messages']:,} messages of {facts['title']}. {one_line(judged.words)}\n"
+        f"{output}: {facts['messages']:,} messages of {facts['title']}. {one_line(found.verdict)}\n"
         + "".join(f"    missing: {one_line(sentence)}\n" for sentence in facts["missing"])
         + "".join(f"    to know: {one_line(sentence)}\n" for sentence in remarks)
     )
-    return 1 if judged.is_wrong or opened.faults else 0
+    return 1 if found.standing == "wrong" or opened.faults else 0
 
 
 def refuse(form: str, output: Path) -> None:

@@ -49,6 +49,9 @@ class HandedOver:
     attachments: int
     fingerprint: str
     missing: tuple[str, ...]
+    verdict: str
+    """How the archive was found, with what turned out while it was gathered."""
+    standing: str
 
 
 async def hand_over(
@@ -71,6 +74,7 @@ async def hand_over(
     if not messages:
         raise UserError(f"The case “{case.name}” is empty: add messages to it first.")
     transcript = await gather(library, place, request, messages, set())
+    request = transcript.request
     stored = records_of(library, messages)
     servers = {server_of(item.key) for item in stored}
     if len(servers) != 1:
@@ -111,6 +115,8 @@ async def hand_over(
         attachments=len(shown),
         fingerprint=fingerprint,
         missing=tuple(transcript.facts["missing"]),
+        verdict=request.verdict,
+        standing=request.standing,
     )
 
 

@@ -1,7 +1,7 @@
 """Everything that a transcript shows, gathered once for all its formats."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
@@ -10,7 +10,7 @@ from typing import Any
 
 from auditbot.reader.conversation import Message, load
 from auditbot.reader.index.library import Library
-from auditbot.reader.media import fetch_file, picture_type, safe_name
+from auditbot.reader.media import ReplacedAttachmentError, fetch_file, picture_type, safe_name
 from auditbot.reader.read import Period
 from auditbot.reader.render.view import Viewer
 from auditbot.reader.render.words import media_state
@@ -116,7 +116,11 @@ async def gather(
     *,
     with_files: bool = True,
 ) -> Transcript:
-    """Gather what is shown of messages that were chosen already."""
+    """Gather what is shown of messages that were chosen already.
+
+    If an attachment turns out to be replaced, the archive is wrong, whatever was verified of it
+    before: the transcript's own request says so.
+    """
     viewer, sources = Viewer(library, request.zone), Sources(library)
     views = []
     for message in messages:
@@ -125,7 +129,9 @@ async def gather(
     attachments: dict[str, Attachment] = {}
     failed: list[str] = []
     if with_files:
-        attachments, failed = await _attachments(library, place, messages)
+        attachments, failed, replaced = await _attachments(library, place, messages)
+        if replaced:
+            request = _wrong(request, replaced)
     tally = viewer.tally
     facts: Json = {
         "title": request.subject.title if request.subject else request.case,
@@ -179,23 +185,36 @@ def _period(request: Request, messages: list[Message]) -> Period:
     return Period(min(times), max(times) + 1)
 
 
+def _wrong(request: Request, replaced: int) -> Request:
+    """Return a request whose verdict tells of attachments that were replaced."""
+    before = request.verdict if request.standing == "wrong" else "WRONG:"
+    words = f"{before} {replaced:,} attachments were replaced: see what is missing."
+    return replace(request, standing="wrong", verdict=words)
+
+
 async def _attachments(
     library: Library, place: Place | None, messages: list[Message]
-) -> tuple[dict[str, Attachment], list[str]]:
+) -> tuple[dict[str, Attachment], list[str], int]:
+    """Return the attachments, why others are not here, and how many of these were replaced."""
     found: dict[str, Attachment] = {}
-    failed = []
+    failed: list[str] = []
+    replaced = set[str]()
     for message in messages:
         media = media_state(message)
         key = media["key"] if media else None
-        if media is None or key is None or key in found:
+        if media is None or key is None or key in found or key in replaced:
             continue
         try:
             path = await fetch_file(place, library, str(key))
+        except ReplacedAttachmentError as error:
+            failed.append(f"Attachment “{media['name']}”: {error}")
+            replaced.add(str(key))
+            continue
         except PermanentError as error:
             failed.append(f"Attachment “{media['name']}” cannot be shown: {error}")
             continue
         found[str(key)] = describe(path, str(media["name"]))
-    return found, failed
+    return found, failed, len(replaced)
 
 
 def describe(path: Path, name: str) -> Attachment:

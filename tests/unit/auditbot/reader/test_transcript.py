@@ -205,7 +205,8 @@ async def test_a_replaced_attachment_is_not_shown_and_told(
     transcript = await archive.transcript()
 
     assert not transcript.attachments
-    assert any("not the one that was archived" in text for text in transcript.facts["missing"])
+    assert any("not those that were archived" in text for text in transcript.facts["missing"])
+    assert transcript.facts["standing"] == transcript.request.standing == "wrong"
 
 
 async def test_a_person_s_transcript_has_all_rooms_and_context_if_wanted(
