@@ -182,7 +182,12 @@ async def bring_up_to_date(
 
 def _tell_faults(faults: list[str]) -> None:
     for fault in faults:
-        sys.stderr.write(f"NOT EVERYTHING IS INDEXED: {one_line(fault)}\n")
+        sys.stderr.write(f"{not_everything(fault)}\n")
+
+
+def not_everything(fault: str) -> str:
+    """Return that the index lacks something, and why."""
+    return f"NOT EVERYTHING IS INDEXED: {one_line(fault)}"
 
 
 def _learn_keys(archive: Archive, done: Synced) -> None:

@@ -9,7 +9,13 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from auditbot.reader.commands.library import Open, access_log, add_library_options, open_library
+from auditbot.reader.commands.library import (
+    Open,
+    access_log,
+    add_library_options,
+    not_everything,
+    open_library,
+)
 from auditbot.reader.commands.options import add_period_options, open_archive, period_of
 from auditbot.reader.coverage import Coverage, cover
 from auditbot.reader.index.coverage import count_coverage
@@ -178,7 +184,11 @@ async def _cover(arguments: argparse.Namespace) -> int:
         return await _cover_unsigned(arguments, period)
     async with open_library(arguments) as opened:
         _log(opened, "coverage", period)
-        _print_coverage(count_coverage(opened.library, period), arguments)
+        if not arguments.json:
+            # Whoever files the figures has only this, and they are of a part.
+            sys.stdout.writelines(f"{not_everything(fault)}\n" for fault in opened.faults)
+        counted = count_coverage(opened.library, period)
+        _print_coverage(counted, arguments, faults=opened.faults)
         return _tell_removed(opened, period)
 
 
@@ -196,7 +206,10 @@ async def _cover_unsigned(arguments: argparse.Namespace, period: Period) -> int:
     return 1 if missing else 0
 
 
-def _print_coverage(coverage: Coverage, arguments: argparse.Namespace) -> None:
-    text = json.dumps(coverage.as_json(), ensure_ascii=True) if arguments.json else coverage.text()
+def _print_coverage(
+    coverage: Coverage, arguments: argparse.Namespace, *, faults: Sequence[str] = ()
+) -> None:
+    told = {**coverage.as_json(), "not_indexed": list(faults)}
+    text = json.dumps(told, ensure_ascii=True) if arguments.json else coverage.text()
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()

@@ -3,12 +3,19 @@
 import argparse
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 
-from auditbot.reader.commands.library import Open, access_log, add_library_options, open_library
+from auditbot.reader.commands.library import (
+    Open,
+    access_log,
+    add_library_options,
+    not_everything,
+    open_library,
+)
 from auditbot.reader.commands.options import (
     add_archive_options,
     add_period_options,
@@ -17,7 +24,7 @@ from auditbot.reader.commands.options import (
     period_of,
     quantity,
 )
-from auditbot.reader.commands.transcripts import results_of, summed
+from auditbot.reader.commands.transcripts import Judged, results_of, summed
 from auditbot.reader.documents import Completeness
 from auditbot.reader.index.coverage import count_coverage
 from auditbot.reader.index.library import Library
@@ -32,6 +39,7 @@ from auditbot.reader.stated import count_day, differences
 from auditbot.reader.times import moment
 from common.clock import SystemClock
 
+_SEAL = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 _DAY_MS = 86_400_000
 _SHOWN = 50
 _AGREED = 2
@@ -67,6 +75,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command.set_defaults(act=_log)
     command.add_argument(
         "--since",
+        type=_seal,
         metavar="HASH",
         help="what it ended with once, as written down then: it must still be in there",
     )
@@ -90,7 +99,7 @@ async def _report(arguments: argparse.Namespace) -> int:
         results = await results_of(opened, arguments.verify)
         judged = summed(opened, results)
         opened.log.write("report", archive=opened.archive.destination)
-        for line in _lines(opened, period, judged.words, arguments):
+        for line in _lines(opened, period, judged, arguments):
             sys.stdout.write(f"{shown_line(line)}\n")
         days = [day for result in results or () for day in result.days]
         differing = 0
@@ -107,7 +116,7 @@ async def _report(arguments: argparse.Namespace) -> int:
 
 
 def _lines(
-    opened: Open, period: Period, words: str, arguments: argparse.Namespace
+    opened: Open, period: Period, judged: Judged, arguments: argparse.Namespace
 ) -> Iterator[str]:
     library = opened.library
     coverage = count_coverage(library, period)
@@ -115,7 +124,10 @@ def _lines(
     start = moment(period.start_ms, arguments.zone) if period.start_ms else "the beginning"
     end = moment(period.end_ms, arguments.zone) if period.end_ms else "now"
     yield f"{one_line(opened.archive.destination)}, {start} to {end} ({arguments.zone})"
-    yield words
+    # Whoever files the report has only this, and what is counted below is of a part.
+    yield from (not_everything(fault) for fault in opened.faults)
+    if judged.is_wrong or not opened.faults:
+        yield judged.words
     yield ""
     yield f"Events in clear       {coverage.clear:,}"
     yield f"Encrypted             {coverage.total.all:,}"
@@ -168,6 +180,9 @@ def _compared(opened: Open, day: Completeness) -> Iterator[str]:
     library = opened.library
     counted = count_day(library, day.server_name, day.day)
     elsewhere = [stream for stream in day.streams if not library.manifests(stream)]
+    if elsewhere and opened.faults:
+        yield "    not counted again: not everything could be indexed"
+        return
     if elsewhere:
         yield f"    not counted again: stream {one_line(elsewhere[0])} is kept elsewhere"
         return
@@ -283,6 +298,19 @@ def _visible(value: object) -> object:
     return one_line(value) if isinstance(value, str) and sys.stdout.isatty() else value
 
 
+def _seal(text: str) -> str:
+    """Return a hash with which the log ended once.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    if _SEAL.fullmatch(text.strip()) is None:
+        raise argparse.ArgumentTypeError(
+            f"“{one_line(text)}” is no hash of an entry: it has 64 hexadecimal digits"
+        )
+    return text.strip().lower()
+
+
 async def _log(arguments: argparse.Namespace) -> int:
     is_whole = True
     async with open_archive(arguments) as archive:
@@ -302,13 +330,18 @@ async def _log(arguments: argparse.Namespace) -> int:
                 f"{detail}\n"
             )
     expected = arguments.since
-    if expected and not log.has(expected.lower()):
-        is_whole = False
-        sys.stdout.write(f"THE LOG HAS NO ENTRY {one_line(expected)}: its end was cut off.\n")
+    is_known = expected is None or log.has(expected)
+    if not is_known:
+        sys.stdout.write(
+            f"THE LOG HAS NO ENTRY {expected}: its end was cut off, or this is another log or a "
+            "mistyped hash.\n"
+        )
     sys.stdout.write(
-        "The log is unbroken.\n"
+        "The entries that are here follow each other unbroken.\n"
+        if is_whole and not is_known
+        else "The log is unbroken.\n"
         if is_whole
         else "THE LOG IS BROKEN: something was taken out or changed.\n"
     )
     sys.stdout.write(f"It ends with {log.seal()}.\n")
-    return 0 if is_whole else 1
+    return 0 if is_whole and is_known else 1
