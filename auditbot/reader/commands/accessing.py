@@ -250,7 +250,9 @@ async def _verify(arguments: argparse.Namespace) -> int:
             f"{shown_line(line)}\n" for line in _verified(checked, opened, arguments)
         )
     sys.stdout.flush()
-    return BROKEN if faults else WHOLE
+    if faults or (not checked.chains and arguments.key):
+        return BROKEN
+    return WHOLE if checked.chains else UNREADABLE
 
 
 def _verified(checked: Checked, opened: _Open, arguments: argparse.Namespace) -> Iterator[str]:
@@ -274,14 +276,24 @@ def _verified(checked: Checked, opened: _Open, arguments: argparse.Namespace) ->
         yield f"WRONG: {one_line(fault)}"
     for remark in checked.remarks:
         yield f"NOTE: {one_line(remark)}"
+    yield from _ended(checked, opened, arguments)
+
+
+def _ended(checked: Checked, opened: _Open, arguments: argparse.Namespace) -> Iterator[str]:
+    """Yield how it stands with the log."""
+    faults = checked.all_faults
     if not checked.chains:
-        yield "Nothing was ever written there."
+        # A mistyped place must not be taken for a log in which nothing is missing.
+        yield f"There is no access log at {one_line(opened.where.name)}: check the place."
+        if faults or arguments.key:
+            yield "NOT WHOLE: something was written here before, and nothing is left."
+        return
     yield (
         f"NOT WHOLE: {len(faults):,} faults."
         if faults
         else "WHOLE: every entry is signed by its key and follows the one before it."
     )
-    if not arguments.key and checked.chains:
+    if not arguments.key:
         yield "Compare the fingerprints with those that were written down, or name them with --key."
 
 
@@ -361,7 +373,7 @@ def _summed(wanted: list[Stored], arguments: argparse.Namespace) -> Iterator[str
 
 def _as_json(checked: Checked) -> dict[str, object]:
     return {
-        "whole": not checked.all_faults,
+        "whole": bool(checked.chains) and not checked.all_faults,
         "faults": checked.all_faults,
         "remarks": list(checked.remarks),
         "keys": [
