@@ -162,7 +162,7 @@ async def look_at_the_proof(world: World) -> None:
     assert "RIGHT: nothing was changed" in verdict
     assert "1 keys of content on purpose" in verdict
     outside = await steward(world, "verify", identity=False)
-    assert "RIGHT: nothing was changed" in outside
+    assert "RIGHT from outside: nothing was changed; content sealed, not opened" in outside
     assert "content sealed of" in outside
     there = await objects(world)
     checked = check_archive(there)

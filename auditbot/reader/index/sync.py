@@ -32,6 +32,7 @@ from auditbot.reader.verify.findings import Findings
 from auditbot.reader.verify.inventory import Inventory, newer_version, take_inventory
 from auditbot.reader.verify.keyring import Keyring, read_keys, read_signed, trusted_of
 from auditbot.reader.verify.servers import (
+    KEY_IS_ANOTHERS,
     choose_keys,
     gone_servers,
     server_gone,
@@ -128,7 +129,17 @@ async def sync(
         inventory, before = inventories[server], len(done.faults)
         keyring = trusted_of(keys[server], choice.fingerprints, findings)
         statements = await load_statements(place, inventory, keyring.trust, findings)
-        run = _Sync(place, library, inventory, keyring, statements, done, progress)
+        is_named = bool(fingerprints) or remembered[server].named
+        run = _Sync(
+            place,
+            library,
+            inventory,
+            keyring,
+            statements,
+            done,
+            progress,
+            is_named=is_named,
+        )
         async with asyncio.TaskGroup() as group:
             for stream in inventory.streams:
                 await run.stream(stream, group)
@@ -192,6 +203,8 @@ class _Sync:
     statements: Statements
     done: Synced
     progress: Progress
+    is_named: bool = False
+    """Whether a person named the keys that are trusted, now or before."""
 
     async def stream(self, stream: str, group: asyncio.TaskGroup) -> None:
         """Index a stream's manifests that are not yet, in order, until one is wrong."""
@@ -229,8 +242,9 @@ class _Sync:
     def _strangers(self, stream: str) -> str | None:
         """Return what is wrong if a key signed what is indexed that is not trusted any more."""
         if not self.keyring.anchors:
+            hint = f"{KEY_IS_ANOTHERS} " if self.is_named else ""
             return (
-                f"None of the keys that you trust is in the archive of {self.inventory.server}: "
+                f"{hint}None of the keys that you trust is in the archive of {self.inventory.server}: "
                 "it is another one, or its keys were removed. Run verify."
             )
         rows = self.library.connection.execute(

@@ -73,6 +73,8 @@ class Verified:
     """Segments whose contents were checked."""
     outside_only: int = 0
     """Of these, encrypted ones of which only the stored bytes could be checked."""
+    has_strange_key: bool = False
+    """Whether none of the keys that a person named is in the archive."""
     opened: int = 0
     """Encrypted segments that an identity opened."""
     unfit: set[str] = field(default_factory=set)

@@ -6,6 +6,7 @@ from auditbot.reader.show import visible
 from auditbot.reader.times import moment
 from auditbot.reader.verify.findings import Finding, Severity
 from auditbot.reader.verify.options import Verified
+from auditbot.reader.verify.servers import KEY_IS_ANOTHERS
 
 _SHOWN = 50
 _GROUP = 4
@@ -20,7 +21,8 @@ def grouped(fingerprint: str) -> str:
 
 def as_text(result: Verified, destination: str) -> str:
     """Return one page: what was checked, what is wrong, what a person should know."""
-    return "".join(f"{line}\n" for line in _lines(result, destination))
+    lead = f"{KEY_IS_ANOTHERS}\n\n" if result.has_strange_key else ""
+    return lead + "".join(f"{line}\n" for line in _lines(result, destination))
 
 
 def standing(result: Verified) -> str:
@@ -31,7 +33,12 @@ def standing(result: Verified) -> str:
 
 
 def _is_part(result: Verified) -> bool:
-    return bool(not result.whole or result.outside_only or result.unfit)
+    return bool(not result.whole or result.outside_only or result.unfit or _unopened(result) > 0)
+
+
+def _unopened(result: Verified) -> int:
+    """Return of how many records the content is sealed, and could still be opened."""
+    return max(result.sealed_records - result.opened_records - result.erased_records, 0)
 
 
 def overall(results: Collection[Verified]) -> str:
@@ -55,23 +62,35 @@ def verdict(result: Verified) -> str:
     if wrong:
         return f"WRONG: this is not the archive that was written ({wrong} faults)."
     if result.unfit:
-        who = (
-            "the identities you named open only a part of it"
-            if result.opened or result.opened_records
-            else "none of the identities you named opens it"
-        )
-        part = "" if result.whole else " Not all contents were to be looked into."
-        return f"RIGHT from outside: nothing was changed; {who} (is it the right file?).{part}"
-    if not result.whole and result.looked_ms is not None:
-        return (
-            "RIGHT, as far as it was looked into: all signatures and sizes, new contents; older "
-            f"contents were right on {moment(result.looked_ms)} UTC, and were not looked into now."
-        )
+        return _verdict_of_unfit(result)
     if not result.whole:
-        return "RIGHT, as far as it was looked into: all signatures, not all contents."
+        return f"RIGHT, as far as it was looked into: {_looked_into(result)}"
     if result.outside_only:
         return "RIGHT from outside: nothing was changed; contents are encrypted (--identity)."
+    if _unopened(result):
+        return "RIGHT from outside: nothing was changed; content sealed, not opened (--identity)."
     return "RIGHT: nothing was changed, added or removed."
+
+
+def _verdict_of_unfit(result: Verified) -> str:
+    who = (
+        "the identities you named open only a part of it"
+        if result.opened or result.opened_records
+        else "none of the identities you named opens it"
+    )
+    part = "" if result.whole else " Not all contents were to be looked into."
+    return f"RIGHT from outside: nothing was changed; {who} (is it the right file?).{part}"
+
+
+def _looked_into(result: Verified) -> str:
+    if result.looked_ms is not None:
+        return (
+            "all signatures and sizes, new contents; older contents were right on "
+            f"{moment(result.looked_ms)} UTC, and were not looked into now."
+        )
+    if not result.objects:
+        return "all signatures and sizes; no content was looked into."
+    return "all signatures, not all contents."
 
 
 def _lines(result: Verified, destination: str) -> Iterator[str]:
@@ -118,7 +137,7 @@ def _lines(result: Verified, destination: str) -> Iterator[str]:
 def _shut(result: Verified) -> Iterator[str]:
     """Yield what of the archive nobody can read, or was not read now."""
     if result.sealed_records:
-        left = result.sealed_records - result.opened_records - result.erased_records
+        left = _unopened(result)
         opened = f"{result.opened_records:,} opened and right"
         shut = f"; content sealed of {left:,} (--identity)" if left > 0 else ""
         yield f"    sealed        {result.sealed_records:,} records' content: {opened}{shut}"

@@ -139,6 +139,9 @@ async def _verify_server(
         return result
     keyring = trusted_of(server.keys, choice.fingerprints, findings)
     result.fingerprints, result.first_use = keyring.anchors, keyring.first_use
+    result.has_strange_key = not keyring.anchors and (
+        bool(options.fingerprints) or remembered.named
+    )
     statements = await load_statements(place, inventory, keyring.trust, findings)
     result.days = tuple(day for _, day in sorted(statements.days.items()))
     with GraphCheck() as graph, Checkers(keyring.server_name, options.identities) as checkers:

@@ -11,6 +11,12 @@ from dataclasses import dataclass
 from auditbot.reader.memory import Remembered
 from auditbot.reader.times import moment
 
+KEY_IS_ANOTHERS = (
+    "The key that you named is not this archive's: compare it, digit by digit, with what was written "
+    "down, and give the right one with --key. If it is typed as it was written down, this is "
+    "another archive."
+)
+
 _NOTHING, _FOUND, _NAMED = range(3)
 """How well a server's keys are known: not at all, since they were found first, by a person."""
 
