@@ -6,6 +6,7 @@ from pathlib import Path
 
 from auditbot.reader.commands.library import Open, access_log, add_library_options, open_library
 from auditbot.reader.commands.options import Archive, add_zone_option, open_archive
+from auditbot.reader.commands.outputs import add_force_option, refuse_taken
 from auditbot.reader.commands.searching import add_query_options, query_of
 from auditbot.reader.commands.transcripts import FORMATS, refuse, verified, write
 from auditbot.reader.conversation import load
@@ -71,6 +72,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _add_export_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--output", type=Path, metavar="FILE", help="the zip file")
+    add_force_option(command)
     command.add_argument(
         "--verify",
         choices=["all", "signatures", "no"],
@@ -204,8 +206,10 @@ async def _hand_over(
     output: Path,
     formats: tuple[str, ...] = (),
 ) -> int:
+    # All of them before the work, so that there is no new half beside an old one.
+    refuse_taken(output, arguments)
     for form in formats:
-        refuse(form, _beside(output, form))
+        refuse(form, _beside(output, form), arguments)
     judged = await verified(opened, arguments.verify)
     request = Request(
         archive=opened.archive.destination,

@@ -21,6 +21,7 @@ from auditbot.reader.commands.options import (
     quantity,
     span_ms,
 )
+from auditbot.reader.commands.outputs import add_force_option, refuse_taken
 from auditbot.reader.conversation import Message, load
 from auditbot.reader.index.context import (
     MOST_BESIDE,
@@ -83,6 +84,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         help="how to write them (default table)",
     )
     command.add_argument("--output", type=Path, metavar="FILE", help="write them to a file")
+    add_force_option(command)
     add_library_options(command)
     for name, act, what in (("rooms", _rooms, "rooms"), ("people", _people, "senders")):
         command = commands.add_parser(name, help=f"list the {what} of the archive")
@@ -174,6 +176,8 @@ def _window(text: str) -> Window:
 async def _search(arguments: argparse.Namespace) -> int:
     query = query_of(arguments)
     window: Window | None = arguments.context
+    if arguments.output is not None:
+        refuse_taken(arguments.output, arguments)
     async with open_library(arguments) as opened:
         # What was found and is not shown is not marked as if it had not been.
         limit = arguments.limit if window is None else None
@@ -217,7 +221,6 @@ def _write(opened: Open, shown: Surroundings, arguments: argparse.Namespace) -> 
     if arguments.format == "parquet":
         if output is None:
             raise ConfigError("A Parquet file needs a name: give it with --output.")
-        write_private(output, b"")
         write_parquet(messages, output, arguments.zone, shown.context)
         return
     if output is None:

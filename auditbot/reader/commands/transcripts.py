@@ -12,6 +12,7 @@ from auditbot.reader.commands.options import (
     hours,
     period_of,
 )
+from auditbot.reader.commands.outputs import add_force_option, refuse_taken
 from auditbot.reader.memory import write_private
 from auditbot.reader.render.sheets import write_csv, write_jsonl
 from auditbot.reader.render.words import one_line
@@ -54,6 +55,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         help="default html; eml and rsmf write a folder with a file for each room and day",
     )
     command.add_argument("--output", type=Path, metavar="FILE", help="where to write it")
+    add_force_option(command)
     command.add_argument("--case", default="", metavar="NAME", help="the case's name, to print")
     command.add_argument(
         "--context",
@@ -74,7 +76,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 async def _transcript(arguments: argparse.Namespace) -> int:
     output = arguments.output or Path(f"transcript.{arguments.format}")
     # Before all the work, not only after it.
-    refuse(arguments.format, output)
+    refuse(arguments.format, output, arguments)
     async with open_library(arguments) as opened:
         subject = find_subject(opened.library, arguments.subject)
         judged = await verified(opened, arguments.verify)
@@ -114,14 +116,16 @@ async def _transcript(arguments: argparse.Namespace) -> int:
     return 1 if judged.is_wrong or opened.faults else 0
 
 
-def refuse(form: str, output: Path) -> None:
+def refuse(form: str, output: Path, arguments: argparse.Namespace) -> None:
     """Make sure that a transcript can be written there.
 
     Raises:
-        UserError: a folder with files is where one is to be made.
+        UserError: a folder with files is where one is to be made, or a file is there.
     """
     if form in FOLDERS:
         refuse_used(output)
+    else:
+        refuse_taken(output, arguments)
 
 
 def write(transcript: Transcript, form: str, output: Path) -> tuple[str, ...]:
