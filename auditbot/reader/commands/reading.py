@@ -9,7 +9,13 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from auditbot.reader.commands.library import Open, access_log, add_library_options, open_library
+from auditbot.reader.commands.library import (
+    Open,
+    access_log,
+    add_library_options,
+    open_library,
+    reach,
+)
 from auditbot.reader.commands.options import add_period_options, open_archive, period_of
 from auditbot.reader.coverage import Coverage, cover
 from auditbot.reader.index.coverage import count_coverage
@@ -179,6 +185,7 @@ async def _cover(arguments: argparse.Namespace) -> int:
     async with open_library(arguments) as opened:
         _log(opened, "coverage", period)
         _print_coverage(count_coverage(opened.library, period), arguments)
+        sys.stderr.write(f"The index reaches {reach(opened.library)}.\n")
         return _tell_removed(opened, period)
 
 

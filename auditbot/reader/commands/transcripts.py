@@ -16,6 +16,7 @@ from auditbot.reader.commands.outputs import add_force_option, refuse_taken
 from auditbot.reader.memory import write_private
 from auditbot.reader.render.sheets import write_csv, write_jsonl
 from auditbot.reader.render.words import one_line
+from auditbot.reader.times import counted
 from auditbot.reader.transcript.build import Request, Transcript, build
 from auditbot.reader.transcript.eml import write_eml
 from auditbot.reader.transcript.folder import refuse_used
@@ -109,7 +110,7 @@ async def _transcript(arguments: argparse.Namespace) -> int:
         remarks = write(transcript, arguments.format, output)
     facts = transcript.facts
     sys.stderr.write(
-        f"{output}: {facts['messages']:,} messages of {facts['title']}. {one_line(judged.words)}\n"
+        f"{output}: {counted(facts['messages'], 'message')} of {facts['title']}. {one_line(judged.words)}\n"
         + "".join(f"    missing: {one_line(sentence)}\n" for sentence in facts["missing"])
         + "".join(f"    to know: {one_line(sentence)}\n" for sentence in remarks)
     )
