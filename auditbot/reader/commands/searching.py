@@ -203,9 +203,9 @@ async def _search(arguments: argparse.Namespace) -> int:
             "search",
             archive=opened.archive.destination,
             query=query.as_words(),
-            found=len(found),
+            found=len(roots),
             format=arguments.format,
-            **({} if len(roots) == len(found) else {"limit": len(roots)}),
+            **({} if len(roots) == len(found) else {"fit": len(found)}),
             **(
                 {} if window is None else {"context": window.as_words(), "shown": len(shown.roots)}
             ),

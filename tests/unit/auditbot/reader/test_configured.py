@@ -27,7 +27,7 @@ def test_two_lines_are_enough(officer: Officer) -> None:
 def test_what_others_half_wrote_is_not_read(officer: Officer) -> None:
     configure(
         "homeserver:",
-        "  adress: x",
+        "  somewhere: x",
         "auditbot:",
         f"  destination: file:{officer.maker.root}",
         "  keep_days:",
@@ -39,7 +39,7 @@ def test_what_others_half_wrote_is_not_read(officer: Officer) -> None:
 def test_a_key_that_is_none_is_refused_but_blocks_nobody_who_names_the_place(
     officer: Officer,
 ) -> None:
-    configure("auditbot:", "  destinaton: file:elsewhere")
+    configure("auditbot:", "  destinations: file:elsewhere")
 
     with pytest.raises(ConfigError, match="did you mean “destination”"):
         main(["rooms", f"--home={officer.folder / 'home'}"])
