@@ -218,13 +218,16 @@ class Coverage:
                 f"Read later: {self.soon} within 60 s, {self.within_a_day} within 24 h, "
                 f"{self.total.later} altogether"
             )
-        lines.append("By room:")
+        if self.rooms:
+            lines.append("By room:")
         for room, tally in _worst_first(self.rooms):
             name = f" [{visible(self.names[room])}]" if room in self.names else ""
             lines.append(f"    {visible(room)}{name}: {tally.text()}")
-        lines.append("By day (UTC):")
+        if self.days:
+            lines.append("By day (UTC):")
         lines.extend(f"    {day}: {tally.text()}" for day, tally in sorted(self.days.items()))
-        lines.append("By sending device:")
+        if self.devices:
+            lines.append("By sending device:")
         for (sender, device), tally in _worst_first(self.devices):
             never = " — never readable" if tally.unread == tally.all else ""
             lines.append(f"    {visible(sender)} {visible(device)}: {tally.text()}{never}")

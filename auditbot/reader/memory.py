@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,6 +215,25 @@ def write_private(path: Path, body: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
         sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise PermanentError(f"“{path}” cannot be written: {error.strerror}.") from error
+
+
+def copy_private(source: Path, path: Path) -> None:
+    """Copy a file into one that only its owner may read, from its first byte on.
+
+    Raises:
+        PermanentError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name[:100]}-{secrets.token_hex(6)}")
+    try:
+        with source.open("rb") as read:
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as written:
+                shutil.copyfileobj(read, written, 2**20)
+        temporary.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Moments and spans of time for people."""
+"""Moments, spans of time and numbers of things for people."""
 
 from datetime import UTC, datetime, timedelta, tzinfo
 
@@ -26,6 +26,11 @@ def local(moment_ms: object, zone: tzinfo = UTC) -> datetime | None:
         return (_EPOCH + timedelta(milliseconds=moment_ms)).astimezone(zone)
     except (OverflowError, ValueError):
         return None
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """Return how many of something, in words; ``several`` where it is not ``one`` and an “s”."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
 def span(length_ms: int) -> str:

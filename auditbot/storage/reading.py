@@ -89,6 +89,11 @@ class DirectoryPlace:
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    @property
+    def root(self) -> Path:
+        """Return the directory."""
+        return self._root
+
     async def list(self, prefix: str) -> AsyncIterator[Item]:
         """Yield the files whose path begins with ``prefix``."""
         for item in await self._do(self._items, prefix):

@@ -9,11 +9,13 @@ import difflib
 import math
 import stat
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import msgspec
 
+from common.config.bot_settings import Auditbot
 from common.config.document import (
     MAX_BYTES,
     Group,
@@ -28,7 +30,7 @@ from common.config.document import (
 )
 from common.config.environment import Override, content, overrides
 from common.config.options import PREFIX, Keys, Kind, Option, Section, schema
-from common.config.rules import check
+from common.config.rules import check, check_archive
 from common.config.schema import Config
 from common.config.secret import Secret
 from common.errors import ConfigError
@@ -70,6 +72,24 @@ def load(path: Path | None, environ: Mapping[str, str], *, warn: Warn = _keep_qu
                 file=str(file),
             )
     return config
+
+
+def load_archive(path: Path | None, environ: Mapping[str, str]) -> Auditbot:
+    """Return where the archive is and how its store is reached; nothing else is looked at.
+
+    Whoever reads archives has no homeserver and none of its secrets: the rest may be missing, or
+    half written.
+
+    Args:
+        path: the YAML file; None means that the environment alone says everything
+        environ: environment variables
+
+    Raises:
+        ConfigError: what is there of it cannot be used.
+    """
+    tree = Group(line=0, last_line=0) if path is None else _read(path)
+    loader = _Loader(None if path is None else str(path), overrides(schema(), environ))
+    return loader.archive(tree)
 
 
 def load_text(text: str, name: str) -> Config:
@@ -141,6 +161,19 @@ class _Loader:
         check(config, self.place)
         return config
 
+    def archive(self, tree: Group) -> Auditbot:
+        """Return of auditbot's section what a reader of archives needs, checked."""
+        section = schema().members["auditbot"]
+        if not isinstance(section, Section):
+            raise TypeError("auditbot is no section")
+        group = self._group(section, tree)
+        self._refuse_unknown(section, group)
+        needed = {name: section.members[name] for name in ("destination", "s3")}
+        values = self._values(replace(section, members=needed), group)
+        auditbot = Auditbot(**cast(dict[str, Any], values))
+        check_archive(auditbot, self.place)
+        return auditbot
+
     def place(self, *dotted: str) -> str:
         """Return where the first of these options that was set stands, as an error names it."""
         nowhere = self._name or "the environment"
@@ -148,9 +181,15 @@ class _Loader:
 
     def section(self, section: Section, group: Group) -> msgspec.Struct:
         """Return one section as its typed structure."""
+        self._refuse_unknown(section, group)
+        return section.type(**self._values(section, group))
+
+    def _refuse_unknown(self, section: Section, group: Group) -> None:
         for key in group.entries:
             if key not in section.members:
                 raise ConfigError(self._unknown(key, section, group))
+
+    def _values(self, section: Section, group: Group) -> dict[str, object]:
         values: dict[str, object] = {}
         for name, member in section.members.items():
             if isinstance(member, Section):
@@ -162,7 +201,7 @@ class _Loader:
                 values[name] = self.value(member, group.entries[name], where)
             elif member.required:
                 raise ConfigError(self._missing(member, section, group))
-        return section.type(**values)
+        return values
 
     def _group(self, section: Section, parent: Group) -> Group:
         name = section.path[-1]

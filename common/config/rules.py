@@ -7,6 +7,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
+from common.config.bot_settings import Auditbot
 from common.config.schema import Config
 from common.config.secret import Secret
 from common.errors import ConfigError, UserError
@@ -41,6 +42,12 @@ def check(config: Config, place: Place) -> None:
     ):
         for option, sentence, other in rule(config):
             raise ConfigError(f"{place(option, other)}: {option} {sentence}")
+
+
+def check_archive(auditbot: Auditbot, place: Place) -> None:
+    """Raise ``ConfigError`` if where the archive is, or how its store is reached, cannot be."""
+    for option, sentence, other in (*_store(auditbot), *_destination(auditbot)):
+        raise ConfigError(f"{place(option, other)}: {option} {sentence}")
 
 
 _SERVER_NAME = re.compile(r"([A-Za-z0-9.\-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
@@ -288,8 +295,8 @@ def _recipients(recipients: Sequence[str]) -> Iterator[Fault]:
         )
 
 
-def _store(config: Config) -> Iterator[Fault]:
-    store = config.auditbot.s3
+def _store(auditbot: Auditbot) -> Iterator[Fault]:
+    store = auditbot.s3
     for given, other, name, other_name in (
         (store.access_key_id, store.secret_access_key, "access_key_id", "secret_access_key"),
         (store.secret_access_key, store.access_key_id, "secret_access_key", "access_key_id"),
@@ -347,11 +354,15 @@ def _is_room_pattern(pattern: str) -> bool:
 
 
 def _archive(config: Config) -> Iterator[Fault]:
-    yield from _store(config)
+    yield from _store(config.auditbot)
     yield from _retention(config)
     yield from _recipients(config.auditbot.age_recipients)
     yield from _sealing(config)
-    destination = config.auditbot.destination
+    yield from _destination(config.auditbot)
+
+
+def _destination(auditbot: Auditbot) -> Iterator[Fault]:
+    destination = auditbot.destination
     if destination is None:
         return
     scheme, _, rest = destination.partition(":")

@@ -19,6 +19,7 @@ from auditbot.reader.compact import FILE, Day, days_of, servers_of, write_day
 from auditbot.reader.layout import derived_folder, derived_prefix
 from auditbot.reader.memory import private_directory, write_private
 from auditbot.reader.read import Period
+from auditbot.reader.times import counted
 from auditbot.storage.derived import TEMPORARY, DerivedStore, DirectoryDerived
 from auditbot.storage.reading import DirectoryPlace, Place
 from common.errors import ConfigError, PermanentError, UserError
@@ -98,6 +99,7 @@ async def _build(arguments: argparse.Namespace) -> int:
         raise ConfigError("--opened is for a directory of your own: name one with --into.")
     period = period_of(arguments)
     async with open_library(arguments) as opened:
+        _refuse_archive(arguments.into, opened.archive.place)
         days = days_of(opened.library, period)
         _refuse_sealed(days, arguments)
         dates = [day.day.isoformat() for day in days]
@@ -115,6 +117,21 @@ async def _build(arguments: argparse.Namespace) -> int:
         with _alone(arguments.into or opened.archive.cache):
             await _copy(arguments, days, period, opened)
     return 1 if opened.faults else 0
+
+
+def _refuse_archive(into: Path | None, place: Place) -> None:
+    """Make sure that a copy of one's own does not get among the archive's objects.
+
+    Raises:
+        UserError: it would.
+    """
+    if into is None or not isinstance(place, DirectoryPlace):
+        return
+    if into.resolve().is_relative_to(place.root.resolve()):
+        raise UserError(
+            f"“{into}” is in the archive's own directory: name another one with --into, or leave "
+            "the option out to have the copy where the archive keeps such copies."
+        )
 
 
 async def _copy(
@@ -164,7 +181,10 @@ async def _fill(target: _Target, days: Sequence[Day], period: Period, opened: Op
         with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=target.base) as scratch:
             await target.make(day, opened, Path(scratch))
         made += 1
-        sys.stdout.write(f"{day.day}: {day.records:,} records of {len(day.parts):,} segments.\n")
+        sys.stdout.write(
+            f"{day.day}: {counted(day.records, 'record')} of "
+            f"{counted(len(day.parts), 'segment')}.\n"
+        )
         sys.stdout.flush()
     # An index that nobody brought up to date does not know what is gone, only what it has not seen.
     is_known = opened.synced is not None and not opened.faults
@@ -172,7 +192,7 @@ async def _fill(target: _Target, days: Sequence[Day], period: Period, opened: Op
     for folder in gone:
         await target.drop(folder)
     sys.stdout.write(
-        f"{made:,} days were written, {len(days) - made:,} are as they were"
+        f"{counted(made, 'day')} {'was' if made == 1 else 'were'} written, {len(days) - made:,} are as they were"
         f"{f', {len(gone):,} were deleted, as in the archive' if gone else ''}. "
         f"The index reaches {reach(opened.library)}.\n"
     )

@@ -20,6 +20,7 @@ from auditbot.reader.commands.options import (
     fingerprint,
     open_archive,
 )
+from auditbot.reader.commands.outputs import add_force_option, refuse_taken
 from auditbot.reader.drill import Attempt, Drilled, Key, Picker, drill, read_keys, recipients
 from auditbot.reader.memory import write_private
 from auditbot.reader.render.words import one_line
@@ -67,6 +68,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     command.add_argument("--seed", metavar="TEXT", help="take the objects of an earlier drill")
     command.add_argument("--output", type=Path, metavar="FILE", help="where to write the proof")
+    add_force_option(command)
     command.add_argument(
         "--key",
         type=fingerprint,
@@ -110,6 +112,8 @@ class _Outcome:
 
 
 async def _drill(arguments: argparse.Namespace) -> int:
+    if arguments.output is not None:
+        refuse_taken(arguments.output, arguments)
     try:
         return await _carry_out(arguments)
     except ConfigError:

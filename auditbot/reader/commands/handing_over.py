@@ -4,8 +4,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from auditbot.reader.commands.library import Open, access_log, add_library_options, open_library
+from auditbot.reader.commands.library import (
+    Open,
+    access_log,
+    add_library_options,
+    asked,
+    open_library,
+)
 from auditbot.reader.commands.options import Archive, add_zone_option, open_archive
+from auditbot.reader.commands.outputs import add_force_option, refuse_taken
 from auditbot.reader.commands.searching import add_query_options, query_of, tell_unsearched
 from auditbot.reader.commands.transcripts import FORMATS, refuse, verified, write
 from auditbot.reader.conversation import load
@@ -16,6 +23,7 @@ from auditbot.reader.index.query import Query, search
 from auditbot.reader.read import ALWAYS
 from auditbot.reader.render.rows import table
 from auditbot.reader.render.words import one_line
+from auditbot.reader.times import counted
 from auditbot.reader.transcript.build import Request, gather
 from auditbot.reader.verify.report import grouped
 from common.account import account_name
@@ -71,6 +79,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _add_export_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--output", type=Path, metavar="FILE", help="the zip file")
+    add_force_option(command)
     command.add_argument(
         "--verify",
         choices=["all", "signatures", "no"],
@@ -109,8 +118,14 @@ async def _create(arguments: argparse.Namespace) -> int:
             created_by=account_name(),
             description=arguments.description,
         )
-        access_log(archive).write("case created", case=case.name)
-        cases_of(archive).create(case)
+        log, cases = access_log(archive), cases_of(archive)
+        try:
+            cases.check_new(case.name)
+        except UserError:
+            log.refused(*asked(arguments), archive=archive.destination)
+            raise
+        log.write("case created", case=case.name)
+        cases.create(case)
     sys.stdout.write(f"The case “{one_line(arguments.name)}” is open.\n")
     return 0
 
@@ -138,7 +153,9 @@ async def _add(arguments: argparse.Namespace) -> int:
         cases.save(grown)
         is_sealed = tell_unsearched(opened, query)
     more = len(grown.items) - len(case.items)
-    sys.stdout.write(f"{more:,} messages were added; the case has {len(grown.items):,}.\n")
+    sys.stdout.write(
+        f"{counted(more, 'message')} {'was' if more == 1 else 'were'} added; the case has {len(grown.items):,}.\n"
+    )
     return 1 if is_sealed else 0
 
 
@@ -149,7 +166,7 @@ async def _list(arguments: argparse.Namespace) -> int:
         access_log(archive).write("cases listed", archive=archive.destination)
         for name in cases.names():
             case = cases.load(name)
-            sys.stdout.write(f"{one_line(name)}: {len(case.items):,} messages\n")
+            sys.stdout.write(f"{one_line(name)}: {counted(len(case.items), 'message')}\n")
     return 0
 
 
@@ -205,8 +222,10 @@ async def _hand_over(
     output: Path,
     formats: tuple[str, ...] = (),
 ) -> int:
+    # All of them before the work, so that there is no new half beside an old one.
+    refuse_taken(output, arguments)
     for form in formats:
-        refuse(form, _beside(output, form))
+        refuse(form, _beside(output, form), arguments)
     judged = await verified(opened, arguments.verify)
     request = Request(
         archive=opened.archive.destination,
@@ -255,8 +274,9 @@ def _beside(output: Path, form: str) -> Path:
 def _told(done: HandedOver) -> str:
     missing = "".join(f"    missing: {one_line(sentence)}\n" for sentence in done.missing)
     return (
-        f"{done.path}: {done.messages:,} messages, {done.records:,} records with their proofs, "
-        f"{done.attachments:,} attachments. {one_line(done.verdict)}\n{missing}"
+        f"{done.path}: {counted(done.messages, 'message')}, {counted(done.records, 'record')} with "
+        f"{'its proof' if done.records == 1 else 'their proofs'}, "
+        f"{counted(done.attachments, 'attachment')}. {one_line(done.verdict)}\n{missing}"
         f"    SHA-256 {done.sha256}\n"
         f"    signing key {grouped(done.fingerprint)}\n"
         f"    files.json  {done.files_sha256}\n"

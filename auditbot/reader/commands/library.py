@@ -76,11 +76,11 @@ async def open_library(arguments: argparse.Namespace) -> AsyncIterator[Open]:
             try:
                 yield Open(archive, library, log, synced, tuple(arguments.key), tuple(faults))
             except UserError:
-                log.refused(*_asked(arguments), archive=archive.destination)
+                log.refused(*asked(arguments), archive=archive.destination)
                 raise
 
 
-def _asked(arguments: argparse.Namespace) -> tuple[str, str]:
+def asked(arguments: argparse.Namespace) -> tuple[str, str]:
     """Return which command was typed, and all of it."""
     typed: tuple[str, ...] = getattr(arguments, "typed", ())
     return next(iter(typed), "a command"), shlex.join(typed)

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,12 +17,13 @@ from auditbot.reader.access.writing import RemoteLog
 from auditbot.reader.memory import Memory
 from auditbot.reader.open_sealed import read_identities
 from auditbot.reader.read import Period
+from auditbot.reader.render.words import one_line
 from auditbot.storage.addressing import Origin, place_name
 from auditbot.storage.derived import DerivedStore, DirectoryDerived
 from auditbot.storage.reading import DirectoryPlace, Place
 from common.clock import SystemClock
 from common.config.environment import environment
-from common.config.load import has_settings, load
+from common.config.load import has_settings, load_archive
 from common.config.schema import S3
 from common.errors import ConfigError, UserError
 
@@ -158,7 +160,14 @@ def which(destination: str | None, config: Path | None) -> tuple[str, S3, Origin
         raise ConfigError(
             "Which archive? Name a configuration with --config, or the place with --destination."
         )
-    settings = load(path, environ).auditbot
+    try:
+        settings = load_archive(path, environ)
+    except ConfigError as error:
+        # Nobody named the file, and a directory is reached without it.
+        if config is not None or destination is None or not destination.startswith("file:"):
+            raise
+        sys.stderr.write(f"What is configured is not used: {one_line(error)}\n")
+        return destination, S3(), _NO_CONFIGURATION
     place = destination or settings.destination
     if place is None:
         raise ConfigError("auditbot.destination is not set: name the archive with --destination.")
@@ -173,7 +182,7 @@ def reading_settings(config: Path | None) -> S3:
     environ = environment()
     if path is None and not has_settings(environ):
         return S3()
-    return load(path, environ).auditbot.s3
+    return load_archive(path, environ).s3
 
 
 def period_of(arguments: argparse.Namespace) -> Period:

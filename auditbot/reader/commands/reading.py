@@ -15,6 +15,7 @@ from auditbot.reader.commands.library import (
     add_library_options,
     not_everything,
     open_library,
+    reach,
 )
 from auditbot.reader.commands.options import add_period_options, open_archive, period_of
 from auditbot.reader.coverage import Coverage, cover
@@ -187,8 +188,9 @@ async def _cover(arguments: argparse.Namespace) -> int:
         if not arguments.json:
             # Whoever files the figures has only this, and they are of a part.
             sys.stdout.writelines(f"{not_everything(fault)}\n" for fault in opened.faults)
-        counted = count_coverage(opened.library, period)
-        _print_coverage(counted, arguments, faults=opened.faults)
+        coverage = count_coverage(opened.library, period)
+        _print_coverage(coverage, arguments, faults=opened.faults)
+        sys.stderr.write(f"The index reaches {reach(opened.library)}.\n")
         return _tell_removed(opened, period)
 
 

@@ -34,7 +34,7 @@ from auditbot.reader.index.sql import ask
 from auditbot.reader.index.unrecorded import closed_gaps, unrecorded
 from auditbot.reader.read import Period
 from auditbot.reader.render.sheets import guarded
-from auditbot.reader.render.words import act, media_words, one_line, shown_line, why
+from auditbot.reader.render.words import act, log_detail, media_words, one_line, shown_line, why
 from auditbot.reader.stated import count_day, differences
 from auditbot.reader.times import moment
 from common.clock import SystemClock
@@ -318,16 +318,12 @@ async def _log(arguments: argparse.Namespace) -> int:
         log.write("access log shown", archive=archive.destination)
         for entry, follows in log.entries():
             is_whole &= follows
-            detail = ", ".join(
-                f"{one_line(name)}: {one_line(value)}"
-                for name, value in entry.items()
-                if name not in {"time_ms", "user", "what", "previous"}
-            )
+            detail = log_detail(entry, arguments.zone)
             when = moment(entry.get("time_ms"), arguments.zone)
             mark = "" if follows else "DOES NOT FOLLOW  "
             sys.stdout.write(
-                f"{when} {mark}{one_line(entry.get('user'))} {one_line(entry.get('what'))}: "
-                f"{detail}\n"
+                f"{when} {mark}{one_line(entry.get('user'))} {one_line(entry.get('what'))}"
+                f"{f': {detail}' if detail else ''}\n"
             )
     expected = arguments.since
     is_known = expected is None or log.has(expected)

@@ -38,7 +38,7 @@ from auditbot.reader.review.conversations import (
 )
 from auditbot.reader.review.lexicon import read_lexicon
 from auditbot.reader.review.log import Reviews, last_hash, read_reviews
-from auditbot.reader.times import moment
+from auditbot.reader.times import counted, moment
 from common.clock import SystemClock
 from common.errors import UserError
 
@@ -148,8 +148,13 @@ async def _draw(arguments: argparse.Namespace) -> int:
 
 def _wanted(arguments: argparse.Namespace) -> Wanted:
     period = period_of(arguments)
-    if period.start_ms is None and period.end_ms is None:
+    if period.start_ms is None or period.end_ms is None:
         raise UserError("Of which time? Give --from and --to: a draw is of a period that is over.")
+    if period.end_ms > SystemClock().now_ms():
+        raise UserError(
+            "This period is not over yet, and the same seed would draw others later: give an "
+            "earlier --to, yesterday at the latest."
+        )
     return Wanted(
         period=period,
         zone=arguments.zone,
@@ -193,7 +198,7 @@ def _lines(
     yield ""
     yield f"Words of the lexicon, in all {len(drawn.found):,} conversations:"
     for text, count in drawn.total.most_common():
-        yield f"    {count:,} messages: {one_line(text)}"
+        yield f"    {counted(count, 'message')}: {one_line(text)}"
     if not drawn.total:
         yield "    none"
     shown = drawn.hit[: arguments.hits]
@@ -206,7 +211,7 @@ def _lines(
 def _shown(one: Conversation, reviews: Reviews) -> Iterator[str]:
     yield (
         f"{one.id}  {one.day}  {one_line(one.room_name)} ({one_line(one.room_id)}): "
-        f"{one.messages:,} messages"
+        f"{counted(one.messages, 'message')}"
     )
     if one.hits:
         hits = ", ".join(f"{one_line(text)} {count:,}" for text, count in one.hits.most_common())
@@ -316,9 +321,18 @@ def _told(entry: dict[str, Any]) -> str:
     count = len(listed) if isinstance(listed, list) else 0
     return (
         f"drew {count:,} of {one_line(entry.get('population'))} with the seed "
-        f"{one_line(entry.get('seed'))}, {one_line(entry.get('from'))} to "
-        f"{one_line(entry.get('to'))} UTC, {one_line(entry.get('of'))}"
+        f"{one_line(entry.get('seed'))}, {_drawn_of(entry)}{one_line(entry.get('of'))}"
     )
+
+
+def _drawn_of(entry: dict[str, Any]) -> str:
+    """Return of which time was drawn; an older version took half of one."""
+    start, end = entry.get("from"), entry.get("to")
+    if start and end:
+        return f"{one_line(start)} to {one_line(end)} UTC, "
+    if start:
+        return f"from {one_line(start)} UTC on, "
+    return f"up to {one_line(end)} UTC, " if end else ""
 
 
 def _reviews(archive: Archive) -> tuple[AccessLog, Reviews]:

@@ -21,6 +21,7 @@ from auditbot.reader.commands.options import (
     quantity,
     span_ms,
 )
+from auditbot.reader.commands.outputs import add_force_option, refuse_taken
 from auditbot.reader.conversation import Message, load
 from auditbot.reader.index.context import (
     MOST_BESIDE,
@@ -43,7 +44,7 @@ from auditbot.reader.memory import write_private
 from auditbot.reader.render.rows import table
 from auditbot.reader.render.sheets import write_csv, write_jsonl, write_parquet
 from auditbot.reader.render.words import one_line
-from auditbot.reader.times import moment
+from auditbot.reader.times import counted, moment
 from common.errors import ConfigError, UserError
 
 _CHUNK = 200
@@ -71,7 +72,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "text", nargs="*", help="words, “in quotation marks” together, begin* for a beginning"
     )
     add_query_options(command)
-    command.add_argument("--limit", type=quantity, metavar="N", help="at most so many messages")
+    command.add_argument("--limit", type=_limit, metavar="N", help="at most so many messages")
     command.add_argument("--newest", action="store_true", help="the newest first")
     command.add_argument(
         "--context",
@@ -90,6 +91,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         help="how to write them (default table)",
     )
     command.add_argument("--output", type=Path, metavar="FILE", help="write them to a file")
+    add_force_option(command)
     add_library_options(command)
     for name, act, what in (("rooms", _rooms, "rooms"), ("people", _people, "senders")):
         command = commands.add_parser(name, help=f"list the {what} of the archive")
@@ -166,12 +168,24 @@ async def _sync(arguments: argparse.Namespace) -> int:
         if done is None:
             return 1
         sys.stdout.write(
-            f"{done.segments:,} segments with {done.records:,} records are new; the index reaches "
+            f"{counted(done.segments, 'segment')} with {counted(done.records, 'record')} "
+            f"{'is' if done.segments == 1 else 'are'} new; the index reaches "
             f"{reach(opened.library)}.\n"
         )
         if done.removed:
-            sys.stdout.write(f"{done.removed:,} segments were deleted on purpose.\n")
+            sys.stdout.write(
+                f"{counted(done.removed, 'segment')} {'was' if done.removed == 1 else 'were'} "
+                "deleted on purpose.\n"
+            )
     return 1 if done.faults else 0
+
+
+def _limit(text: str) -> int:
+    number = quantity(text)
+    if not number:
+        message = "it must be 1 or more; leave the option out for all."
+        raise argparse.ArgumentTypeError(message)
+    return number
 
 
 def _window(text: str) -> Window:
@@ -181,10 +195,11 @@ def _window(text: str) -> Window:
 async def _search(arguments: argparse.Namespace) -> int:
     query = query_of(arguments)
     window: Window | None = arguments.context
+    if arguments.output is not None:
+        refuse_taken(arguments.output, arguments)
     async with open_library(arguments) as opened:
-        # What was found and is not shown is not marked as if it had not been.
-        limit = arguments.limit if window is None else None
-        found = search(opened.library, query, limit=limit, newest_first=arguments.newest)
+        # All of it: what is not shown is counted, and not marked as if it had not been found.
+        found = search(opened.library, query, newest_first=arguments.newest)
         roots = found[: arguments.limit]
         shown = Surroundings(tuple(roots), frozenset(), is_cut=False)
         if window is not None:
@@ -197,12 +212,15 @@ async def _search(arguments: argparse.Namespace) -> int:
             query=query.as_words(),
             found=len(roots),
             format=arguments.format,
+            **({} if len(roots) == len(found) else {"fit": len(found)}),
             **(
                 {} if window is None else {"context": window.as_words(), "shown": len(shown.roots)}
             ),
         )
         _write(opened, shown, arguments)
-        sys.stderr.write(_summary(opened, shown, len(roots)))
+        sys.stderr.write(_summary(opened, shown, roots, found))
+        if arguments.output is not None:
+            sys.stderr.write(f"They are in “{one_line(arguments.output)}”.\n")
         is_sealed = tell_unsearched(opened, query)
     return 1 if opened.faults or is_sealed else 0
 
@@ -216,7 +234,11 @@ def tell_unsearched(opened: Open, *queries: Query) -> bool:
     return count > 0
 
 
-def _summary(opened: Open, shown: Surroundings, found: int) -> str:
+def _summary(opened: Open, shown: Surroundings, roots: list[int], found: list[int]) -> str:
+    count = counted(len(roots), "message")
+    if len(roots) < len(found):
+        fit = "message fits" if len(found) == 1 else "messages fit"
+        count = f"{len(found):,} {fit}; {len(roots):,} shown"
     beside = len(shown.context)
     more = f", and {beside:,} around them" if beside else ""
     cut = (
@@ -225,7 +247,7 @@ def _summary(opened: Open, shown: Surroundings, found: int) -> str:
         if shown.is_cut
         else ""
     )
-    return f"{found:,} messages{more}. {cut}The index reaches {reach(opened.library)}.\n"
+    return f"{count}{more}. {cut}The index reaches {reach(opened.library)}.\n"
 
 
 def _write(opened: Open, shown: Surroundings, arguments: argparse.Namespace) -> None:
@@ -234,7 +256,6 @@ def _write(opened: Open, shown: Surroundings, arguments: argparse.Namespace) -> 
     if arguments.format == "parquet":
         if output is None:
             raise ConfigError("A Parquet file needs a name: give it with --output.")
-        write_private(output, b"")
         write_parquet(messages, output, arguments.zone, shown.context)
         return
     if output is None:
@@ -264,15 +285,23 @@ def _log_list(opened: Open, what: str, part: str, found: int) -> None:
     opened.log.write(what, archive=opened.archive.destination, part=part, found=found)
 
 
+def _none(what: str, part: str) -> str:
+    if not part:
+        return f"There is no {what} in the archive.\n"
+    return f"No {what} of the archive fits “{one_line(part)}”.\n"
+
+
 async def _rooms(arguments: argparse.Namespace) -> int:
     async with open_library(arguments) as opened:
         found = rooms(opened.library, arguments.part)
         _log_list(opened, "rooms listed", arguments.part, len(found))
+        if not found:
+            sys.stderr.write(_none("room", arguments.part))
         for room in found:
             label = f" “{one_line(room.label)}”" if room.label else ""
             alias = f" {one_line(room.alias)}" if room.alias else ""
             sys.stdout.write(
-                f"{one_line(room.name)}{alias}{label}: {room.events:,} events, "
+                f"{one_line(room.name)}{alias}{label}: {counted(room.events, 'event')}, "
                 f"{moment(room.first_ms)} to {moment(room.last_ms)} UTC\n"
             )
     return 0
@@ -282,10 +311,12 @@ async def _people(arguments: argparse.Namespace) -> int:
     async with open_library(arguments) as opened:
         found = people(opened.library, arguments.part)
         _log_list(opened, "people listed", arguments.part, len(found))
+        if not found:
+            sys.stderr.write(_none("person", arguments.part))
         for person in found:
             label = f" “{one_line(person.label)}”" if person.label else ""
             sys.stdout.write(
-                f"{one_line(person.name)}{label}: {person.events:,} events, "
+                f"{one_line(person.name)}{label}: {counted(person.events, 'event')}, "
                 f"{moment(person.first_ms)} to {moment(person.last_ms)} UTC\n"
             )
     return 0

@@ -12,9 +12,11 @@ from auditbot.reader.commands.options import (
     hours,
     period_of,
 )
+from auditbot.reader.commands.outputs import add_force_option, refuse_taken
 from auditbot.reader.memory import write_private
 from auditbot.reader.render.sheets import write_csv, write_jsonl
 from auditbot.reader.render.words import one_line
+from auditbot.reader.times import counted
 from auditbot.reader.transcript.build import Request, Transcript, build
 from auditbot.reader.transcript.eml import write_eml
 from auditbot.reader.transcript.folder import refuse_used
@@ -54,6 +56,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         help="default html; eml and rsmf write a folder with a file for each room and day",
     )
     command.add_argument("--output", type=Path, metavar="FILE", help="where to write it")
+    add_force_option(command)
     command.add_argument("--case", default="", metavar="NAME", help="the case's name, to print")
     command.add_argument(
         "--context",
@@ -74,7 +77,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 async def _transcript(arguments: argparse.Namespace) -> int:
     output = arguments.output or Path(f"transcript.{arguments.format}")
     # Before all the work, not only after it.
-    refuse(arguments.format, output)
+    refuse(arguments.format, output, arguments)
     async with open_library(arguments) as opened:
         subject = find_subject(opened.library, arguments.subject)
         judged = await verified(opened, arguments.verify)
@@ -107,21 +110,23 @@ async def _transcript(arguments: argparse.Namespace) -> int:
         remarks = write(transcript, arguments.format, output)
     facts, found = transcript.facts, transcript.request
     sys.stderr.write(
-        f"{output}: {facts['messages']:,} messages of {facts['title']}. {one_line(found.verdict)}\n"
+        f"{output}: {counted(facts['messages'], 'message')} of {facts['title']}. {one_line(found.verdict)}\n"
         + "".join(f"    missing: {one_line(sentence)}\n" for sentence in facts["missing"])
         + "".join(f"    to know: {one_line(sentence)}\n" for sentence in remarks)
     )
     return 1 if found.standing == "wrong" or opened.faults else 0
 
 
-def refuse(form: str, output: Path) -> None:
+def refuse(form: str, output: Path, arguments: argparse.Namespace) -> None:
     """Make sure that a transcript can be written there.
 
     Raises:
-        UserError: a folder with files is where one is to be made.
+        UserError: a folder with files is where one is to be made, or a file is there.
     """
     if form in FOLDERS:
         refuse_used(output)
+    else:
+        refuse_taken(output, arguments)
 
 
 def write(transcript: Transcript, form: str, output: Path) -> tuple[str, ...]:

@@ -48,9 +48,22 @@ class Cases:
         Raises:
             UserError: there is one of this name, or it is no name.
         """
-        if self._path(case.name).exists():
-            raise UserError(f"There is a case “{case.name}” already.")
+        self.check_new(case.name)
         self.save(case)
+
+    def check_new(self, name: str) -> None:
+        """Make sure that a case of this name can be begun.
+
+        Raises:
+            UserError: there is one, or it is no name.
+        """
+        if "/" in name or "\\" in name or name.startswith(".") or not name.isprintable():
+            raise UserError(
+                f"“{name}” is no name for a case: write it without “/” and “\\”, and not with “.” "
+                "at its beginning."
+            )
+        if self._path(name).exists():
+            raise UserError(f"There is a case “{name}” already.")
 
     def load(self, name: str) -> Case:
         """Return a case.

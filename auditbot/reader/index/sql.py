@@ -21,6 +21,10 @@ from common.errors import UserError
 _OPENED = {name: kind for name, kind in COLUMNS.items() if name != "sealed"}
 """Where content is sealed record by record, what it says stands in its columns, if it can be opened."""
 _MEMORY = "2GB"
+_TABLES = (
+    "The one table is “records”, a row for each record: “SELECT * FROM records LIMIT 5” shows some, "
+    "“DESCRIBE records” names its columns."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,9 @@ def _asked(
         database.execute("SET enable_external_access = false")
         database.execute("SET lock_configuration = true")
         result = database.execute(question)
+    except duckdb.CatalogException as error:
+        database.close()
+        raise UserError(f"DuckDB cannot answer this: {error}\n{_TABLES}") from None
     except duckdb.Error as error:
         database.close()
         raise UserError(f"DuckDB cannot answer this: {error}") from None

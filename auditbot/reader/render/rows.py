@@ -9,9 +9,11 @@ from auditbot.reader.conversation import Edit, Message, edit_text
 from auditbot.reader.layout import DEFAULT_CLASS
 from auditbot.reader.render.words import (
     GAPS,
+    TIME_OF_RECEIPT,
     act,
     doubts,
     gap,
+    is_received_only,
     media_state,
     reaction_mark,
     shown_line,
@@ -155,7 +157,8 @@ def table(
     for message in messages:
         mark = "" if context is None else "  " if message.root in context else "* "
         row = row_of(message, zone)
-        when = (row.time or row.received_utc or "(no time)")[:19].replace("T", " ")
+        received = _time(message.record.get("ts_received"), zone)
+        when = (row.time or received or "(no time)")[:19].replace("T", " ")
         room = f" [{shown_line(row.room_name or row.room_id)}]" if row.room_id else ""
         who = f" {shown_line(row.sender)}" if row.sender else ""
         yield shown_line(f"{mark}{when}{room}{who}: {_first_line(message, row)}")
@@ -179,14 +182,16 @@ def _below(message: Message, row: Row, zone: tzinfo) -> Iterator[str]:
     if row.attachment:
         size = f", {row.attachment_size:,} bytes" if row.attachment_size is not None else ""
         yield f"    attachment: {shown_line(row.attachment)}{size} ({row.attachment_state})"
-    yield from _remarks(row)
+    yield from _remarks(row, is_received=is_received_only(message))
 
 
-def _remarks(row: Row) -> Iterator[str]:
+def _remarks(row: Row, *, is_received: bool) -> Iterator[str]:
     if row.retention_class not in {None, DEFAULT_CLASS}:
         yield f"    retention class: {shown_line(row.retention_class)}"
     if row.notes:
         yield f"    note: {row.notes}"
+    if is_received:
+        yield f"    note: {TIME_OF_RECEIPT}"
 
 
 def _first_line(message: Message, row: Row) -> str:

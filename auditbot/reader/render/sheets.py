@@ -78,30 +78,42 @@ def write_parquet(
     zone: tzinfo = UTC,
     context: Collection[int] = (),
 ) -> int:
-    """Write a Parquet file; return how many messages.
+    """Write a Parquet file that only its owner may read; return how many messages.
 
     Raises:
         PermanentError: the file cannot be written.
     """
+    try:
+        # DuckDB makes its file as the umask says: in a folder that nobody else may enter, and on
+        # the same disk, so that it can be moved.
+        with tempfile.TemporaryDirectory(prefix=".steward-rows-", dir=path.parent) as name:
+            folder = Path(name)
+            made = folder / "rows.parquet"
+            count = _write_rows(messages, made, folder / "rows.jsonl", zone, context)
+            made.chmod(0o600)
+            made.replace(path)
+    except OSError as error:
+        raise PermanentError(f"“{path}” cannot be written: {error.strerror}.") from error
+    except duckdb.Error as error:
+        raise PermanentError(f"“{path}” cannot be written: {error}.") from error
+    return count
+
+
+def _write_rows(
+    messages: Iterable[Message], path: Path, lines: Path, zone: tzinfo, context: Collection[int]
+) -> int:
     count = 0
-    with tempfile.TemporaryDirectory(prefix="steward-rows-") as folder:
-        lines = Path(folder) / "rows.jsonl"
-        with lines.open("w", encoding="utf-8") as file:
-            for message in messages:
-                row: dict[str, Any] = asdict(
-                    row_of(message, zone, is_context=message.root in context)
-                )
-                # DuckDB refuses lone surrogates, which a hostile text may hold.
-                file.write(json.dumps(_sound(row), ensure_ascii=False) + "\n")
-                count += 1
-        columns = {name: "BIGINT" if name in NUMBERS else "VARCHAR" for name in COLUMNS}
-        try:
-            with duckdb.connect(":memory:") as database:
-                database.execute("SET enable_progress_bar = false")
-                rows = database.read_json(str(lines), columns=columns, format="newline_delimited")
-                rows.write_parquet(str(path), compression="zstd")
-        except duckdb.Error as error:
-            raise PermanentError(f"“{path}” cannot be written: {error}.") from error
+    with lines.open("w", encoding="utf-8") as file:
+        for message in messages:
+            row: dict[str, Any] = asdict(row_of(message, zone, is_context=message.root in context))
+            # DuckDB refuses lone surrogates, which a hostile text may hold.
+            file.write(json.dumps(_sound(row), ensure_ascii=False) + "\n")
+            count += 1
+    columns = {name: "BIGINT" if name in NUMBERS else "VARCHAR" for name in COLUMNS}
+    with duckdb.connect(":memory:") as database:
+        database.execute("SET enable_progress_bar = false")
+        rows = database.read_json(str(lines), columns=columns, format="newline_delimited")
+        rows.write_parquet(str(path), compression="zstd")
     return count
 
 

@@ -15,10 +15,12 @@ from auditbot.reader.index.library import Library
 from auditbot.reader.layout import DEFAULT_CLASS
 from auditbot.reader.render.words import (
     GAPS,
+    TIME_OF_RECEIPT,
     TRUST,
     act,
     doubts,
     gap,
+    is_received_only,
     media_state,
     named,
     one_line,
@@ -28,7 +30,7 @@ from auditbot.reader.render.words import (
     why_not,
 )
 from auditbot.reader.said import formatted_text, other_text
-from auditbot.reader.times import local
+from auditbot.reader.times import counted, local
 
 Json = dict[str, Any]
 
@@ -49,8 +51,10 @@ class Audiences:
         if audience_id not in self.numbers:
             before = message.records[0].id if message.records else 0
             found = self.library.members(audience_id, before)
-            members = None if found is None else list(map(_member, found))
             count = message.record.get("audience_count")
+            if found is None and count == 0:
+                found = []  # nobody has to be listed
+            members = None if found is None else list(map(_member, found))
             self.numbers[audience_id] = len(self.lists) + 1
             self.lists.append(
                 {
@@ -81,15 +85,11 @@ _LATER = {
 def _counted(members: list[Json] | None, count: object) -> str:
     """Return how many people and how many bots were in a room; Steward's own are bots."""
     if members is None:
-        return f"{count} members" if isinstance(count, int) else "a set of members"
+        return counted(count, "member") if isinstance(count, int) else "a set of members"
     inside = [member for member in members if not member["invited"]]
     bots = sum(bool(member["bot"]) for member in inside)
-    people = _of(len(inside) - bots, "person", "people")
-    return f"{people} and {_of(bots, 'bot', 'bots')}" if bots else people
-
-
-def _of(number: int, one: str, several: str) -> str:
-    return f"{number:,} {one if number == 1 else several}"
+    people = counted(len(inside) - bots, "person", "people") if len(inside) > bots else "nobody"
+    return f"{people} and {counted(bots, 'bot')}" if bots else people
 
 
 def _member(member: Mapping[str, Any]) -> Json:
@@ -183,7 +183,7 @@ class Viewer:
             "encrypted": record.get("enc_status") in {"decrypted", "undecryptable"},
             "device": one_line(said.get("enc_device_id") or ""),
             "retention_class": _class(record),
-            "doubts": doubts(message),
+            "doubts": doubts(message) + _of_receipt(message),
             "event_id": one_line(record.get("event_id") or ""),
             "stream": first.stream if first else "",
             "seq": first.seq if first else None,
@@ -233,7 +233,8 @@ class Viewer:
         groups: dict[str, list[str]] = {}
         for reaction in reactions:
             record = reaction.stored.record
-            who = named(record.get("sender"), record.get("sender_name"))
+            sender, name = record.get("sender"), record.get("sender_name")
+            who = named(sender, None if name == sender else name)
             back = " (taken back)" if reaction.taken_back else ""
             groups.setdefault(reaction_mark(one_line(reaction.key)[:64]), []).append(who + back)
         return [{"key": key, "who": ", ".join(who)} for key, who in groups.items()]
@@ -293,6 +294,10 @@ def _is_act(message: Message) -> bool:
     if not message.is_readable or message.record.get("content_state") == "arrived_redacted":
         return False
     return message.is_state or message.record.get("kind") in GAPS | {"control"}
+
+
+def _of_receipt(message: Message) -> list[str]:
+    return [TIME_OF_RECEIPT] if is_received_only(message) else []
 
 
 def _class(record: Mapping[str, Any]) -> str | None:

@@ -5,7 +5,7 @@ text: every control and invisible character is spelled out.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import tzinfo
 from typing import Any
 
@@ -13,7 +13,7 @@ from auditbot.reader.conversation import Message
 from auditbot.reader.index.library import detail_of
 from auditbot.reader.sealed import unopened
 from auditbot.reader.show import acted
-from auditbot.reader.times import moment
+from auditbot.reader.times import local, moment
 
 _KEPT = frozenset("\n\t\u200c\u200d\ufe0f")
 """Joiners and the emoji selector: invisible, but scripts and emoji are spelled with them."""
@@ -55,7 +55,10 @@ MEDIA = {
 }
 GAPS = frozenset({"gap", "gap_closed"})
 """The kinds of records that say of something missing, or that it no longer is."""
+TIME_OF_RECEIPT = "the time is that of receipt: it has no time of sending"
 _HOUR_MS = 3_600_000
+_FIXED = frozenset({"time_ms", "user", "what", "previous"})
+_OF_LOG = {"start_ms": "from", "end_ms": "to"}
 
 
 def spelled(text: object) -> str:
@@ -163,7 +166,10 @@ def doubts(message: Message) -> list[str]:
     found = []
     skew = record.get("ts_skew")
     if isinstance(skew, int) and abs(skew) > _HOUR_MS:
-        found.append("the sender's clock and the time of receipt differ by more than an hour")
+        found.append(
+            "the sender's clock and the time of receipt differ by more than an hour: received "
+            f"{moment(record.get('ts_received'))} UTC"
+        )
     if record.get("source") in {"messages", "backfill"}:
         found.append("found by reading the room's history, not received as it was sent")
     if message.late is not None:
@@ -183,6 +189,32 @@ def doubts(message: Message) -> list[str]:
         unknown = ": nobody can tell whether its author made the edit" if message.edits else ""
         found.append(f"the original is not archived in this room{unknown}")
     return [*found, *_archives(message)]
+
+
+def is_received_only(message: Message) -> bool:
+    """Return whether an event has no time of sending, so that its time of receipt is shown."""
+    record = message.record
+    is_event = record.get("kind") in {"event", "decryption"}
+    return (
+        is_event and not record.get("ts_origin") and local(record.get("ts_received")) is not None
+    )
+
+
+def log_detail(entry: Mapping[str, Any], zone: tzinfo, hidden: Collection[str] = ()) -> str:
+    """Return what an entry of the access log says besides when, who and what: nothing empty."""
+    return ", ".join(
+        f"{_OF_LOG.get(name, one_line(name).replace('_', ' '))}: {_logged(name, value, zone)}"
+        for name, value in entry.items()
+        if name not in _FIXED and name not in hidden and value not in (None, "", [], {})
+    )
+
+
+def _logged(name: str, value: object, zone: tzinfo) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name.endswith("_ms") and isinstance(value, int):
+        return moment(value, zone)
+    return one_line(value)
 
 
 def _archives(message: Message) -> list[str]:

@@ -153,6 +153,7 @@ async def _to_case(desk: Desk, stored: list[Stored], name: str) -> web.Response:
         try:
             case = desk.cases.load(name)
         except UserError:
+            desk.cases.check_new(name)
             case = Case(name, desk.archive.destination, now_ms, desk.user)
         desk.log.write("case added", case=name, found=len(items))
         desk.cases.save(with_items(case, items))

@@ -80,6 +80,9 @@ async def failures(request: web.Request, handler: Handler) -> web.StreamResponse
 async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await _noted(request, handler)
+    except web.HTTPNotFound as error:
+        is_page = request.match_info.http_exception is None
+        return _sentence(request, error.reason if is_page else "There is no such page.", 404)
     except UserError as error:
         return _sentence(request, str(error), 400)
     except StewardError as error:

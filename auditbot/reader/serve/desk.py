@@ -18,6 +18,7 @@ from auditbot.reader.index.turns import own_turn
 from auditbot.reader.read import ALWAYS
 from auditbot.reader.times import moment
 from auditbot.reader.transcript.build import Request
+from auditbot.reader.verify.findings import Severity
 from auditbot.reader.verify.options import Options, Verified
 from auditbot.reader.verify.report import overall, verdicts
 from auditbot.reader.verify.run import verify
@@ -145,6 +146,12 @@ class Desk:
             "state": state,
             "word": _WORDS[state],
             "words": f"{words} Verified {moment(self.verified_ms)} UTC.",
+            "old": [
+                finding.sentence
+                for result in self.verified
+                for finding in result.findings.of(Severity.NOTICE)
+                if finding.code == "old"
+            ],
         }
 
     def request(self, case: str = "") -> Request:

@@ -29,7 +29,7 @@ from auditbot.reader.index.unrecorded import unrecorded
 from auditbot.reader.read import ALWAYS, Period
 from auditbot.reader.render.templates import templates
 from auditbot.reader.render.view import Viewer
-from auditbot.reader.render.words import one_line, spelled
+from auditbot.reader.render.words import log_detail, one_line, spelled
 from auditbot.reader.serve.chart import bars
 from auditbot.reader.serve.desk import Desk
 from auditbot.reader.times import local, moment
@@ -388,11 +388,7 @@ async def access(request: web.Request) -> web.Response:
             "when": moment(entry.get("time_ms"), desk.zone),
             "user": one_line(entry.get("user")),
             "what": one_line(entry.get("what")),
-            "detail": ", ".join(
-                f"{one_line(name)}: {one_line(value)}"
-                for name, value in entry.items()
-                if name not in {"time_ms", "user", "what", "previous", "archive"}
-            ),
+            "detail": log_detail(entry, desk.zone, {"archive"}),
             "follows": follows,
         }
         for entry, follows in reversed(entries[-1000:])

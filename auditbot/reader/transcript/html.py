@@ -2,14 +2,13 @@
 
 import base64
 import hashlib
-import shutil
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from auditbot.reader.memory import private_directory, write_private
+from auditbot.reader.memory import copy_private, private_directory, write_private
 from auditbot.reader.render.templates import templates
 from auditbot.reader.transcript.build import Attachment, Transcript
 
@@ -38,9 +37,7 @@ def write_html(transcript: Transcript, path: Path) -> None:
             shown[key] = {"inline": _data_url(attachment), "link": None}
         else:
             private_directory(folder)
-            copy = folder / attachment.safe_name
-            shutil.copyfile(attachment.path, copy)
-            copy.chmod(0o600)
+            copy_private(attachment.path, folder / attachment.safe_name)
             shown[key] = {"inline": None, "link": f"{folder.name}/{attachment.safe_name}"}
     write_private(path, render(transcript, shown).encode("utf-8", "replace"))
 

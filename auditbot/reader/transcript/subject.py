@@ -38,17 +38,19 @@ def find_subject(library: Library, text: str) -> Subject:
     Raises:
         UserError: there is none, or more than one.
     """
-    if not text.startswith("@"):
-        found = rooms(library, text)
-        if len(found) == 1:
-            return Subject("room", found[0])
-        if len(found) > 1:
-            raise UserError(_several(text, found))
-    people_found = [] if text.startswith(("!", "#")) else people(library, text)
-    if len(people_found) == 1:
-        return Subject("person", people_found[0])
-    if people_found:
-        raise UserError(_several(text, people_found))
+    in_rooms = [] if text.startswith("@") else rooms(library, text)
+    in_people = [] if text.startswith(("!", "#")) else people(library, text)
+    found = [
+        *(Subject("room", item) for item in in_rooms),
+        *(Subject("person", item) for item in in_people),
+    ]
+    by_id = [one for one in found if text in {one.known.name, one.known.alias}]
+    by_label = [one for one in found if text.casefold() == (one.known.label or "").casefold()]
+    chosen = by_id or by_label or found
+    if len(chosen) == 1:
+        return chosen[0]
+    if chosen:
+        raise UserError(_several(text, [one.known for one in chosen]))
     raise UserError(f"No room and no person of the archive fits “{text}”.")
 
 

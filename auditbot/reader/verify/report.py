@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from auditbot.reader.show import visible
-from auditbot.reader.times import moment
+from auditbot.reader.times import counted, moment
 from auditbot.reader.verify.findings import Finding, Severity
 from auditbot.reader.verify.options import Verified
 from auditbot.reader.verify.servers import KEY_IS_ANOTHERS
@@ -60,7 +60,7 @@ def verdict(result: Verified) -> str:
     """Return the outcome in a sentence."""
     wrong = result.findings.counted[Severity.WRONG]
     if wrong:
-        return f"WRONG: this is not the archive that was written ({wrong} faults)."
+        return f"WRONG: this is not the archive that was written ({counted(wrong, 'fault')})."
     if result.unfit:
         return _verdict_of_unfit(result)
     if not result.whole:
@@ -121,7 +121,7 @@ def _lines(result: Verified, destination: str) -> Iterator[str]:
         yield f"    removed       {result.tombstones:,} on purpose, as signed removals say"
     yield from _shut(result)
     if result.parents:
-        yield f"    room graph    {result.parents:,} links between events followed"
+        yield f"    room graph    {counted(result.parents, 'link')} between events followed"
     words = storage_words(result.storage)
     seen_ms = result.storage.get("probed_ms")
     if words:
@@ -187,12 +187,12 @@ def _either(known: object, yes: str, no: str) -> str:
 
 def _open(result: Verified) -> Iterator[str]:
     waiting = [
-        f"{count:,} {what}"
-        for count, what in (
-            (result.undecryptable_open, "messages without a key"),
-            (result.gaps_open, "known gaps"),
-            (result.media_open, "attachments"),
-            (result.not_covered, "rooms not covered"),
+        counted(count, what) + more
+        for count, what, more in (
+            (result.undecryptable_open, "message", " without a key"),
+            (result.gaps_open, "known gap", ""),
+            (result.media_open, "attachment", ""),
+            (result.not_covered, "room", " not covered"),
         )
         if count
     ]

@@ -1390,4 +1390,4 @@ async def test_a_drill_opens_content_with_each_key(
     assert proof.count("opened with") >= 2 * count - 2
     stranger = tmp_path / "stranger.key"
     stranger.write_text(f"{pyrage.x25519.Identity.generate()}\n")
-    assert await asyncio.to_thread(main, [*words, f"--identity={stranger}"]) == 1
+    assert await asyncio.to_thread(main, [*words, "--force", f"--identity={stranger}"]) == 1

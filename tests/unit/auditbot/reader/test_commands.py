@@ -158,7 +158,8 @@ def test_a_case_is_handed_over_and_a_message_proven(officer: Officer) -> None:
     assert officer.types("case", "export", "Desk") == 0
     assert (officer.folder / "case-Desk.zip").exists()
     forms = ("html", "pdf", "csv", "jsonl", "eml", "rsmf")
-    assert officer.types("case", "export", "Desk", *(f"--format={form}" for form in forms)) == 0
+    words = ("case", "export", "Desk", *(f"--format={form}" for form in forms))
+    assert officer.types(*words, "--force") == 0
     for form in forms:
         assert (officer.folder / f"case-Desk.{form}").exists()
     parts = [path.read_bytes() for path in (officer.folder / "case-Desk.rsmf").iterdir()]
@@ -307,6 +308,6 @@ def test_an_export_of_many_files_wants_a_folder_of_its_own(officer: Officer, for
     assert officer.types(*words) == 0
     made = Path("case.zip").stat().st_mtime_ns
     with pytest.raises(UserError, match=f"There are files in “case.{form}” already"):
-        officer.types(*words)
+        officer.types(*words, "--force")
     # Said before the work, so that there is no new half of it beside the old one.
     assert Path("case.zip").stat().st_mtime_ns == made

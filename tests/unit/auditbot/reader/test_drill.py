@@ -144,7 +144,7 @@ async def test_an_object_that_was_changed_fails_with_every_key(
 
 async def test_a_plain_archive_is_restored_without_keys(plain: Office, drill: Drill) -> None:
     status, said, proof = await drill(words=("--seed=x", "--objects=1"))
-    again = await drill(words=("--seed=x", "--objects=1"))
+    again = await drill(words=("--seed=x", "--objects=1", "--force"))
 
     assert status == 0
     assert said.startswith("PASSED: 2 objects, 0 keys.")
@@ -156,7 +156,7 @@ async def test_a_plain_archive_is_restored_without_keys(plain: Office, drill: Dr
     assert taken(again[2]) == taken(proof)
     changed = next(key for key in plain.objects() if "/media/" in key)
     (plain.world.directory / "archive" / changed).write_bytes(b"other")
-    status, said, _ = await drill(words=("--objects=5",))
+    status, said, _ = await drill(words=("--objects=5", "--force"))
     assert status == 1
     assert f"{changed}: It is not the file that its manifest lists" in said
 

@@ -175,7 +175,7 @@ def test_a_day_is_written_again_only_where_its_segments_changed(
     archive.maker.manifest()
     assert archive.types() == 0
 
-    assert "1 days were written, 1 are as they were" in capsys.readouterr().out
+    assert "1 day was written, 1 are as they were" in capsys.readouterr().out
     assert read(archive.maker.root / BASE) == archive.records()
     names = [name for name in files(archive.maker.root / BASE) if "dt=2025-11-25" in name]
     assert len(names) == 2, "what said of which segments it was is gone too"

@@ -91,8 +91,8 @@ def test_words_of_a_lexicon_are_counted_in_originals_and_edits(officer: Officer)
     assert officer.types("sample", "draw", "0", f"--lexicon={lexicon}", *PERIOD) == 0
 
     assert "2 messages: price" in officer.said
-    assert "1 messages: 120" in officer.said
-    assert "1 messages: before the news" in officer.said
+    assert "1 message: 120" in officer.said
+    assert "1 message: before the news" in officer.said
     assert "news the before" not in officer.said
     assert "Others in which they occur, 2 of 2:" in officer.said
     assert "Trading desk (!desk:example.org): " in officer.said

@@ -257,7 +257,7 @@ def test_the_report_tells_them_too(
     assert json.loads(capsys.readouterr().out)["rooms_without_bot_count"] == 1200
     assert main(["transcript", DESK, "--from=2025-11-01", *words]) == 0
     assert "missing: The archive begins on" in capsys.readouterr().err
-    assert main(["transcript", ALICE, *words]) == 0
+    assert main(["transcript", ALICE, "--output=alice.html", *words]) == 0
     assert "1,200 rooms were without the bot" in capsys.readouterr().err
 
 
