@@ -193,7 +193,10 @@ async def results_of(opened: Open, how: str) -> list[Verified] | None:
         fingerprints=opened.fingerprints,
         identities=archive.identities,
     )
-    return await verify(archive.place, options, archive.memory)
+    results = await verify(archive.place, options, archive.memory)
+    for result in results:
+        result.indexed = not opened.faults
+    return results
 
 
 def summed(opened: Open, results: list[Verified] | None) -> Judged:

@@ -117,6 +117,8 @@ class Verified:
     """Whether the contents of everything were checked."""
     looked_ms: int | None = None
     """When the older contents, which were not looked into now, were last found right."""
+    indexed: bool = False
+    """Whether all contents were compared with what is signed when they came into an index."""
 
     @property
     def erased_days(self) -> frozenset[str]:

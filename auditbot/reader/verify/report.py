@@ -88,6 +88,11 @@ def _looked_into(result: Verified) -> str:
             "all signatures and sizes, new contents; older contents were right on "
             f"{moment(result.looked_ms)} UTC, and were not looked into now."
         )
+    if result.indexed:
+        return (
+            "all signatures and sizes now; the contents were compared with them when this machine's "
+            "index was made."
+        )
     if not result.objects:
         return "all signatures and sizes; no content was looked into."
     return "all signatures, not all contents."

@@ -51,7 +51,7 @@ def badges(officer: Officer, *words: str) -> list[tuple[str, str]]:
     ("how", "standing", "said"),
     [
         ("all", "right", "RIGHT: nothing was changed"),
-        ("signatures", "partly", "RIGHT, as far as it was looked into"),
+        ("signatures", "partly", "were compared with them when"),
         ("no", "unknown", "Not verified as a whole"),
     ],
 )
