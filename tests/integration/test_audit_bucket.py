@@ -191,7 +191,7 @@ async def test_an_encrypted_archive_is_verified_outside_and_read_with_the_identi
     library.close()
     other = Library(tmp_path / "other", (str(pyrage.x25519.Identity.generate()),))
     refused = await sync(opened, other, lambda _: Remembered())
-    assert "cannot be decrypted" in refused.faults[0]
+    assert "None of the identities that you named opens" in refused.faults[0]
     other.close()
     shutil.rmtree(maker.root)
 

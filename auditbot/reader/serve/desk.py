@@ -137,9 +137,14 @@ class Desk:
     def badge(self) -> Json:
         """Return the state of the archive in a word and a sentence."""
         if self.is_verifying:
-            return {"state": "unknown", "word": "Verifying …", "words": "Being verified now."}
+            return {
+                "state": "unknown",
+                "word": "Verifying …",
+                "words": "Being verified now.",
+                "old": [],
+            }
         if self.verified_ms is None:
-            return {"state": "unknown", "word": "Not verified", "words": self.trouble}
+            return {"state": "unknown", "word": "Not verified", "words": self.trouble, "old": []}
         state = overall(self.verified)
         words = verdicts(self.verified) or "There is no archive here."
         return {
