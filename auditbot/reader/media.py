@@ -12,7 +12,7 @@ from auditbot.reader.documents import ListedFile
 from auditbot.reader.index.library import Library
 from auditbot.reader.layout import is_media, wrapped_key_of
 from auditbot.reader.memory import private_directory, write_private
-from auditbot.reader.open_sealed import unseal
+from auditbot.reader.open_sealed import UnfitIdentityError, unseal
 from auditbot.reader.unpack import DamagedArchiveError
 from auditbot.storage.reading import Place, TooLargeError
 
@@ -102,7 +102,15 @@ async def fetch_file(place: Place | None, library: Library, key: str) -> Path:
         wrapped = library.day_key(key) or await DayKeys(place).get(key)
         if wrapped is None and library.is_erased(wrapped_key_of(key) or ""):
             raise DamagedArchiveError(f"The attachment “{key}” was erased on purpose.")
-        clear = unseal(key, body, library.identities, wrapped)
+        try:
+            clear = unseal(key, body, library.identities, wrapped)
+        except UnfitIdentityError:
+            if wrapped is not None or wrapped_key_of(key) is None:
+                raise
+            raise DamagedArchiveError(
+                f"The key of the attachment “{key}” is not in the archive: it was destroyed on "
+                "purpose, or somebody took it away. “steward audit verify” tells which."
+            ) from None
     private_directory(path.parent)
     write_private(path, clear)
     return path

@@ -235,7 +235,7 @@ def test_what_unpacks_to_more_than_a_record_or_is_no_zstd_is_told(packed: bytes)
 
 def test_somebody_elses_identity_is_told() -> None:
     stranger = pyrage.x25519.Identity.generate()
-    with pytest.raises(DamagedArchiveError, match="cannot be decrypted"):
+    with pytest.raises(DamagedArchiveError, match="None of the identities that you named opens"):
         opening(stranger).open(json.loads(line_of(record(body="hello"))))
 
 
