@@ -28,6 +28,18 @@ async def test_what_is_no_page_has_the_menu_and_a_sentence(
         assert 'href="/search"' in text
 
 
+async def test_the_front_page_is_there_before_anything_is_verified_and_meanwhile(
+    page: TestClient[Request, Application],
+) -> None:
+    assert page.app is not None
+    desk = page.app[DESK]
+    for is_verifying, word in ((False, "Not verified"), (True, "Verifying …")):
+        desk.is_verifying = is_verifying
+        answer = await page.get("/")
+        assert answer.status == 200
+        assert word in await answer.text()
+
+
 async def test_an_old_manifest_is_said_where_it_is_seen_first(
     page: TestClient[Request, Application],
 ) -> None:
