@@ -2,7 +2,7 @@
 
 The arguments are modules, which are imported once. Each order on standard input, a socket, is then
 carried out by a fork: it becomes ``python -m MODULE …`` in a session of its own, without the two
-seconds of CPU that the imports of Synapse take. Like what ``launch.py`` starts, it
+seconds of CPU that the imports of Synapse or of Steward take. Like what ``launch.py`` starts, it
 ends when the one that asked for it ends. It stands alone, so that nothing else is imported.
 What Synapse keeps in SQLite may be lost in a power cut, as what the tests keep in PostgreSQL.
 """
@@ -81,11 +81,12 @@ def _detach(server: int, log: int, report: int) -> None:
     # The server may have gone before the line above took hold.
     if os.getppid() != server:
         os._exit(1)
+    # The orders came from standard input, which is closed by now, so that it may be its number.
     nothing = os.open(os.devnull, os.O_RDONLY)
     for handle, place in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(handle, place)
-    os.close(nothing)
-    os.close(log)
+    for handle in {nothing, log} - {0, 1, 2}:
+        os.close(handle)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
     os.write(report, b"%d\n" % os.getpid())

@@ -1,8 +1,4 @@
-"""Synapse without importing it anew for each start, which is most of a start's CPU.
-
-Steward is not started in this way: what it starts itself, an operator's hook above all, is aborted
-in a process that was forked (uvloop), and it is what the tests are about.
-"""
+"""Synapse and Steward without importing them anew for each start, which is most of a start's CPU."""
 
 import asyncio
 import contextlib
@@ -21,7 +17,10 @@ from common.demo.process import Child, Program, Running, ServerError
 _SCRIPT = Path(__file__).with_name("fork_server.py")
 
 # What each imports until it is up, if that is run as a program.
-_IMPORTED = {"synapse.app.homeserver": ("synapse.app.homeserver",)}
+_IMPORTED = {
+    "synapse.app.homeserver": ("synapse.app.homeserver",),
+    "common.cli": ("common.cli", "common.run", "adminbot.bot", "auditbot.bot"),
+}
 
 
 def start_by_fork(child: Child) -> None:

@@ -63,8 +63,8 @@ class Wish:
         registrations: of other application services
         server_name: of the homeserver
         log_level: of the homeserver's own log
-        forked: whether Synapse is forked from what has imported it, which saves most of a start's
-            CPU, rather than started as people start it; Steward never is
+        forked: whether both are forked from what has imported them, which saves most of a start's
+            CPU, rather than started as people start them
     """
 
     postgres: Postgres | None = None
@@ -125,4 +125,5 @@ async def prepare_world(directory: Path, wish: Wish) -> World:
     )
     if wish.forked:
         start_by_fork(synapse.child)
+        start_by_fork(steward.child)
     return World(directory, synapse, steward, s3, prefix)

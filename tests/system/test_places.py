@@ -29,7 +29,7 @@ async def archived(world: World, event: EventId) -> Record:
 async def test_postgresql_and_s3_hold_an_encrypted_message_and_a_command(
     make_world: MakeWorld, postgres: Postgres, seaweedfs: SeaweedFS
 ) -> None:
-    # Synapse started as people start it, too.
+    # Started as people start them, too.
     world = await make_world(Wish(postgres=postgres, s3=seaweedfs, forked=False))
     account = await world.synapse.register("alice", admin=True)
     async with NioClient(world.synapse.url, account, world.directory / "nio") as alice:
