@@ -4,9 +4,11 @@ With pytest-xdist, a session is one worker's. Tests that stop or kill something 
 their own with ``make_world``; all others use their own rooms and people in the shared one.
 """
 
+import signal
 from collections.abc import AsyncIterator, Generator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,6 +24,16 @@ settings.register_profile(
     "steward", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("steward")
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    signal.default_int_handler(number, frame)
+
+
+# With Python's own handler there, asyncio would put one of its own in its place for each fixture and
+# test and take it back, for which Python writes out what the fixture has returned: a tenth of a
+# second for a bot with all its commands.
+signal.signal(signal.SIGINT, _interrupted)
 
 _WORLDS = pytest.StashKey[list[World]]()
 
