@@ -190,6 +190,7 @@ def create_bot(services: Services) -> Bot:
         written=written,
         media=queue,
         session_keys=config.auditbot.session_keys,
+        ciphertext=config.auditbot.ciphertext,
     )
     late_keys = LateKeys(
         database,
@@ -211,6 +212,7 @@ def create_bot(services: Services) -> Bot:
         receipts=config.auditbot.receipts,
         session_keys=config.auditbot.session_keys,
         media_kept=config.auditbot.media,
+        ciphertext_kept=config.auditbot.ciphertext,
         auditbot=f"@{config.auditbot.localpart}:{server_name}",
     )
     archive = Archive(segments, manifests, Outages(database), store_of, clock, added)

@@ -120,6 +120,8 @@ class Destinations:
             meaningful["session_keys"] = True
         if not settings.media:
             meaningful["media"] = False
+        if not settings.ciphertext:
+            meaningful["ciphertext"] = False
         text = json.dumps(meaningful, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()
         recipients = tuple(sorted(settings.age_recipients))

@@ -97,6 +97,7 @@ class Manifests:
     receipts: bool = False
     session_keys: bool = False
     media_kept: bool = True
+    ciphertext_kept: bool = True
     auditbot: str | None = None
     """The account in whose rooms the archive is at home; ``None``: any room counts."""
     probed: dict[str, Probed] = field(default_factory=dict)
@@ -284,6 +285,7 @@ class Manifests:
             "receipts": self.receipts,
             "session_keys": self.session_keys,
             "media_kept": self.media_kept,
+            "ciphertext_kept": self.ciphertext_kept,
             "encryption": self._encryption(row, recipients),
             "storage": probed.entry(),
             "clock_offset_ms": probed.clock_offset_ms,

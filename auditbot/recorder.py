@@ -123,6 +123,8 @@ class Recorder:
     """Where attachments are noted that are to be fetched."""
     session_keys: bool = False
     """Whether the archive keeps the room keys that messages are read with."""
+    ciphertext: bool = True
+    """Whether of what could be read the ciphertext is kept."""
     bases: Bases = field(default_factory=Bases)
     _early: _EarlyItems = field(default_factory=_EarlyItems)
 
@@ -255,6 +257,7 @@ class Recorder:
             sender_kind=kinds.get(event.sender or ""),
             edited_sender=authors.get(_edited(event)),
             media=self.media is not None,
+            ciphertext=self.ciphertext,
             policy=policy,
         )
 

@@ -80,6 +80,7 @@ class Spec(msgspec.Struct):
     keys: list[Key]
     rooms: list[str]
     helpers: int = 0
+    ciphertext: bool = True
     bucket: Bucket | None = None
 
 
@@ -208,6 +209,7 @@ def _bot(
                 path_style=True,
             ),
             segment_max_age_seconds=SEGMENT_SECONDS,
+            ciphertext=spec.ciphertext,
         ),
     )
     crypto = CryptoMachine(

@@ -53,6 +53,7 @@ class Setup:
     rate: int = 0
     helpers: int = 0
     rooms: int = 0
+    ciphertext: bool = True
 
     @property
     def name(self) -> str:
@@ -66,6 +67,8 @@ class Setup:
             parts.append(f"{1 + self.helpers} processes")
         if self.rooms:
             parts.append(f"{self.rooms:,} rooms")
+        if not self.ciphertext:
+            parts.append("without ciphertext")
         return ", ".join(parts)
 
 
@@ -157,6 +160,7 @@ def _spec(setup: Setup, workload: Workload, directory: Path) -> Spec:
         ],
         rooms=sorted({key.ref.room_id for key in workload.keys}) if setup.rooms else [],
         helpers=setup.helpers,
+        ciphertext=setup.ciphertext,
         bucket=None
         if store is None
         else Bucket(
@@ -258,6 +262,7 @@ def table(count: int = 60_000) -> None:
         for encrypted in (False, True):
             _print_one(encrypted=encrypted, database=store, store=store, count=count)
     _print_one(encrypted=True, count=count, helpers=1)
+    _print_one(encrypted=True, count=count, ciphertext=False)
     _print_one(encrypted=True, count=count, rooms=10_000)
     print("\nAt a steady 500 events a second, a segment each second:\n")
     print(HEAD)

@@ -60,6 +60,8 @@ class Setting(msgspec.Struct, frozen=True, gc=False):
     edited_sender: str | None = None
     media: bool = False
     """Whether attachments are fetched."""
+    ciphertext: bool = True
+    """Whether of what could be read the ciphertext is kept."""
     policy: Policy = NO_CLASSES
     """Which class the record belongs to."""
 
@@ -80,7 +82,9 @@ def event_record(
     skew = arrival.ts_received - origin if origin is not None else None
     redacted = envelope.unsigned.get("redacted_because") is not None
     columns, detail = columns_of(envelope, reading, setting.edited_sender)
-    if isinstance(reading, Decrypted) and columns["wire_json"] is None:
+    if isinstance(reading, Decrypted) and not setting.ciphertext:
+        columns["wire_json"] = None
+    elif isinstance(reading, Decrypted) and columns["wire_json"] is None:
         # Junk may stand beside a ciphertext, and somebody may read it.
         detail["wire_b64"] = base64.b64encode(envelope.body).decode()
     return Record(

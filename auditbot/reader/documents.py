@@ -166,6 +166,8 @@ class Manifest(msgspec.Struct, frozen=True):
     receipts: bool = False
     media_kept: bool = True
     """Whether attachments are archived."""
+    ciphertext_kept: bool = True
+    """Whether of what could be read the ciphertext is kept."""
     session_keys: bool = False
     storage: dict[str, Any] = {}
     encryption: dict[str, Any] | None = None

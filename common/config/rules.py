@@ -415,6 +415,12 @@ def _session_keys(config: Config) -> Iterator[Fault]:
             "is set, but auditbot.age_recipients is not: whoever reads the archive's storage could "
             "open messages with these keys; write both.",
         )
+    if config.auditbot.session_keys and not config.auditbot.ciphertext:
+        yield Fault(
+            "auditbot.session_keys",
+            "is set, but auditbot.ciphertext is false: then there is nothing that the keys could "
+            "open again; leave one of the two out.",
+        )
     if config.auditbot.session_keys and config.auditbot.seal == "content":
         yield Fault(
             "auditbot.session_keys",

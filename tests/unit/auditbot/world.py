@@ -55,6 +55,7 @@ class World:
     erasable: bool | Literal["day", "person"] = False
     seal: str = "segments"
     session_keys: bool = False
+    ciphertext: bool = True
     media: bool = True
     s3: S3 = field(default_factory=S3)
     keep_days: int | None = None
@@ -76,6 +77,7 @@ class World:
                 erasable=self.erasable,
                 seal=self.seal,
                 session_keys=self.session_keys,
+                ciphertext=self.ciphertext,
                 media=self.media,
                 s3=self.s3,
                 keep_days=self.keep_days,

@@ -227,6 +227,12 @@ SENTENCES: list[tuple[str, int, list[str]]] = [
         10,
         ["leave one of the two out"],
     ),
+    (
+        VALID
+        + f"auditbot:\n  session_keys: true\n  ciphertext: false\n  age_recipients: {AGE_KEYS}\n",
+        10,
+        ["nothing that the keys could open again"],
+    ),
     (VALID + "auditbot:\n  destination: ftp://x\n", 10, ["s3://BUCKET/PREFIX", "“ftp://x”"]),
     (VALID + "auditbot:\n  destination: s3:x\n", 10, ["names no bucket"]),
     (VALID + "auditbot:\n  destination: s3://A_B/x\n", 10, ["lower-case"]),
