@@ -18,6 +18,7 @@ from auditbot.media_queue import MediaQueue
 from auditbot.operations.daily import Daily
 from auditbot.operations.desk import Desk
 from auditbot.outage import Outages
+from auditbot.pipeline.seal import Compression
 from auditbot.pipeline.segment import Limits
 from auditbot.recorder import Recorder
 from auditbot.room_fetch import RoomFetch
@@ -152,6 +153,7 @@ def create_bot(services: Services) -> Bot:
         limits,
         destinations.spool,
         lock_days=config.auditbot.s3.retention_days,
+        compression=Compression(config.auditbot.compression),
     )
     added = Signal()
 

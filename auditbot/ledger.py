@@ -114,6 +114,8 @@ class Destinations:
             meaningful["erasable"] = "person" if settings.erasable == "person" else True
         if settings.seal == SEAL_CONTENT:
             meaningful["seal"] = SEAL_CONTENT
+        if settings.compression != "zstd":
+            meaningful["compression"] = settings.compression
         if self.policy != NO_CLASSES:
             meaningful["retention"] = self.policy.entry()
         if settings.session_keys:

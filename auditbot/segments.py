@@ -20,8 +20,10 @@ from auditbot.pipeline.merkle import CompactRange, join, pack, range_of
 from auditbot.pipeline.retention import DEFAULT, Tally, lock_days
 from auditbot.pipeline.seal import (
     FRAME_BYTES,
+    Compression,
     class_in,
     compress,
+    compression_of,
     kind_of,
     lacks_attachment,
     leaves_of,
@@ -95,6 +97,7 @@ class _Body:
     It is read and compressed piece by piece: memory holds one frame and the compressed rest.
     """
 
+    how: Compression
     frames: list[bytes] = field(default_factory=list)
     tree: CompactRange | None = None
     kinds: Counter[str] = field(default_factory=Counter)
@@ -108,7 +111,7 @@ class _Body:
     def add(self, first_seq: int, records: Sequence[_Waiting]) -> None:
         """Add a frame with these records."""
         lines = [record.line for record in records]
-        self.frames.append(compress(lines))
+        self.frames.append(compress(lines, self.how))
         part = range_of(first_seq, leaves_of(lines))
         self.tree = part if self.tree is None else join(self.tree, part)
         self.kinds.update(map(kind_of, lines))
@@ -137,9 +140,20 @@ class Segments:
         spool: Spool | None = None,
         *,
         lock_days: int = 0,
+        compression: Compression = Compression.ZSTD,
     ) -> None:
-        """Begin with nothing; ``lock_days`` is how long objects are locked without classes."""
+        """Begin with nothing.
+
+        Args:
+            database: where the records wait
+            server_name: whose archive it is
+            limits: when a segment is closed
+            spool: what seals the records that wait, if anything does
+            lock_days: how long objects are locked without retention classes
+            compression: of what is cut from now on; what was cut already keeps its name
+        """
         self._spool = spool
+        self._compression = compression
         self._lock_days = lock_days
         self._database = database
         self._server_name = server_name
@@ -171,7 +185,8 @@ class Segments:
         if row is None:
             return False
         stream, first, last = row["stream"], row["first_seq"], row["last_seq"]
-        built = await self._body(stream, first, last, self._sealing(row))
+        how = compression_of(row["object_key"])
+        built = await self._body(stream, first, last, how, self._sealing(row))
         if built.count != last - first + 1 or built.tree is None:
             # The lines are all there is of these events: without them being in the body whole,
             # they stay, and so does all that comes after them in the stream.
@@ -337,6 +352,7 @@ class Segments:
                 row["id"],
                 segment,
                 encrypted=bool(row["recipients"]) and row["seal"] != SEAL_CONTENT,
+                compression=self._compression,
             ),
         )
 
@@ -367,15 +383,21 @@ class Segments:
             )
         if not lines:
             return None
-        packed = await asyncio.to_thread(compress, lines)
+        how = compression_of(row["object_key"])
+        packed = await asyncio.to_thread(compress, lines, how)
         body = await asyncio.to_thread(encrypt, packed, readers)
         key = sessions_key(row["object_key"])
         return SealedObject(key, hashlib.sha256(body).hexdigest(), body)
 
     async def _body(
-        self, stream: str, first: int, last: int, sealing: ContentSealing | None = None
+        self,
+        stream: str,
+        first: int,
+        last: int,
+        how: Compression = Compression.ZSTD,
+        sealing: ContentSealing | None = None,
     ) -> _Body:
-        body = _Body()
+        body = _Body(how)
         frame: list[_Waiting] = []
         size = 0
         async for record in self._records(stream, first, last):

@@ -1,12 +1,15 @@
 """A segment → the object that is stored: compressed body, digest, key; pure.
 
-The body is a series of zstd frames, each a bounded number of records, so that it is built and
-read with bounded memory; every zstd tool reads it as one file.
+The body is a series of zstd frames or gzip members, each a bounded number of records, so that it
+is built and read with bounded memory; every zstd or gzip tool reads it as one file.
 """
 
+import gzip
 import re
+import zlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
 import zstandard
 
@@ -15,6 +18,10 @@ from auditbot.pipeline.retention import DEFAULT
 from auditbot.pipeline.segment import Segment
 
 LEVEL = 3
+"""Of zstd."""
+_GZIP_LEVEL = 6
+_WITH_GZIP_HEADER = 31
+_GZIP_BEGINS = b"\x1f\x8b"
 FRAME_BYTES = 1024 * 1024
 """About how much goes into one frame, before compression."""
 _KIND = b'"kind":"'
@@ -27,17 +34,46 @@ _CLASS = b'"retention_class":"'
 _ERROR = re.compile(rb'"enc_error":"([a-z_]{1,40})"')
 
 
-def compress(lines: Iterable[bytes]) -> bytes:
-    """Return one zstd frame that holds the lines."""
+class Compression(StrEnum):
+    """How segments are compressed, as the configuration names it."""
+
+    ZSTD = "zstd"
+    GZIP = "gzip"
+
+    @property
+    def suffix(self) -> str:
+        """Return how the names of such objects end, before ``.age``."""
+        return ".zst" if self is Compression.ZSTD else ".gz"
+
+
+def compression_of(key: str) -> Compression:
+    """Return how the object under a key of ours is compressed."""
+    is_gzip = key.removesuffix(".age").endswith(Compression.GZIP.suffix)
+    return Compression.GZIP if is_gzip else Compression.ZSTD
+
+
+def compress(lines: Iterable[bytes], how: Compression = Compression.ZSTD) -> bytes:
+    """Return one zstd frame or gzip member that holds the lines; the same bytes each time."""
+    if how is Compression.GZIP:
+        # Its header has no time and no name in it, unlike that of the module gzip.
+        packer = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _WITH_GZIP_HEADER)
+        return packer.compress(b"".join(lines)) + packer.flush()
     # The checksum makes a damaged file say so instead of returning other text.
     return zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(b"".join(lines))
 
 
-def object_key(server_name: str, stream: str, segment: Segment, *, encrypted: bool = False) -> str:
+def object_key(
+    server_name: str,
+    stream: str,
+    segment: Segment,
+    *,
+    encrypted: bool = False,
+    compression: Compression = Compression.ZSTD,
+) -> str:
     """Return where a segment is stored, below the destination's prefix."""
     return (
         f"{root_of(server_name)}events/dt={day_of(segment.day)}/"
-        f"{stream}-{segment.first_seq:012d}.jsonl.zst{'.age' if encrypted else ''}"
+        f"{stream}-{segment.first_seq:012d}.jsonl{compression.suffix}{'.age' if encrypted else ''}"
     )
 
 
@@ -57,7 +93,9 @@ def day_of(day: int) -> str:
 
 
 def lines_in(body: bytes) -> list[bytes]:
-    """Return the lines of a body of ours."""
+    """Return the lines of a body of ours, however it is compressed."""
+    if body.startswith(_GZIP_BEGINS):
+        return gzip.decompress(body).splitlines()
     reader = zstandard.ZstdDecompressor().stream_reader(body, read_across_frames=True)
     return reader.read().splitlines()
 

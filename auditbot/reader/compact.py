@@ -15,9 +15,10 @@ from pathlib import Path
 import duckdb
 
 from auditbot.reader.columns import COLUMNS
+from auditbot.reader.index.clear_files import ClearFile, table_of
 from auditbot.reader.index.library import Library
 from auditbot.reader.index.literals import literal
-from auditbot.reader.layout import segment_key
+from auditbot.reader.layout import is_gzip, segment_key
 from auditbot.reader.memory import write_private
 from auditbot.reader.read import Period
 from auditbot.reader.unpack import LONGEST_LINE_BYTES, DamagedArchiveError
@@ -125,7 +126,7 @@ def write_day(library: Library, day: Day, path: Path, scratch: Path) -> None:
         )
 
 
-def _files(library: Library, parts: Sequence[Part], scratch: Path) -> Iterator[str]:
+def _files(library: Library, parts: Sequence[Part], scratch: Path) -> Iterator[ClearFile]:
     """Yield where each segment can be read in clear."""
     for number, part in enumerate(parts):
         cached = library.cached(part.sha256)
@@ -142,14 +143,16 @@ def _files(library: Library, parts: Sequence[Part], scratch: Path) -> Iterator[s
                 f"“{library.folder / 'index.sqlite'}”, and run sync again."
             )
         if not part.key.endswith(".age"):
-            yield str(cached)
+            yield ClearFile(str(cached), is_gzip(part.key))
             continue
-        path = scratch / f"{number}.zst"
+        path = scratch / f"{number}.opened"
         write_private(path, library.object_body(part.key))
-        yield str(path)
+        yield ClearFile(str(path), is_gzip(part.key))
 
 
-def _copy(files: Sequence[str], day: Day, path: Path, scratch: Path, longest_line: int) -> int:
+def _copy(
+    files: Sequence[ClearFile], day: Day, path: Path, scratch: Path, longest_line: int
+) -> int:
     with duckdb.connect(":memory:") as database:
         database.execute("SET enable_progress_bar = false")
         database.execute(f"SET memory_limit = '{_MEMORY}'")
@@ -157,9 +160,7 @@ def _copy(files: Sequence[str], day: Day, path: Path, scratch: Path, longest_lin
         database.execute(f"SET temp_directory = {literal(str(scratch / 'spill'))}")
         about = {"steward.version": "1", "steward.segments": day.segments}
         result = database.execute(
-            "COPY (SELECT * FROM read_json("  # noqa: S608  # quoted, and ours
-            f"{literal(list(files))}, columns = {literal(COLUMNS)}, format = 'newline_delimited',"
-            f" compression = 'zstd', maximum_object_size = {longest_line})"
+            f"COPY (SELECT * FROM ({table_of(files, COLUMNS, longest_line)})"  # noqa: S608  # quoted, and ours
             " ORDER BY room_id NULLS FIRST, ts_received, stream, seq)"
             f" TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd,"
             f" ROW_GROUP_SIZE {_ROWS_IN_GROUP}, KV_METADATA {literal(about)})"

@@ -23,10 +23,21 @@ _SCOPE = r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}-[a-z0-9_]{1,40}|[0-9a-f]{32})-[0-9]{1,9
 """What a key of content is for: a day and retention class, or a person; and its number."""
 
 _SEGMENT = re.compile(
-    _SERVER + "events/" + _DAY + _STREAM + r"-(?P<seq>[0-9]{12,18})\.jsonl\.zst(?P<age>\.age)?"
+    _SERVER
+    + "events/"
+    + _DAY
+    + _STREAM
+    + r"-(?P<seq>[0-9]{12,18})\.jsonl\.(?:zst|gz)(?P<age>\.age)?"
 )
 _SESSIONS = re.compile(
-    _SERVER + "sessions/" + _DAY + _STREAM + r"-(?P<seq>[0-9]{12,18})\.jsonl\.zst\.age"
+    _SERVER + "sessions/" + _DAY + _STREAM + r"-(?P<seq>[0-9]{12,18})\.jsonl\.(?:zst|gz)\.age"
+)
+_OTHERWISE_PACKED = re.compile(
+    _SERVER
+    + "(?:events|sessions)/"
+    + _DAY
+    + _STREAM
+    + r"-[0-9]{12,18}\.jsonl(?!(?:\.zst|\.gz)(?:\.age)?$)(?:\.[a-z0-9]{1,16}){0,3}"
 )
 _MANIFEST = re.compile(_SERVER + "manifests/" + _DAY + _STREAM + r"-(?P<number>[0-9]{8,18})\.json")
 _CHECKPOINT = re.compile(_SERVER + "checkpoints/" + _STREAM + r"-(?P<size>[0-9]{12,18})\.note")
@@ -98,6 +109,16 @@ def segment_key(key: str) -> SegmentKey | None:
     if found is None or day is None:
         return None
     return SegmentKey(found["server"], day, found["stream"], int(found["seq"]), bool(found["age"]))
+
+
+def is_otherwise_packed(key: str) -> bool:
+    """Return whether a key is of a segment, or its room keys, in a compression unknown here."""
+    return _OTHERWISE_PACKED.fullmatch(key) is not None
+
+
+def is_gzip(key: str) -> bool:
+    """Return whether a segment, or its room keys, is compressed with gzip and not with zstd."""
+    return key.removesuffix(".age").endswith(".gz")
 
 
 def sessions_key(key: str) -> SegmentKey | None:

@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from auditbot.reader.day_keys import DayKeys
-from auditbot.reader.layout import NEWER, VERSION
+from auditbot.reader.layout import NEWER, VERSION, is_otherwise_packed
 from auditbot.reader.open_sealed import unseal
 from auditbot.reader.sealed import Contents, Wrapped, key_name
 from auditbot.reader.unpack import DamagedArchiveError, lines
@@ -24,7 +24,7 @@ _DAY_MS = 86_400_000
 
 _KEY = re.compile(
     r"v1/(?P<server>[^/]+)/events/dt=(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})/"
-    r"(?P<stream>[^/]+)-(?P<seq>[0-9]{12,18})\.jsonl\.zst(?:\.age)?"
+    r"(?P<stream>[^/]+)-(?P<seq>[0-9]{12,18})\.jsonl\.(?:zst|gz)(?:\.age)?"
 )
 
 
@@ -187,6 +187,8 @@ async def _objects(store: Readable) -> list[_Object]:
     found = []
     async for listed in store.list("v1/"):
         key = listed if isinstance(listed, str) else listed.key
+        if is_otherwise_packed(key):
+            raise DamagedArchiveError(NEWER.format(what=f"“{key}”"))
         parts = _KEY.fullmatch(key)
         day = _day(parts["day"]) if parts is not None else None
         if parts is not None and day is not None:

@@ -317,6 +317,18 @@ class Auditbot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     segment_max_age_seconds: Annotated[
         Seconds, Meta(description="Close a segment this long after its first record.", ge=0)
     ] = 300
+    compression: Annotated[
+        str,
+        Meta(
+            description=(
+                "How segments are compressed: zstd, or gzip for query engines that know no zstd "
+                "(old Hive and Athena), which takes more room and time. A change counts for the "
+                "segments that are closed from then on; readers read both."
+            ),
+            pattern="^(zstd|gzip)$",
+            extra={"form": "zstd or gzip"},
+        ),
+    ] = "zstd"
     age_recipients: Annotated[
         tuple[str, ...],
         Meta(

@@ -1,6 +1,7 @@
 """Check an archive as docs/archive-format.md says, with nothing of the writer or the reader."""
 
 import base64
+import gzip
 import hashlib
 import io
 import json
@@ -74,6 +75,10 @@ def root_of(lines: Sequence[bytes]) -> bytes:
 
 def lines_of(body: bytes) -> list[bytes]:
     """Return the lines of a segment, without their newlines."""
+    if body.startswith(b"\x1f\x8b"):
+        text = gzip.decompress(body)
+        assert text.endswith(b"\n")
+        return text[:-1].split(b"\n")
     reader = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(body), read_across_frames=True)
     text = reader.read()
     assert text.endswith(b"\n")

@@ -5,6 +5,7 @@ time here, and whoever is wrong disagrees with the other two.
 """
 
 import base64
+import gzip
 import hashlib
 import json
 from collections import Counter
@@ -75,11 +76,12 @@ def cover(start: int, end: int) -> list[tuple[int, int]]:
     return found
 
 
-def compress(lines: Sequence[bytes]) -> bytes:
-    """Return frames of a few lines each."""
+def compress(lines: Sequence[bytes], *, gzipped: bool = False) -> bytes:
+    """Return frames, or gzip's members, of a few lines each."""
     packer = zstandard.ZstdCompressor(level=3, write_checksum=True)
+    pack = (lambda data: gzip.compress(data, mtime=0)) if gzipped else packer.compress
     return b"".join(
-        packer.compress(b"".join(line + b"\n" for line in lines[start : start + 3]))
+        pack(b"".join(line + b"\n" for line in lines[start : start + 3]))
         for start in range(0, len(lines), 3)
     )
 
@@ -96,6 +98,8 @@ class Maker:
     previous_stream: Json | None = None
     now_ms: int = NOON
     interval_ms: int = INTERVAL_MS
+    gzipped: bool = False
+    """Whether segments are compressed with gzip from now on."""
     place: str | None = "file:/srv/archive"
     """Where the writer says that it is."""
     versions: dict[str, str] = field(default_factory=dict)
@@ -184,7 +188,7 @@ class Maker:
         return self.record(**{**known, **fields})
 
     def packed(self, lines: list[bytes]) -> bytes:
-        return compress(lines)
+        return compress(lines, gzipped=self.gzipped)
 
     def segment(self, suffix: str = "") -> str:
         """Seal what is waiting; return the object's key."""
@@ -194,7 +198,7 @@ class Maker:
         received = [record["ts_received"] for record in records]
         key = (
             f"{self.base}/events/dt={day(received[0])}/"
-            f"{self.stream}-{first:012d}.jsonl.zst{suffix}"
+            f"{self.stream}-{first:012d}.jsonl.{'gz' if self.gzipped else 'zst'}{suffix}"
         )
         body = self.packed(lines)
         self.put(key, body)

@@ -1,4 +1,6 @@
 -- Records of an archive in a bucket for Amazon Athena. Put your own place into LOCATION.
+-- Athena tells gzip from zstd by the objects' names; zstd needs its engine version 3. Hive's own
+-- JSON reader takes gzip only, and an older Athena too: auditbot.compression: gzip is for those.
 CREATE EXTERNAL TABLE IF NOT EXISTS records (
     `v` bigint,
     `kind` string,

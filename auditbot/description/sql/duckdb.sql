@@ -1,7 +1,7 @@
 -- Records of a directory archive for DuckDB. Run it in the folder that holds README.txt.
 CREATE OR REPLACE VIEW records AS
 SELECT * FROM read_json(
-    'events/*/*.jsonl.zst',
+    'events/*/*.jsonl.*[tz]',  -- .zst and .gz, and none that is encrypted (.age)
     format = 'newline_delimited',
     hive_partitioning = true,
     union_by_name = true,

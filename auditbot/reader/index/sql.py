@@ -12,8 +12,10 @@ import msgspec
 import zstandard
 
 from auditbot.reader.columns import COLUMNS
+from auditbot.reader.index.clear_files import ClearFile, table_of
 from auditbot.reader.index.library import Library
 from auditbot.reader.index.literals import literal
+from auditbot.reader.layout import is_gzip
 from auditbot.reader.memory import write_private
 from auditbot.reader.unpack import LONGEST_LINE_BYTES, lines
 from common.errors import UserError
@@ -63,11 +65,9 @@ def _asked(
         # It would stand among the rows of the answer.
         database.execute("SET enable_progress_bar = false")
         database.execute(f"SET memory_limit = '{_MEMORY}'")
-        database.execute(
-            "CREATE VIEW records AS SELECT * FROM read_json("  # noqa: S608  # quoted, and ours
-            f"{literal(files)}, columns = {literal({**_OPENED, 'sealed_state': 'VARCHAR'})}, format = 'newline_delimited',"
-            f" compression = 'zstd', maximum_object_size = {LONGEST_LINE_BYTES})"
-        )
+        columns = {**_OPENED, "sealed_state": "VARCHAR"}
+        table = table_of(files, columns, LONGEST_LINE_BYTES)
+        database.execute(f"CREATE VIEW records AS {table}")
         folders = [str(library.folder / "objects"), str(clear)]
         database.execute(f"SET allowed_directories = {literal(folders)}")
         database.execute("SET enable_external_access = false")
@@ -83,19 +83,19 @@ def _asked(
     return names, database
 
 
-def _files(library: Library, folder: Path) -> Iterator[str]:
+def _files(library: Library, folder: Path) -> Iterator[ClearFile]:
     """Yield where each object can be read in clear."""
     rows = library.connection.execute(
         "SELECT key, sha256, content FROM object WHERE state = 'indexed' ORDER BY key"
     ).fetchall()
     for key, sha256, content in rows:
         if not str(key).endswith(".age") and not content:
-            yield str(library.cached(sha256))
+            yield ClearFile(str(library.cached(sha256)), is_gzip(str(key)))
             continue
         path = folder / str(sha256)
         body = library.object_body(str(key))
         write_private(path, _with_content(library, str(key), body) if content else body)
-        yield str(path)
+        yield ClearFile(str(path), is_gzip(str(key)) and not content)
 
 
 def _with_content(library: Library, key: str, body: bytes) -> bytes:

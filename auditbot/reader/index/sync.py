@@ -19,6 +19,7 @@ from auditbot.reader.layout import (
     NEWER,
     is_content_key,
     is_day_key,
+    is_otherwise_packed,
     manifest_key,
     segment_key,
     server_folder,
@@ -356,6 +357,8 @@ class _Sync:
 
     async def _fetch(self, item: ListedSegment) -> bytes:
         named = segment_key(item.key)
+        if is_otherwise_packed(item.key):
+            raise DamagedArchiveError(NEWER.format(what=f"“{item.key}”"))
         if named is None or named.server != self.inventory.server:
             raise DamagedArchiveError(f"“{item.key}” is not the key of a segment of this server.")
         body = await asyncio.to_thread(self._kept, item)

@@ -5,7 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from auditbot.reader.documents import ListedSegment, Manifest
-from auditbot.reader.layout import NEWER, VERSION, ManifestKey, day_of, segment_key, server_folder
+from auditbot.reader.layout import (
+    NEWER,
+    VERSION,
+    ManifestKey,
+    day_of,
+    is_otherwise_packed,
+    segment_key,
+    server_folder,
+)
 from auditbot.reader.signatures import Note
 from auditbot.reader.times import MOST_INTERVALS, SLACK_MS, moment, span
 from auditbot.reader.tree import HASH_BYTES, Range, heights
@@ -129,7 +137,9 @@ class Chain:
 
     def _object(self, key: str, manifest: Manifest, item: ListedSegment) -> Iterator[Finding]:
         named = segment_key(item.key)
-        if (
+        if is_otherwise_packed(item.key):
+            yield Finding("newer", item.key, NEWER.format(what="How this segment is compressed"))
+        elif (
             named is None
             or named.stream != manifest.stream
             or named.first_seq != item.first_seq

@@ -7,9 +7,11 @@ import secrets
 from auditbot.reader.day_keys import DayKeys
 from auditbot.reader.documents import ListedFile, ListedSegment, Manifest
 from auditbot.reader.layout import (
+    NEWER,
     is_content_key,
     is_day_key,
     is_media,
+    is_otherwise_packed,
     is_stamp,
     segment_key,
     sessions_key,
@@ -193,6 +195,11 @@ class Objects:
         """Check the room keys that the manifest under ``key`` lists; nothing opens them here."""
         context = self._context
         named = sessions_key(file.key)
+        if is_otherwise_packed(file.key):
+            context.expected.add(file.key)
+            sentence = NEWER.format(what="How these room keys are compressed")
+            context.findings.wrong("newer", file.key, sentence)
+            return
         if named is None or named.stream != manifest.stream or file.key in context.expected:
             context.findings.wrong("listing", key, f"It lists “{file.key}” as room keys.")
             return

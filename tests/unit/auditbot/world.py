@@ -56,6 +56,7 @@ class World:
     seal: str = "segments"
     session_keys: bool = False
     ciphertext: bool = True
+    compression: str = "zstd"
     media: bool = True
     s3: S3 = field(default_factory=S3)
     keep_days: int | None = None
@@ -78,6 +79,7 @@ class World:
                 seal=self.seal,
                 session_keys=self.session_keys,
                 ciphertext=self.ciphertext,
+                compression=self.compression,
                 media=self.media,
                 s3=self.s3,
                 keep_days=self.keep_days,
