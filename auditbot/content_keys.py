@@ -16,7 +16,7 @@ from auditbot.encryption import SUFFIX, encrypt
 from auditbot.pipeline.hostile import key as database_key
 from auditbot.pipeline.line import from_line
 from auditbot.pipeline.seal import day_of, root_of
-from auditbot.pipeline.sealing import DEFAULT_CLASS, Scope, is_label
+from auditbot.pipeline.sealing import DEFAULT_CLASS, Scope, is_label, scope_name
 from auditbot.storage.port import ArchiveStore
 from auditbot.storage.read_back import put_and_read_back
 from common.database.pool import Connection, Database, Row
@@ -165,13 +165,6 @@ async def forget_content(connection: Connection, object_key: str) -> None:
         await _forget_day(connection, row)
 
 
-def scope_name(scope: Scope) -> str:
-    """Return how the database knows a scope."""
-    if scope.person is not None:
-        return f"person {database_key(scope.person)}"
-    return f"day {scope.day} {scope.label}"
-
-
 async def _forget_person(connection: Connection, row: Row) -> None:
     for table in ("audit_pending", "audit_media"):
         # One look into the index for each that waits: a list of all that the person ever sent takes
@@ -184,6 +177,12 @@ async def _forget_person(connection: Connection, row: Row) -> None:
             row["until_seq"],
             row["person"],
         )
+    await connection.execute(
+        "DELETE FROM audit_session_key WHERE stream = $1 AND sender = $2 AND said_seq < $3",
+        row["stream"],
+        row["person"],
+        row["until_seq"],
+    )
 
 
 async def _forget_day(connection: Connection, row: Row) -> None:
@@ -207,6 +206,16 @@ async def _forget_day(connection: Connection, row: Row) -> None:
         stream,
         day,
         label,
+    )
+    await connection.execute(
+        "DELETE FROM audit_session_key WHERE stream = $1 AND day = $2 AND label = $3 AND seq < $4"
+        # Where each person has a key, that of a day is for what nobody sent.
+        " AND (SELECT erasable FROM audit_stream WHERE id = $1) <> $5",
+        stream,
+        day,
+        label,
+        row["until_seq"],
+        BY_PERSON,
     )
 
 

@@ -18,7 +18,7 @@ from auditbot.content_keys import ContentKey, Officers, keys_for
 from auditbot.encryption import encrypt
 from auditbot.pipeline.line import from_line
 from auditbot.pipeline.seal import LEVEL
-from auditbot.pipeline.sealing import OF_STREAM, SEAL_SALT_BYTES, Scope, Split, sealed_line, split
+from auditbot.pipeline.sealing import SEAL_SALT_BYTES, Scope, Split, said_seq, sealed_line, split
 from common.database.pool import Database
 
 Lines = Sequence[tuple[int, bytes]]
@@ -67,17 +67,8 @@ class ContentSealing:
 
 
 def said_at(parts: Split) -> int:
-    """Return the number of the record by which a record's key is chosen.
-
-    What becomes known later of what a person sent (decrypted late, a file fetched late) has the key
-    of that, destroyed or not: an erasure that is under way must not be outlived by it. What becomes
-    known of another stream is not recorded at all while that is under way.
-    """
-    record = parts.bare
-    is_elsewhere = record.detail_json is not None and OF_STREAM in record.detail_json
-    if parts.scope.person is None or record.of_seq is None or is_elsewhere:
-        return record.seq
-    return record.of_seq
+    """Return the number of the record by which a record's key is chosen."""
+    return parts.bare.seq if parts.scope.person is None else said_seq(parts.bare)
 
 
 def _together(

@@ -16,7 +16,7 @@ from auditbot.gaps import READER, open_awaited, open_not_recorded
 from auditbot.pipeline.retention import NO_CLASSES, Policy, Rule
 from auditbot.spool import Spool, spool_of
 from auditbot.writing import Writing, audiences_seen, seen
-from common.config.schema import Config
+from common.config.schema import Auditbot, Config
 from common.database.pool import Connection, Row
 from common.errors import PermanentError
 from common.inbox.backlog import Backlog, backlog
@@ -109,21 +109,9 @@ class Destinations:
             "manifest_interval_seconds": settings.manifest_interval_seconds,
             "server_name": self.config.homeserver.server_name,
         }
-        if settings.erasable:
-            # The word that a file of before has means the same.
-            meaningful["erasable"] = "person" if settings.erasable == "person" else True
-        if settings.seal == SEAL_CONTENT:
-            meaningful["seal"] = SEAL_CONTENT
-        if settings.compression != "zstd":
-            meaningful["compression"] = settings.compression
+        meaningful |= _other_than_usual(settings)
         if self.policy != NO_CLASSES:
             meaningful["retention"] = self.policy.entry()
-        if settings.session_keys:
-            meaningful["session_keys"] = True
-        if not settings.media:
-            meaningful["media"] = False
-        if not settings.ciphertext:
-            meaningful["ciphertext"] = False
         text = json.dumps(meaningful, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()
         recipients = tuple(sorted(settings.age_recipients))
@@ -131,6 +119,24 @@ class Destinations:
         return Export(
             destination, endpoint, digest, recipients, erasable, settings.seal, self.policy, text
         )
+
+
+def _other_than_usual(settings: Auditbot) -> dict[str, Any]:
+    """Return what is said of settings that came later only where they are not the default."""
+    found: dict[str, Any] = {}
+    if settings.erasable:
+        # The word that a file of before has means the same.
+        found["erasable"] = "person" if settings.erasable == "person" else True
+    if settings.seal == SEAL_CONTENT:
+        found["seal"] = SEAL_CONTENT
+    if settings.compression != "zstd":
+        found["compression"] = settings.compression
+    if settings.session_keys:
+        found["session_keys"] = True
+    for name in ("media", "ciphertext"):
+        if not getattr(settings, name):
+            found[name] = False
+    return found
 
 
 _POSITION = "SELECT position FROM inbox_cursor WHERE reader = 'auditbot'"
@@ -273,6 +279,7 @@ def _writing(row: Row, want: _Wanted, server_name: str, now_ms: int) -> Writing:
         open_bytes=row["open_bytes"],
         open_since_ms=row["open_since_ms"],
         spool=want.spool if row["recipients"] else None,
+        seals_content=row["seal"] == SEAL_CONTENT,
         policy=want.export.policy if want.export is not None else NO_CLASSES,
     )
 
@@ -410,6 +417,7 @@ async def _start(
     await connection.execute("UPDATE audit_head SET stream = $1 WHERE id = 1", stream)
     writing = Writing(stream, server_name, now_ms, next_seq=0, open_bytes=0, open_since_ms=None)
     writing.spool = wanted.spool if export.recipients else None
+    writing.seals_content = export.seal == SEAL_CONTENT
     writing.policy = export.policy
     writing.control(
         actor=wanted.actor,
@@ -440,6 +448,7 @@ def _writing_on(writing: Writing) -> Writing:
         writing.open_bytes,
         writing.open_since_ms,
         spool=writing.spool,
+        seals_content=writing.seals_content,
         policy=writing.policy,
     )
 

@@ -32,7 +32,8 @@ from auditbot.pipeline.seal import (
     sessions_key,
 )
 from auditbot.pipeline.segment import Limits, Line, Segment, cut, due_ms, is_old
-from auditbot.session_keys import forget_sealed, lines_to_keep
+from auditbot.sealed_sessions import sealed_sessions
+from auditbot.session_keys import KeptSession, forget_sealed, sessions_to_keep
 from auditbot.spool import Spool
 from auditbot.storage.port import Stored
 from common.alarms import raise_alarm
@@ -186,7 +187,8 @@ class Segments:
             return False
         stream, first, last = row["stream"], row["first_seq"], row["last_seq"]
         how = compression_of(row["object_key"])
-        built = await self._body(stream, first, last, how, self._sealing(row))
+        sealing = self._sealing(row)
+        built = await self._body(stream, first, last, how, sealing)
         if built.count != last - first + 1 or built.tree is None:
             # The lines are all there is of these events: without them being in the body whole,
             # they stay, and so does all that comes after them in the stream.
@@ -214,6 +216,8 @@ class Segments:
             readers = await self._readers(row)
             body = await asyncio.to_thread(encrypt, body, readers)
             sessions = await self._sessions(row, readers)
+        elif sealing is not None:
+            sessions = await self._sealed_sessions(row, sealing)
         async with self._database.transaction() as connection:
             await connection.execute(
                 "UPDATE audit_segment SET state = 'sealed', sha256 = $3,"
@@ -375,19 +379,32 @@ class Segments:
 
     async def _sessions(self, row: Row, readers: Sequence[str]) -> SealedObject | None:
         """Return the object with the room keys that a segment was the first to use, if any."""
-        if self._spool is None:
-            return None
-        async with self._database.transaction() as connection:
-            lines = await lines_to_keep(
-                connection, self._spool, row["stream"], row["first_seq"], row["last_seq"]
-            )
-        if not lines:
+        kept = await self._kept_sessions(row)
+        if not kept:
             return None
         how = compression_of(row["object_key"])
-        packed = await asyncio.to_thread(compress, lines, how)
+        packed = await asyncio.to_thread(compress, [one.line for one in kept], how)
         body = await asyncio.to_thread(encrypt, packed, readers)
-        key = sessions_key(row["object_key"])
-        return SealedObject(key, hashlib.sha256(body).hexdigest(), body)
+        return _sessions_object(row, body)
+
+    async def _sealed_sessions(self, row: Row, sealing: ContentSealing) -> SealedObject | None:
+        """Return the same where content is sealed: each room key to the key of what it opened."""
+        kept = await self._kept_sessions(row)
+        if not kept:
+            return None
+        lines = await sealed_sessions(
+            self._database, sealing.officers, kept, per_person=sealing.per_person
+        )
+        how = compression_of(row["object_key"])
+        return _sessions_object(row, await asyncio.to_thread(compress, lines, how))
+
+    async def _kept_sessions(self, row: Row) -> list[KeptSession]:
+        if self._spool is None:
+            return []
+        async with self._database.transaction() as connection:
+            return await sessions_to_keep(
+                connection, self._spool, row["stream"], row["first_seq"], row["last_seq"]
+            )
 
     async def _body(
         self,
@@ -456,6 +473,10 @@ class Segments:
                         due += 1
             if due == before:
                 return
+
+
+def _sessions_object(row: Row, body: bytes) -> SealedObject:
+    return SealedObject(sessions_key(row["object_key"]), hashlib.sha256(body).hexdigest(), body)
 
 
 async def _note_sessions(

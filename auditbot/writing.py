@@ -48,6 +48,8 @@ class Writing:
     """How much was added and not stored yet."""
     spool: Spool | None = None
     """Seals the lines of an encrypted archive."""
+    seals_content: bool = False
+    """Whether of each record only what it says is encrypted, to keys of people or classes."""
     attachments: int = 0
     """How many of the events carry files that are to be fetched."""
     policy: Policy = NO_CLASSES

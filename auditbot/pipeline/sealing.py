@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from auditbot.pipeline.hostile import key as database_key
 from auditbot.pipeline.line import Record, as_json, to_line
 from auditbot.pipeline.segment import DAY_MS
 
@@ -196,6 +197,26 @@ def scope_at(person: str | None, received_ms: int, retention_class: str | None) 
     if person:
         return Scope(None, None, person)
     return Scope(received_ms // DAY_MS, retention_class or DEFAULT_CLASS, None)
+
+
+def scope_name(scope: Scope) -> str:
+    """Return how the database knows a scope."""
+    if scope.person is not None:
+        return f"person {database_key(scope.person)}"
+    return f"day {scope.day} {scope.label}"
+
+
+def said_seq(record: Record) -> int:
+    """Return the number of the record by which a person's key is chosen for what a record says.
+
+    What becomes known later of what a person sent (decrypted late, a file fetched late) has the key
+    of that, destroyed or not: an erasure that is under way must not be outlived by it. What becomes
+    known of another stream is not recorded at all while that is under way.
+    """
+    if record.of_seq is None:
+        return record.seq
+    is_elsewhere = record.detail_json is not None and _place_only(record.detail_json) is not None
+    return record.seq if is_elsewhere else record.of_seq
 
 
 def is_label(text: str) -> bool:

@@ -30,7 +30,11 @@ _SEGMENT = re.compile(
     + r"-(?P<seq>[0-9]{12,18})\.jsonl\.(?:zst|gz)(?P<age>\.age)?"
 )
 _SESSIONS = re.compile(
-    _SERVER + "sessions/" + _DAY + _STREAM + r"-(?P<seq>[0-9]{12,18})\.jsonl\.(?:zst|gz)\.age"
+    _SERVER
+    + "sessions/"
+    + _DAY
+    + _STREAM
+    + r"-(?P<seq>[0-9]{12,18})\.jsonl\.(?:zst|gz)(?P<age>\.age)?"
 )
 _OTHERWISE_PACKED = re.compile(
     _SERVER
@@ -127,7 +131,7 @@ def sessions_key(key: str) -> SegmentKey | None:
     day = _day(found["day"]) if found else None
     if found is None or day is None:
         return None
-    return SegmentKey(found["server"], day, found["stream"], int(found["seq"]), sealed=True)
+    return SegmentKey(found["server"], day, found["stream"], int(found["seq"]), bool(found["age"]))
 
 
 def manifest_key(key: str) -> ManifestKey | None:

@@ -89,15 +89,24 @@ class Contents:
         """
         if not isinstance(record.get("sealed"), str):
             return Opened(record, None)
-        name = key_name(record)
+        state, content = self.content(record)
+        if content is None:
+            return Opened({**record, STATE: state}, None)
+        return Opened(with_content(record, content), content)
+
+    def content(self, line: Json) -> tuple[str, bytes | None]:
+        """Return what is sealed of a line, or without it, which state it is in.
+
+        Raises:
+            DamagedArchiveError: as ``open``.
+        """
+        name = key_name(line)
         found = self.find(name)
         if found.body is None:
-            state = ERASED if found.is_erased else KEYLESS if self.identities else SEALED
-            return Opened({**record, STATE: state}, None)
+            return ERASED if found.is_erased else KEYLESS if self.identities else SEALED, None
         if not self.identities:
-            return Opened({**record, STATE: SEALED}, None)
-        content = opened_content(record, self._secret(name, found.body))
-        return Opened(with_content(record, content), content)
+            return SEALED, None
+        return OPENED, opened_content(line, self._secret(name, found.body))
 
     def forget(self, name: str) -> None:
         """Forget the secret half of a key that was destroyed."""

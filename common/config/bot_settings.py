@@ -377,8 +377,9 @@ class Auditbot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 "Whether the archive keeps, encrypted to the officers, the room keys with which "
                 "messages were read, so that `steward audit recheck` can decrypt them again and "
                 "compare. A key opens its room's messages from the first one on that it was needed "
-                "for that day, those of other days too wherever their ciphertext is. Needs "
-                "age_recipients, and seal: segments."
+                "for that day, those of other days too wherever their ciphertext is. With "
+                "`seal: content` each is sealed to the key of what it was needed for, and goes with "
+                "it. Needs age_recipients."
             )
         ),
     ] = False

@@ -405,10 +405,6 @@ def _sealing(config: Config) -> Iterator[Fault]:
             "is person, but auditbot.seal is not content: a segment holds what many people wrote, "
             "and has one key; write “seal: content” too.",
         )
-    yield from _session_keys(config)
-
-
-def _session_keys(config: Config) -> Iterator[Fault]:
     if config.auditbot.session_keys and not config.auditbot.age_recipients:
         yield Fault(
             "auditbot.session_keys",
@@ -420,12 +416,6 @@ def _session_keys(config: Config) -> Iterator[Fault]:
             "auditbot.session_keys",
             "is set, but auditbot.ciphertext is false: then there is nothing that the keys could "
             "open again; leave one of the two out.",
-        )
-    if config.auditbot.session_keys and config.auditbot.seal == "content":
-        yield Fault(
-            "auditbot.session_keys",
-            "is set, but auditbot.seal is content: room keys go with the key of a whole segment, "
-            "and there content has keys of its own; leave one of the two out.",
         )
 
 

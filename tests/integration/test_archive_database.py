@@ -11,7 +11,9 @@ import pytest
 from msgspec.structs import replace
 
 from auditbot import manifest_facts
+from auditbot.operations import erasure
 from auditbot.reader.read import read
+from auditbot.reader.recheck.comparing import State
 from auditbot.signing import Keyring
 from auditbot.storage.directory import DirectoryStore
 from auditbot.writing import seen
@@ -28,6 +30,7 @@ from common.inbox.port import Source
 from tests.support.databases import open_database, sqlite_url
 from tests.support.postgres import Postgres
 from tests.unit.auditbot.builders import (
+    ALICE,
     NOON,
     ROOM,
     ScriptedDecryption,
@@ -40,6 +43,8 @@ from tests.unit.auditbot.builders import (
     state,
 )
 from tests.unit.auditbot.test_archive import export, manifests_of
+from tests.unit.auditbot.test_operations import Office
+from tests.unit.auditbot.test_sealed_sessions import BOB, IDENTITIES, Desk
 from tests.unit.auditbot.world import AUDITBOT, World
 
 DAY_MS = 86_400_000
@@ -566,3 +571,27 @@ async def test_a_manifest_marks_however_much_it_lists(database: Database) -> Non
 
     rows = await database.fetch("SELECT body FROM audit_manifest ORDER BY number")
     assert [len(json.loads(row["body"])["media"]) for row in rows] == [450, 0]
+
+
+async def test_room_keys_of_sealed_content_go_with_their_person(
+    database: Database, tmp_path: Path
+) -> None:
+    office = Office(database, tmp_path)
+    office.world.recipients = tuple(str(one.to_public()) for one in IDENTITIES)
+    office.world.seal, office.world.erasable = "content", "person"
+    office.world.session_keys = True
+    desk = Desk(office)
+    office.start()
+    await desk.say(
+        *new_room(BOB),
+        desk.alice.say("$a0", "said"),
+        desk.bob.say("$b0", "said", sender=BOB),
+    )
+
+    found = await erasure.survey_person(office.desk, ALICE)
+    await erasure.apply(office.desk, found, reason="x")
+    await desk.say(desk.alice.say("$a1", "later"), desk.bob.say("$b1", "later", sender=BOB))
+
+    kept = sorted((one["sender"], one["first_index"]) for one in desk.opened())
+    assert kept == [(ALICE, 1), (BOB, 0)]
+    assert (await desk.rechecks(tmp_path / "cache"))["$a1"] is State.AGREES

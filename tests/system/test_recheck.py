@@ -1,6 +1,8 @@
 """Real clients encrypt, Steward reads and is killed; an expert decrypts all of it again."""
 
 import asyncio
+import base64
+import gzip
 import json
 import secrets
 import sqlite3
@@ -22,7 +24,7 @@ from tests.support.world import MakeWorld, Wish, World
 IDENTITIES = [pyrage.x25519.Identity.generate() for _ in range(2)]
 
 
-def wish(s3: SeaweedFS | None) -> Wish:
+def wish(s3: SeaweedFS | None, *, is_split: bool = False) -> Wish:
     settings: dict[str, dict[str, object]] = {
         "auditbot": {
             "segment_max_age_seconds": 0.3,
@@ -32,6 +34,8 @@ def wish(s3: SeaweedFS | None) -> Wish:
             "erasable": True,
         }
     }
+    if is_split:
+        settings["auditbot"] |= {"seal": "content", "erasable": "person", "compression": "gzip"}
     return Wish(s3=s3, settings=settings)
 
 
@@ -67,11 +71,11 @@ async def officer(world: World, *words: str) -> tuple[int, list[dict[str, object
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("in_bucket", [False, True])
+@pytest.mark.parametrize(("in_bucket", "is_split"), [(False, False), (True, False), (False, True)])
 async def test_what_clients_encrypted_is_decrypted_again_after_kills(
-    make_world: MakeWorld, seaweedfs: SeaweedFS, in_bucket: bool
+    make_world: MakeWorld, seaweedfs: SeaweedFS, in_bucket: bool, is_split: bool
 ) -> None:
-    world = await make_world(wish(seaweedfs if in_bucket else None))
+    world = await make_world(wish(seaweedfs if in_bucket else None, is_split=is_split))
     account = await world.synapse.register("alice")
     slow_account = await world.synapse.register(f"slow-{secrets.token_hex(3)}")
     async with (
@@ -101,7 +105,7 @@ async def test_what_clients_encrypted_is_decrypted_again_after_kills(
     assert "8 agree, 0 DIFFER, 0 without a session key" in told
     status, [one], _ = await officer(world, late)
     assert (status, one["result"], one["enc_key_source"]) == (0, "agrees", "direct")
-    await nothing_opens_without_an_officer(world)
+    await nothing_opens_without_an_officer(world, is_split=is_split)
     if not in_bucket:
         await keys_that_were_changed_are_told(world)
 
@@ -121,7 +125,7 @@ async def said_before_its_key(world: World, slow: OlmDevice) -> EventId:
     return late
 
 
-async def nothing_opens_without_an_officer(world: World) -> None:
+async def nothing_opens_without_an_officer(world: World, *, is_split: bool) -> None:
     """The keys lie sealed, once each, and nothing of them is left in Steward's own files."""
     if world.s3 is not None:
         objects = await s3_objects(world.s3, world.prefix)
@@ -130,7 +134,14 @@ async def nothing_opens_without_an_officer(world: World) -> None:
         objects = {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
     sessions = {key: body for key, body in objects.items() if "/sessions/dt=" in key}
     assert sessions
-    assert all(body.startswith(b"age-encryption.org/v1\n") for body in sessions.values())
+    for body in sessions.values():
+        if is_split:
+            lines = [json.loads(line) for line in gzip.decompress(body).splitlines()]
+            parts = [base64.b64decode(line.pop("sealed")) for line in lines]
+            assert all("key" not in name for line in lines for name in line)
+        else:
+            parts = [body]
+        assert all(part.startswith(b"age-encryption.org/v1\n") for part in parts)
     database = world.steward.directory / "steward.db"
     with closing(sqlite3.connect(database)) as opened:
         rows = opened.execute("SELECT session, sealed FROM audit_session_key").fetchall()
@@ -139,7 +150,7 @@ async def nothing_opens_without_an_officer(world: World) -> None:
 
 
 async def keys_that_were_changed_are_told(world: World) -> None:
-    flip(next(world.steward.archive.rglob("sessions/**/*.age")))
+    flip(next(world.steward.archive.rglob("sessions/**/*.jsonl.*")))
 
     status, found, told = await officer(world)
 

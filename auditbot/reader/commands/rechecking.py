@@ -147,7 +147,8 @@ def _tell(
     opened: Open, arguments: argparse.Namespace, counts: Counter[State], *, keys_wanted: bool
 ) -> None:
     sys.stdout.flush()
-    words = [f"{counts[state]:,} {words}" for state, words in _COUNTED]
+    counted = (*_COUNTED, _SEALED) if counts[State.SEALED] else _COUNTED
+    words = [f"{counts[state]:,} {words}" for state, words in counted]
     sys.stderr.write(f"{', '.join(words)}. The index reaches {reach(opened.library)}.\n")
     if not arguments.event_ids and arguments.room is None:
         unread = unread_in(opened.library, period_of(arguments))
@@ -165,6 +166,7 @@ _COUNTED = (
     (State.NO_KEY, "without a session key"),
     (State.NOT_KEPT, "without their ciphertext"),
 )
+_SEALED = (State.SEALED, "sealed, and no key to open them is here")
 
 
 def _lines(one: Rechecked) -> Iterator[str]:

@@ -33,6 +33,7 @@ class State(StrEnum):
     DIFFERS = "differs"
     NO_KEY = "no session key"
     NOT_KEPT = "not kept"
+    SEALED = "sealed"
 
 
 @dataclass(frozen=True, slots=True)

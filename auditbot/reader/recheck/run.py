@@ -11,6 +11,7 @@ from auditbot.reader.layout import segment_key
 from auditbot.reader.read import Period
 from auditbot.reader.recheck.comparing import Compared, State, compare, kept_wire
 from auditbot.reader.recheck.shelf import Shelf
+from auditbot.reader.sealed import ERASED, STATE, UNOPENED
 
 _EVENT, _DECRYPTION = KINDS.index("event"), KINDS.index("decryption")
 
@@ -33,7 +34,14 @@ async def recheck(library: Library, shelf: Shelf, ids: Iterable[int]) -> AsyncIt
     """Yield how each record turns out, in the order in which they are given."""
     for stored in library.stored(ids):
         segment = segment_key(stored.key)
-        wire = kept_wire(_first(library, stored).record)
+        first = _first(library, stored).record
+        seals = {first.get(STATE), stored.record.get(STATE)}
+        if seals & {*UNOPENED, ERASED}:
+            # What is destroyed stays so, whatever else a key would open.
+            state = State.NOT_KEPT if ERASED in seals else State.SEALED
+            yield Rechecked(stored, Compared(state), keys_wanted=True)
+            continue
+        wire = kept_wire(first)
         if segment is None or isinstance(wire, Compared):
             found = wire if isinstance(wire, Compared) else Compared(State.NOT_KEPT)
             yield Rechecked(stored, found, keys_wanted=True)

@@ -9,6 +9,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -16,8 +17,9 @@ from auditbot.reader.day_keys import DayKeys
 from auditbot.reader.documents import LARGEST_DOCUMENT_BYTES, ListedFile, Manifest
 from auditbot.reader.index.library import Library
 from auditbot.reader.layout import SegmentKey, sessions_key
-from auditbot.reader.open_sealed import unseal
+from auditbot.reader.open_sealed import unidentified, unseal
 from auditbot.reader.recheck.opening import Session
+from auditbot.reader.sealed import KEYLESS, SEALED
 from auditbot.reader.unpack import DamagedArchiveError, lines
 from auditbot.reader.verify.fetching import ahead
 from auditbot.storage.reading import Place
@@ -28,6 +30,7 @@ _DAYS = 3
 _SLACK = 2
 
 _decoder = msgspec.json.Decoder(Session)
+_sealed = msgspec.json.Decoder(dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +109,35 @@ class Shelf:
         body = await self.place.get(file.key, file.version_id, most_bytes=file.size + _SLACK)
         if len(body) != file.size or hashlib.sha256(body).hexdigest() != file.sha256:
             raise DamagedArchiveError("these room keys were changed: run verify.")
+        if not file.key.endswith(".age"):
+            return self._each_opened(file.key, body)
         wrapped = self.library.day_key(file.key) or await DayKeys(self.place).get(file.key)
         clear = await asyncio.to_thread(unseal, file.key, body, self.library.identities, wrapped)
         try:
             return [_decoder.decode(line) for line in lines(file.key, clear)]
         except ValueError as error:
             raise DamagedArchiveError("it holds what is no room key.") from error
+
+    def _each_opened(self, key: str, body: bytes) -> list[Session]:
+        """Return the room keys of an archive whose content is sealed; those erased are left out."""
+        found: list[Session] = []
+        for number, line in enumerate(lines(key, body), 1):
+            try:
+                sealed = _sealed.decode(line)
+                state, content = self.library.contents.content(sealed)
+                session = None if content is None else _decoder.decode(content)
+            except ValueError as error:
+                raise DamagedArchiveError(f"line {number} is no room key.") from error
+            if session is None:
+                if state == SEALED:
+                    raise unidentified(key)
+                if state == KEYLESS:
+                    self.faults.append(f"{key}, line {number}: the key that opens it is not here")
+            elif (session.stream, session.seq) != (sealed.get("stream"), sealed.get("seq")):
+                raise DamagedArchiveError(f"line {number} holds a key of another record.")
+            else:
+                found.append(session)
+        return found
 
 
 def _is_of(segment: SegmentKey, key: str) -> bool:

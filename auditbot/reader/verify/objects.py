@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import secrets
+from collections.abc import Callable, Coroutine
 
 from auditbot.reader.day_keys import DayKeys
 from auditbot.reader.documents import ListedFile, ListedSegment, Manifest
@@ -22,6 +23,7 @@ from auditbot.reader.verify.contents import SegmentResult
 from auditbot.reader.verify.context import CitedFile, Context
 from auditbot.reader.verify.fetching import Checkers
 from auditbot.reader.verify.findings import Findings
+from auditbot.reader.verify.sessions import open_sessions, read_sessions
 from auditbot.reader.verify.stamps import Stamp, check_stamp
 from auditbot.reader.verify.statements import load_statements
 from auditbot.storage.reading import MissingObjectError, TooLargeError
@@ -204,9 +206,16 @@ class Objects:
             context.findings.wrong("listing", key, f"It lists “{file.key}” as room keys.")
             return
         context.expected.add(file.key)
-        await self._file(file, manifest, group)
+        check = self._check_file if named.sealed else self._check_sessions
+        await self._file(file, manifest, group, check)
 
-    async def _file(self, file: ListedFile, manifest: Manifest, group: asyncio.TaskGroup) -> None:
+    async def _file(
+        self,
+        file: ListedFile,
+        manifest: Manifest,
+        group: asyncio.TaskGroup,
+        check: Callable[[ListedFile], Coroutine[None, None, None]] | None = None,
+    ) -> None:
         if not self._is_there(file):
             return
         is_wanted = self._chosen is None and self._is_new(manifest)
@@ -214,7 +223,7 @@ class Objects:
             self._skip(file)
             return
         await self._slots.acquire()
-        group.create_task(self._check_file(file))
+        group.create_task((check or self._check_file)(file))
 
     def _is_there(self, item: ListedSegment | ListedFile) -> bool:
         """Tell what the listing shows to be wrong; return whether there is something to read."""
@@ -373,6 +382,34 @@ class Objects:
                 f"{what} that its manifest lists: {'it was' if is_media_file else 'they were'} "
                 "replaced.",
             )
+
+    async def _check_sessions(self, file: ListedFile) -> None:
+        """Check room keys that are sealed one by one, and open those that an identity opens."""
+        context = self._context
+        # It takes its place and gives it back.
+        await self._check_file(file)
+        try:
+            async with self._slots:
+                body = await context.place.get(
+                    file.key, file.version_id, most_bytes=file.size + _SLACK
+                )
+        except PermanentError:
+            return  # that was said
+        if hashlib.sha256(body).hexdigest() != file.sha256:
+            return
+        read = await asyncio.to_thread(read_sessions, file.key, body)
+        context.findings.add(*read.findings)
+        for name in read.sealed_to:
+            context.sealed_to.setdefault(name, file.key)
+        if context.options.identities:
+            wrapped = {
+                name: found
+                for name in sorted(read.sealed_to)
+                if (found := await self._day_keys.wrapped(name)) is not None
+            }
+            identities = context.options.identities
+            opened = await asyncio.to_thread(open_sessions, file.key, read, identities, wrapped)
+            context.findings.add(*opened)
 
     def _lost(self, item: ListedSegment | ListedFile) -> None:
         context = self._context

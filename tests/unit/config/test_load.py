@@ -223,16 +223,11 @@ SENTENCES: list[tuple[str, int, list[str]]] = [
     (VALID + "auditbot:\n  session_keys: true\n", 10, ["age_recipients is not"]),
     (
         VALID
-        + f"auditbot:\n  session_keys: true\n  seal: content\n  age_recipients: {AGE_KEYS}\n",
-        10,
-        ["leave one of the two out"],
-    ),
-    (
-        VALID
         + f"auditbot:\n  session_keys: true\n  ciphertext: false\n  age_recipients: {AGE_KEYS}\n",
         10,
         ["nothing that the keys could open again"],
     ),
+    (VALID + "auditbot:\n  compression: lz4\n", 10, ["zstd or gzip"]),
     (VALID + "auditbot:\n  destination: ftp://x\n", 10, ["s3://BUCKET/PREFIX", "“ftp://x”"]),
     (VALID + "auditbot:\n  destination: s3:x\n", 10, ["names no bucket"]),
     (VALID + "auditbot:\n  destination: s3://A_B/x\n", 10, ["lower-case"]),
