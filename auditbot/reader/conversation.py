@@ -6,13 +6,13 @@ hides what was there before.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from auditbot.reader.index.build import root_key
-from auditbot.reader.index.library import Library, Stored
+from auditbot.reader.index.library import Library, Stored, detail_of
 from auditbot.reader.layout import server_of
 from auditbot.reader.sealed import unopened
 
@@ -53,6 +53,22 @@ class Edit:
         return is_readable(self.stored.record, self.late) and unopened(self.said) is None
 
 
+@dataclass(frozen=True)
+class Receipt:
+    """That somebody has read up to a message, or up to what was made of it.
+
+    ``of`` is what the receipt names: ``""`` for the message, ``edit``, ``reaction``, ``deletion``.
+    """
+
+    stored: Stored
+    of: str = ""
+
+    @property
+    def type(self) -> str:
+        """Return the receipt's type."""
+        return str(detail_of(self.stored.record).get("receipt_type") or "")
+
+
 @dataclass
 class Message:
     """All that belongs to one event, or to one gap.
@@ -68,6 +84,7 @@ class Message:
     reactions: list[Reaction] = field(default_factory=list)
     media: list[Stored] = field(default_factory=list)
     others: list[Stored] = field(default_factory=list)
+    receipts: list[Receipt] = field(default_factory=list)
     archives: tuple[str, ...] = ()
     """In which servers' archives it is, where the index has several of them."""
     closed: Stored | None = None
@@ -82,7 +99,8 @@ class Message:
         edits = [edit.stored.record for edit in self.edits]
         reactions = [reaction.stored.record for reaction in self.reactions]
         others = [other.record for other in self.others]
-        return (edits + reactions + others + [{}])[0]
+        receipts = [receipt.stored.record for receipt in self.receipts]
+        return (edits + reactions + others + receipts + [{}])[0]
 
     @property
     def _told(self) -> list[Stored]:
@@ -158,6 +176,7 @@ class Message:
     def records(self) -> list[Stored]:
         """Return every record that it is made of, in the order of the archive."""
         found = [self.first, self.late, self.closed, *self.media, *self.deletions, *self.others]
+        found += [receipt.stored for receipt in self.receipts]
         for edit in self.edits:
             found += [edit.stored, edit.late, edit.deleted]
         for reaction in self.reactions:
@@ -196,7 +215,9 @@ def load(library: Library, roots: Sequence[int]) -> list[Message]:
         _own_root(stored)
         for group in parts.values()
         for stored in group
-        if stored.record.get("edit_of") or stored.record.get("event_type") == "m.reaction"
+        if stored.record.get("edit_of")
+        or stored.record.get("event_type") == "m.reaction"
+        or stored.record.get("redacts")
     ]
     below = _parts(library, inner)
     messages = []
@@ -227,7 +248,8 @@ def _own_root(stored: Stored) -> int:
 
 def _message(root: int, group: Iterable[Stored], below: dict[int, list[Stored]]) -> Message:
     message = Message(root)
-    lists = {"media": message.media, "deletion": message.deletions}
+    receipts: list[Stored] = []
+    lists = {"media": message.media, "deletion": message.deletions, "receipt": receipts}
     later: dict[int, Stored] = {}
     edits: list[tuple[int, Stored]] = []
     for stored in group:
@@ -249,6 +271,7 @@ def _message(root: int, group: Iterable[Stored], below: dict[int, list[Stored]])
     message.edits = [
         Edit(stored, later.get(own), _deletion(below.get(own, []))) for own, stored in edits
     ]
+    message.receipts = [*map(Receipt, receipts), *_receipts_of_parts(message, below)]
     return message
 
 
@@ -260,7 +283,13 @@ def _add_original(message: Message, stored: Stored) -> None:
         message.others.append(stored)
 
 
-_PARTS = {"decryption": "decryption", "media": "media", "gap": "original", "gap_closed": "closing"}
+_PARTS = {
+    "decryption": "decryption",
+    "media": "media",
+    "gap": "original",
+    "gap_closed": "closing",
+    "receipt": "receipt",
+}
 
 
 def _part(record: Json, *, is_own: bool) -> str:
@@ -275,6 +304,17 @@ def _part(record: Json, *, is_own: bool) -> str:
     if record.get("edit_of") is not None:
         return "edit"
     return "reaction" if record.get("event_type") == "m.reaction" else "other"
+
+
+def _receipts_of_parts(message: Message, below: dict[int, list[Stored]]) -> Iterator[Receipt]:
+    """Yield the receipts that name an edit, a reaction or a deletion of a message."""
+    parts = [(edit.stored, "edit") for edit in message.edits]
+    parts += [(reaction.stored, "reaction") for reaction in message.reactions]
+    parts += [(stored, "deletion") for stored in message.deletions]
+    for part, of in parts:
+        for stored in below.get(_own_root(part), []):
+            if stored.record.get("kind") == "receipt":
+                yield Receipt(stored, of)
 
 
 def _deletion(below: Iterable[Stored]) -> Stored | None:

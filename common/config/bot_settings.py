@@ -395,7 +395,13 @@ class Auditbot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = True
     receipts: Annotated[
-        bool, Meta(description="Whether it is recorded who read what (read receipts).")
+        bool,
+        Meta(
+            description=(
+                "Whether it is recorded who read what (read receipts), and shown to officers. Private "
+                "receipts are never seen: the homeserver tells nobody else of them."
+            )
+        ),
     ] = False
     media: Annotated[bool, Meta(description="Whether attachments are archived.")] = True
     media_max_bytes: Annotated[

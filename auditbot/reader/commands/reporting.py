@@ -29,6 +29,7 @@ from auditbot.reader.documents import Completeness
 from auditbot.reader.index.coverage import count_coverage
 from auditbot.reader.index.library import Library
 from auditbot.reader.index.lost import count_lost
+from auditbot.reader.index.receipts import receipts_recorded
 from auditbot.reader.index.schema import KINDS
 from auditbot.reader.index.sql import ask
 from auditbot.reader.index.unrecorded import closed_gaps, unrecorded
@@ -151,6 +152,9 @@ def _lines(
     silent_times = list(unrecorded(library, period, arguments.zone))
     yield f"Times without record  {len(silent_times) or 'none known'}"
     yield from _indented(silent_times, len(silent_times))
+    first, *rest = receipts_recorded(library, period, arguments.zone)
+    yield f"Read receipts         {first}"
+    yield from (f"                      {words}" for words in rest)
     yield f"Rooms without the bot {coverage.without_bot.count or 'none known'}"
     yield from (f"    {line}" for line in coverage.without_bot.lines(_SHOWN, arguments.zone))
     yield f"Done to the export    {len(missing.acts)}"

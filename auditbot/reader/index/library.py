@@ -212,7 +212,7 @@ class Library:
         with self.connection:
             self.connection.execute(
                 "INSERT INTO manifest VALUES"
-                " (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     key,
                     manifest.stream,
@@ -234,6 +234,7 @@ class Library:
                     previous.stream if previous else None,
                     previous.stopped_ms if previous else None,
                     previous.destination if previous else None,
+                    manifest.receipts,
                 ),
             )
             self.connection.executemany(

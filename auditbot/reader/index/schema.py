@@ -15,7 +15,7 @@ the object lack (see ``unopened.py``), ``awaited`` those that were not in the ar
 listed them; ``erased`` are the keys that were destroyed.
 """
 
-VERSION = 7
+VERSION = 8
 
 TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -27,7 +27,7 @@ CREATE TABLE manifest (
     not_covered TEXT NOT NULL, not_covered_count INTEGER NOT NULL, compared_ms INTEGER,
     from_ms INTEGER NOT NULL, interval_ms INTEGER NOT NULL, running_since_ms INTEGER NOT NULL,
     closed INTEGER NOT NULL, previous_stream TEXT, previous_stopped_ms INTEGER,
-    previous_destination TEXT
+    previous_destination TEXT, receipts INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX manifest_number ON manifest (stream, number);
 CREATE TABLE object (

@@ -7,6 +7,7 @@ from typing import Any
 
 from auditbot.reader.conversation import Edit, Message, edit_text
 from auditbot.reader.layout import DEFAULT_CLASS
+from auditbot.reader.render.readers import readings
 from auditbot.reader.render.words import (
     GAPS,
     TIME_OF_RECEIPT,
@@ -138,6 +139,14 @@ def as_json(message: Message, zone: tzinfo = UTC, *, is_context: bool = False) -
                 "event_id": edit.stored.record.get("event_id"),
             }
             for edit in message.edits
+        ],
+        "read_by": [
+            {
+                "user_id": one.user_id,
+                "time_utc": _time(one.time_ms, UTC),
+                "event_id": one.event_id,
+            }
+            for one in readings(message)
         ],
         "records": [stored.record for stored in message.records],
     }

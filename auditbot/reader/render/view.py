@@ -13,6 +13,7 @@ from typing import Any
 from auditbot.reader.conversation import Edit, Message, Reaction, edit_text
 from auditbot.reader.index.library import Library
 from auditbot.reader.layout import DEFAULT_CLASS
+from auditbot.reader.render.readers import readings
 from auditbot.reader.render.words import (
     GAPS,
     TIME_OF_RECEIPT,
@@ -135,6 +136,25 @@ class Tally:
                 self.attachments_missing.append(f"{media['name']} ({media['words']})")
 
 
+@dataclass
+class Names:
+    """What people call themselves, as the archive last told it; receipts say IDs only."""
+
+    library: Library
+    _known: dict[str, str | None] = field(default_factory=dict)
+
+    def of(self, user_id: str) -> str | None:
+        """Return somebody's name, ``None`` if none is known."""
+        if user_id not in self._known:
+            row = self.library.connection.execute(
+                "SELECT label FROM person JOIN name ON name.id = person.id WHERE text = ?",
+                (user_id,),
+            ).fetchone()
+            name = row[0] if row else None
+            self._known[user_id] = None if name == user_id else name
+        return self._known[user_id]
+
+
 class Viewer:
     """Makes views of messages, in one time zone."""
 
@@ -142,6 +162,7 @@ class Viewer:
         self.zone = zone
         self.audiences = Audiences(library)
         self.tally = Tally()
+        self.names = Names(library)
         self._library = library
 
     def view(self, message: Message, *, is_context: bool = False) -> Json:
@@ -173,6 +194,7 @@ class Viewer:
             "is_emote": said.get("msgtype") == "m.emote",
             "is_notice": said.get("msgtype") == "m.notice",
             "reactions": self._reactions(message.reactions),
+            "read": self._read(message),
             "media": media_state(message),
             "reply_to": self._reference(record, "reply_to"),
             "thread": self._reference(record, "thread_root"),
@@ -238,6 +260,16 @@ class Viewer:
             back = " (taken back)" if reaction.taken_back else ""
             groups.setdefault(reaction_mark(one_line(reaction.key)[:64]), []).append(who + back)
         return [{"key": key, "who": ", ".join(who)} for key, who in groups.items()]
+
+    def _read(self, message: Message) -> list[Json]:
+        return [
+            {
+                "who": named(one.user_id, self.names.of(one.user_id)),
+                "when": self._full(one.time_ms),
+                "of": one.of,
+            }
+            for one in readings(message)
+        ]
 
     def _reference(self, record: Json, name: str) -> Json | None:
         event_id, room_id = record.get(name), record.get("room_id")
