@@ -41,7 +41,7 @@ _OTHERWISE_PACKED = re.compile(
     + "(?:events|sessions)/"
     + _DAY
     + _STREAM
-    + r"-[0-9]{12,18}\.jsonl(?!(?:\.zst|\.gz)(?:\.age)?$)(?:\.[a-z0-9]{1,16}){0,3}"
+    + r"-[0-9]{12,18}\.jsonl(?!(?:\.zst|\.gz)(?:\.age)?$)(?:\.[a-z0-9]{1,16}){1,3}"
 )
 _MANIFEST = re.compile(_SERVER + "manifests/" + _DAY + _STREAM + r"-(?P<number>[0-9]{8,18})\.json")
 _CHECKPOINT = re.compile(_SERVER + "checkpoints/" + _STREAM + r"-(?P<size>[0-9]{12,18})\.note")

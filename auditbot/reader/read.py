@@ -125,8 +125,8 @@ async def read(
     """
     day_keys = DayKeys(store)
     opening = _Opening(day_keys, identities)
-    objects = await _objects(store)
     gaps: list[str] = [] if missing is None else missing
+    objects = await _objects(store, gaps)
     before, after = _neighbours(objects)
     for item in objects:
         wanted = period.meets(item.day, item.day)
@@ -182,13 +182,18 @@ async def _clear(store: Readable, day_keys: DayKeys, key: str, identities: Seque
     return unseal(key, body, identities, await day_keys.get(key))
 
 
-async def _objects(store: Readable) -> list[_Object]:
-    """Return the objects with records in the order of reading: by day, then by number."""
+async def _objects(store: Readable, unread: list[str] | None = None) -> list[_Object]:
+    """Return the objects with records in the order of reading: by day, then by number.
+
+    Args:
+        store: where the archive is
+        unread: is given a sentence for each object that only a newer version can read
+    """
     found = []
     async for listed in store.list("v1/"):
         key = listed if isinstance(listed, str) else listed.key
-        if is_otherwise_packed(key):
-            raise DamagedArchiveError(NEWER.format(what=f"“{key}”"))
+        if is_otherwise_packed(key) and unread is not None:
+            unread.append(NEWER.format(what=f"“{key}”"))
         parts = _KEY.fullmatch(key)
         day = _day(parts["day"]) if parts is not None else None
         if parts is not None and day is not None:

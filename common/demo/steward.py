@@ -127,7 +127,9 @@ class StewardProcess:
 
     def records(self, room_id: RoomId | None = None) -> list[Record]:
         """Return the records in the archive directory, in order of object key and line."""
-        found = [self._segment(path) for path in sorted(self.archive.rglob("*.jsonl.zst"))]
+        found = [
+            self._segment(path) for path in sorted(self.archive.rglob("events/**/*.jsonl.zst"))
+        ]
         return [
             record
             for records in found

@@ -39,7 +39,11 @@ class World:
         if self.s3 is None:
             return self.steward.records(room_id)
         objects = await s3_objects(self.s3, self.prefix)
-        segments = (body for key, body in objects.items() if key.endswith(".jsonl.zst"))
+        segments = (
+            body
+            for key, body in objects.items()
+            if "/events/" in key and key.endswith(".jsonl.zst")
+        )
         return read_records(segments, room_id)
 
     def logs(self) -> dict[str, str]:
