@@ -29,6 +29,7 @@ from auditbot.signing import Keyring
 from auditbot.stamping import Stamping, ask
 from auditbot.storage.open import open_store
 from auditbot.storage.port import ArchiveStore
+from auditbot.unread import keep_older
 from auditbot.walking import Walking
 from common.bots import Bot, Services
 from common.clock import Clock
@@ -117,6 +118,7 @@ class Auditbot:
                 if self.exporting.active:
                     # Now, not with the first manifest: people are told its fingerprint.
                     await self.archive.manifests.make_key()
+                await keep_older(self.database)
                 await self.late_keys.retry_all()
             except TransientError as error:
                 log.warning("will try again", wait=wait_seconds, reason=error)

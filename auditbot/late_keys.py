@@ -15,6 +15,7 @@ from auditbot.pipeline.hostile import key, mapping, read_envelope
 from auditbot.pipeline.reading import attachment_of
 from auditbot.pipeline.record import Record, decryption_record, from_line, wire_of
 from auditbot.session_keys import Use, keep_sessions, use_of
+from auditbot.unread import NO_KEY_HELPS, mark_read
 from common.clock import Clock
 from common.crypto.opening import Early
 from common.crypto.port import (
@@ -23,12 +24,8 @@ from common.crypto.port import (
     Reading,
     SessionRef,
     Undecryptable,
-    Why,
 )
 from common.database.pool import Connection, Database, Row
-
-FINAL = frozenset({Why.REPLAY, Why.MALFORMED, Why.ROOM_MISMATCH})
-"""No key makes these readable."""
 
 _PAGE = 100
 
@@ -76,7 +73,7 @@ class Pending:
 
 def pending(record: Record, line: bytes, reading: Reading | None, name: str) -> Pending | None:
     """Return what to keep of an event that a key may still make readable."""
-    if not isinstance(reading, Undecryptable) or reading.why in FINAL:
+    if not isinstance(reading, Undecryptable) or reading.why in NO_KEY_HELPS:
         return None
     if record.enc_session_id is None or record.room_id is None:
         return None
@@ -231,6 +228,7 @@ class LateKeys:
         await keep_sessions(connection, writing, uses)
         if read:
             await connection.executemany("DELETE FROM audit_pending WHERE event_id = $1", read)
+            await mark_read(connection, [name for (name,) in read], now_ms=writing.now_ms)
         if self.media is not None:
             await self.media.add(connection, files, writing.policy, now_ms=writing.now_ms)
             writing.attachments += len(files)

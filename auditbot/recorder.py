@@ -25,6 +25,7 @@ from auditbot.pipeline.room_state import RoomContext, completed, fold
 from auditbot.rooms import Rooms
 from auditbot.senders import SenderKinds
 from auditbot.session_keys import Use, keep_sessions, use_of
+from auditbot.unread import Unread, keep_unread, unread_of
 from common.clock import Clock
 from common.crypto.opening import Early
 from common.crypto.port import EncryptedEvent, Reading, Undecryptable, Why
@@ -87,6 +88,16 @@ class _EarlyItems:
         """Forget what will not be asked for any more: everything up to a position."""
         for old in [at for at in self.items if at <= position]:
             self.take(old)
+
+
+@dataclass
+class _Beside:
+    """What is kept beside the records of a portion."""
+
+    waiting: list[Pending] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
+    uses: list[Use] = field(default_factory=list)
+    files: list[tuple[Record, str, Mapping[str, Any]]] = field(default_factory=list)
 
 
 def _arrival(entry: Entry) -> Arrival:
@@ -192,9 +203,7 @@ class Recorder:
         listed = Listed(connection, writing, self.bases, self.sender_kinds.own)
         days = {day_name(writing, item.entry.received_ms) for item in items}
         await listed.look_up(days, contexts.values())
-        waiting: list[Pending] = []
-        uses: list[Use] = []
-        files: list[tuple[Record, str, Mapping[str, Any]]] = []
+        beside = _Beside()
         # One after the other, and nothing of one is kept: a room of thousands may change with
         # every event.
         for item, found in zip(items, readings, strict=True):
@@ -206,27 +215,37 @@ class Recorder:
                 await listed.add(day, item.arrival, setting.before, name)
             record = event_record(item.envelope, reading, writing.place(), item.arrival, setting)
             line = writing.add(record, name=item.name, sender=_sender(item.envelope))
-            kept = pending(record, line, reading, item.name)
-            if kept is not None:
-                waiting.append(kept)
-            use = use_of(record, item.envelope.room_id, reading) if self.session_keys else None
-            if use is not None:
-                uses.append(use)
-            if self.media is not None and record.media_status is not None:
-                files.append((record, item.name, attachment_of(item.envelope, reading) or {}))
+            self._note(beside, item, record, line, reading)
             if writing.held_bytes >= HELD_BYTES:
                 await writing.write(connection)
-                await keep_pending(connection, waiting, writing.now_ms)
-                waiting = []
+                await keep_pending(connection, beside.waiting, writing.now_ms)
+                beside.waiting.clear()
         await writing.write(connection)
-        await keep_pending(connection, waiting, writing.now_ms)
-        await keep_sessions(connection, writing, uses)
+        await keep_pending(connection, beside.waiting, writing.now_ms)
+        await keep_unread(connection, beside.unread)
+        await keep_sessions(connection, writing, beside.uses)
         if self.media is not None:
-            await self.media.add(connection, files, writing.policy, now_ms=writing.now_ms)
-            writing.attachments += len(files)
+            await self.media.add(connection, beside.files, writing.policy, now_ms=writing.now_ms)
+            writing.attachments += len(beside.files)
         await self.rooms.save(
             connection, loaded, (room for room in contexts.values() if room.room_id)
         )
+
+    def _note(
+        self, beside: _Beside, item: Item, record: Record, line: bytes, reading: Reading | None
+    ) -> None:
+        """Note what is to be kept beside a record."""
+        if isinstance(reading, Undecryptable):
+            kept = pending(record, line, reading, item.name)
+            if kept is not None:
+                beside.waiting.append(kept)
+            beside.unread.append(unread_of(record, item.name))
+        use = use_of(record, item.envelope.room_id, reading) if self.session_keys else None
+        if use is not None:
+            beside.uses.append(use)
+        if self.media is not None and record.media_status is not None:
+            file = attachment_of(item.envelope, reading) or {}
+            beside.files.append((record, item.name, file))
 
     def _setting(
         self,

@@ -14,6 +14,7 @@ from auditbot.lines import waiting
 from auditbot.observed import gap_action
 from auditbot.operations.completeness_page import page_of
 from auditbot.operations.desk import Desk, day_text
+from auditbot.operations.service import open_events, service
 from auditbot.pipeline.line import NOT_KEPT
 from auditbot.pipeline.segment import DAY_MS
 from common.database.pool import Connection, Row
@@ -69,6 +70,8 @@ async def state_day(desk: Desk, day: int) -> bool:
                 "undecryptable_read": min(read_by_now, sum(content["undecryptable"].values())),
                 **await _watched(connection, day),
                 **await facts.open_counts(connection),
+                "service": await service(connection, day),
+                "open": await open_events(connection),
                 "rooms": await facts.rooms(connection, desk.auditbot),
             }
             await desk.state(connection, place, key, document, page=page_of)

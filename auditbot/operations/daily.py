@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from auditbot.operations import completeness, erasure, legal_holds, retention
 from auditbot.operations.desk import Desk
 from auditbot.pipeline.segment import DAY_MS
+from auditbot.unread import forget_old
 from common.alarms import raise_alarm
 from common.database.pool import Connection
 from common.errors import PermanentError, TransientError
@@ -106,6 +107,7 @@ class Daily:
                 return
             async with self.desk.database.transaction() as connection:
                 await _did(connection, _STATED, day, None)
+            await forget_old(self.desk.database, today)
 
     async def _last(self, task: str) -> tuple[int, str | None]:
         row = await self.desk.database.fetchrow("SELECT * FROM audit_daily WHERE task = $1", task)
