@@ -26,6 +26,7 @@ from auditbot.sampling import Sampling
 from auditbot.segments import Segments, StreamPlace
 from auditbot.senders import SenderKinds
 from auditbot.signing import Keyring
+from auditbot.silent_devices import SilentDevices
 from auditbot.stamping import Stamping, ask
 from auditbot.storage.open import open_store
 from auditbot.storage.port import ArchiveStore
@@ -60,6 +61,7 @@ class Auditbot:
     fetch: RoomFetch
     recorder: Recorder
     late_keys: LateKeys
+    silent: SilentDevices
     exporting: Exporting
     daily: Daily
     completing: Completing
@@ -101,6 +103,7 @@ class Auditbot:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._begin())
             group.create_task(self._retry_when_due())
+            group.create_task(self.silent.run())
             group.create_task(self.exporting.watch())
             group.create_task(self.archive.run())
             group.create_task(self.daily.run())
@@ -173,6 +176,7 @@ def create_bot(services: Services) -> Bot:
     queue = None
     if config.auditbot.media:
         queue = MediaQueue(database, config.encryption.pickle_key)
+    silent = SilentDevices(database, clock, account=f"@{config.auditbot.localpart}:{server_name}")
     recorder = Recorder(
         crypto=services.crypto,
         rooms=rooms,
@@ -189,6 +193,7 @@ def create_bot(services: Services) -> Bot:
             server_name,
             clock,
         ),
+        silent=silent,
         written=written,
         media=queue,
         session_keys=config.auditbot.session_keys,
@@ -201,6 +206,7 @@ def create_bot(services: Services) -> Bot:
         server_name,
         clock,
         written,
+        silent,
         queue,
         config.auditbot.session_keys,
     )
@@ -243,6 +249,7 @@ def create_bot(services: Services) -> Bot:
         fetch=RoomFetch(services.client, database, rooms, clock),
         recorder=recorder,
         late_keys=late_keys,
+        silent=silent,
         exporting=exporting,
         daily=Daily(Desk(config, database, clock), added.notify),
         completing=completing,

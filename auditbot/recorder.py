@@ -25,10 +25,11 @@ from auditbot.pipeline.room_state import RoomContext, completed, fold
 from auditbot.rooms import Rooms
 from auditbot.senders import SenderKinds
 from auditbot.session_keys import Use, keep_sessions, use_of
+from auditbot.silent_devices import Device, SilentDevices
 from auditbot.unread import Unread, keep_unread, unread_of
 from common.clock import Clock
 from common.crypto.opening import Early
-from common.crypto.port import EncryptedEvent, Reading, Undecryptable, Why
+from common.crypto.port import Decrypted, EncryptedEvent, Reading, Undecryptable, Why
 from common.database.pool import Connection
 from common.inbox.port import Entry, EntryKind, Source
 
@@ -39,6 +40,8 @@ EARLY_BYTES = 2 * 2**20
 """Events read before their turn: they stay in memory until it comes."""
 EARLY_RUN = 20
 """As many are read in one go; the receiver and the database are waiting meanwhile."""
+_LIVE = frozenset({Source.TRANSACTION, Source.SYNC})
+"""How messages come whose keys must come with them."""
 HELD_BYTES = 4 * 2**20
 """Lines held before they are stored; one that lists a large room's people may be longer."""
 
@@ -96,6 +99,10 @@ class _Beside:
 
     waiting: list[Pending] = field(default_factory=list)
     unread: list[Unread] = field(default_factory=list)
+    suspected: list[Unread] = field(default_factory=list)
+    """Those of them whose devices are to be watched."""
+    heard: set[Device] = field(default_factory=set)
+    """Devices that are said to be unreadable, and are not."""
     uses: list[Use] = field(default_factory=list)
     files: list[tuple[Record, str, Mapping[str, Any]]] = field(default_factory=list)
 
@@ -129,6 +136,7 @@ class Recorder:
     """Our own: it is given no keys of what was said before it was in a room."""
     clock: Clock
     sender_kinds: SenderKinds
+    silent: SilentDevices
     written: Callable[[Writing], None]
     media: MediaQueue | None = None
     """Where attachments are noted that are to be fetched."""
@@ -192,6 +200,7 @@ class Recorder:
         loaded = await self.rooms.load(connection, {item.room for item in items if item.room})
         contexts = dict(loaded)
         readings = await self._readings(connection, items)
+        await self.silent.ready(connection)
         attacks = attacks_in(
             (item.envelope, read) for item, read in zip(items, readings, strict=True)
         )
@@ -223,6 +232,7 @@ class Recorder:
         await writing.write(connection)
         await keep_pending(connection, beside.waiting, writing.now_ms)
         await keep_unread(connection, beside.unread)
+        await self.silent.note(connection, beside.suspected, beside.heard, now_ms=writing.now_ms)
         await keep_sessions(connection, writing, beside.uses)
         if self.media is not None:
             await self.media.add(connection, beside.files, writing.policy, now_ms=writing.now_ms)
@@ -239,7 +249,12 @@ class Recorder:
             kept = pending(record, line, reading, item.name)
             if kept is not None:
                 beside.waiting.append(kept)
-            beside.unread.append(unread_of(record, item.name))
+            unread = unread_of(record, item.name)
+            beside.unread.append(unread)
+            if item.entry.source in _LIVE and self.silent.suspect(unread):
+                beside.suspected.append(unread)
+        elif isinstance(reading, Decrypted) and item.sealed is not None:
+            beside.heard.update(self.silent.heard(item.sealed, reading))
         use = use_of(record, item.envelope.room_id, reading) if self.session_keys else None
         if use is not None:
             beside.uses.append(use)
