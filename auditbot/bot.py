@@ -1,6 +1,7 @@
 """auditbot: reads every event of every room and keeps a complete record of it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ import msgspec
 from auditbot.archive import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, Archive
 from auditbot.completing import Completing
 from auditbot.exporting import Exporting
+from auditbot.figures import Figures
 from auditbot.late_keys import LateKeys
 from auditbot.ledger import Destinations, Writing
 from auditbot.manifests import Manifests
@@ -62,6 +64,7 @@ class Auditbot:
     recorder: Recorder
     late_keys: LateKeys
     silent: SilentDevices
+    figures: Figures
     exporting: Exporting
     daily: Daily
     completing: Completing
@@ -223,7 +226,19 @@ def create_bot(services: Services) -> Bot:
         ciphertext_kept=config.auditbot.ciphertext,
         auditbot=f"@{config.auditbot.localpart}:{server_name}",
     )
-    archive = Archive(segments, manifests, Outages(database), store_of, clock, added)
+    errors, outcomes = Counter[str](), Counter[str]()
+    archive = Archive(
+        segments, manifests, Outages(database), store_of, clock, added, errors=errors
+    )
+    figures = Figures(
+        database,
+        clock,
+        auditbot=f"@{config.auditbot.localpart}:{server_name}",
+        interval_ms=manifests.interval_ms,
+        errors=errors,
+        media=outcomes,
+    )
+    services.metrics.asked = (*services.metrics.asked, figures.samples)
 
     def changed() -> None:
         added.notify()
@@ -250,6 +265,7 @@ def create_bot(services: Services) -> Bot:
         recorder=recorder,
         late_keys=late_keys,
         silent=silent,
+        figures=figures,
         exporting=exporting,
         daily=Daily(Desk(config, database, clock), added.notify),
         completing=completing,
@@ -270,6 +286,8 @@ def create_bot(services: Services) -> Bot:
             written,
             config.auditbot.media_max_bytes,
             wanted,
+            errors=errors,
+            outcomes=outcomes,
         ),
     )
 
