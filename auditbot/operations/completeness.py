@@ -70,6 +70,7 @@ async def state_day(desk: Desk, day: int) -> bool:
                 "undecryptable_read": min(read_by_now, sum(content["undecryptable"].values())),
                 **await _watched(connection, day),
                 **await facts.open_counts(connection),
+                "transactions": await _transactions(connection, day),
                 "service": await service(connection, day),
                 "open": await open_events(connection),
                 "rooms": await facts.rooms(connection, desk.auditbot),
@@ -141,6 +142,16 @@ async def _watched(connection: Connection, day: int) -> dict[str, Any]:
         "awaited": {str(one["found_by"]): int(one["events"]) for one in waiting},
         "gaps": dict(Counter(gap_action(str(one["name"])) for one in gaps)),
     }
+
+
+async def _transactions(connection: Connection, day: int) -> dict[str, int] | None:
+    """Return what the homeserver pushed on a day, ``None`` if nobody counted."""
+    names = ("seen", "repeated", "skipped", "restarted")
+    row = await connection.fetchrow(
+        "SELECT * FROM appservice_transaction WHERE day = $1",
+        day,
+    )
+    return None if row is None else {name: int(row[name]) for name in names}
 
 
 def _summed(rows: Sequence[Row], column: str) -> Counter[str]:

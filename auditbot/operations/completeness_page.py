@@ -143,6 +143,17 @@ def _sections(stated: Json) -> Iterator[tuple[str, Sequence[tuple[str, int]]]]:
             ("of them, missing in the archive then", sampled["missing"]),
         ],
     )
+    pushed = stated["transactions"]
+    if pushed is not None:
+        yield (
+            "Pushed by the homeserver on this day (for information)",
+            [
+                ("transactions", pushed["seen"]),
+                ("of them, sent again", pushed["repeated"]),
+                ("numbers in between that other services have, or none", pushed["skipped"]),
+                ("times that the numbers began anew", pushed["restarted"]),
+            ],
+        )
     yield (
         "Open when this was stated",
         [

@@ -25,6 +25,8 @@ _PATIENCE_MS = 900_000
 """How long a command that was typed has for itself what it announced."""
 _AWAY = "away: "
 """What a trouble begins with that goes by itself, where it is remembered."""
+_SETTLE_MS = 60_000
+"""So long after a day's end what others count of it is written down."""
 _MOST_DAYS = 7
 """How many days are made up for."""
 
@@ -99,6 +101,8 @@ class Daily:
 
     async def _state(self, today: int) -> None:
         """State the days that are over; those of a long absence had no running Steward."""
+        if self.desk.clock.now_ms() < today * DAY_MS + _SETTLE_MS:
+            return
         last, _ = await self._last(_STATED)
         # A day that is not over was stated under a wrong clock; none is stated twice.
         begin = last + 1 if last < today else 0

@@ -239,6 +239,15 @@ class Sampled(msgspec.Struct, frozen=True):
     not_read: int = 0
 
 
+class Transactions(msgspec.Struct, frozen=True):
+    """What the homeserver pushed on a day, by the numbers of its transactions; information only."""
+
+    seen: int = 0
+    repeated: int = 0
+    skipped: int = 0
+    restarted: int = 0
+
+
 class Service(msgspec.Struct, frozen=True):
     """How soon the encrypted messages of a day were read, as of the end of the day stated."""
 
@@ -302,6 +311,7 @@ class Completeness(msgspec.Struct, frozen=True):
     sampled: Sampled | None = None
     awaited: dict[str, int] = {}
     gaps: dict[str, int] = {}
+    transactions: Transactions | None = None
     service: tuple[Service, ...] = ()
     """The day's, and those of the days before it."""
     open: OpenEvents = OpenEvents()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from auditbot.media import AGAIN_AFTER_MS
+from auditbot.media_queue import AGAIN_AFTER_MS
 from common.database.pool import Database
 from common.telemetry.metrics import Metrics
 from tests.support.databases import open_database, sqlite_url

@@ -312,7 +312,18 @@ def _stated(day: Completeness) -> str:
         f"{day.gaps_open:,} gaps, {day.media_open:,} attachments; "
         f"{day.rooms.covered:,} rooms, {day.rooms.not_covered_count:,} without the bot"
         f"{f'; {day.not_sealed:,} RECORDS NOT STORED THEN' if day.not_sealed else ''}"
-        f"{_sampled(day)}"
+        f"{_sampled(day)}{_pushed(day)}"
+    )
+
+
+def _pushed(day: Completeness) -> str:
+    """Return what the homeserver pushed on a day; that numbers are skipped means nothing by itself."""
+    pushed = day.transactions
+    if pushed is None:
+        return ""
+    return (
+        f"; pushed: {pushed.seen:,} transactions, {pushed.repeated:,} sent again, "
+        f"{pushed.skipped:,} numbers in between of other services or none"
     )
 
 

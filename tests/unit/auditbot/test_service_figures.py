@@ -13,6 +13,7 @@ import pytest
 from auditbot.pipeline.segment import DAY_MS
 from auditbot.reader.cli import main
 from auditbot.unread import keep_older
+from common.appservice.tally import Tally
 from common.crypto.port import Why
 from common.database.pool import Database
 from tests.support.databases import open_database, sqlite_url
@@ -213,3 +214,42 @@ async def test_only_what_waits_is_remembered_for_ever(office: Office, database: 
 
     rows = await database.fetch("SELECT event_id FROM audit_unread ORDER BY event_id")
     assert [row["event_id"] for row in rows] == ["$bobs", "$never", "$two-days-later"]
+
+
+async def test_transactions_are_stated_and_a_hole_raises_no_alarm(
+    office: Office, database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tally = Tally(database, office.world.clock)
+    office.at(NOON)
+    for name in ("7", "7", "11"):
+        tally.count(name)
+    await tally.save()
+    await go_on(office, 1)
+
+    assert stated(office, FIRST)["transactions"] == {
+        "seen": 3,
+        "repeated": 1,
+        "skipped": 3,
+        "restarted": 0,
+    }
+    page = office.objects()[f"v1/example.org/reports/dt={FIRST}/completeness.html"].decode()
+    assert '<tr><th>of them, sent again</th><td class="n">1</td></tr>' in page
+    status, said = await report(tmp_path, capsys)
+    assert status == 0
+    assert (
+        "pushed: 3 transactions, 1 sent again, 3 numbers in between of other services or none"
+        in said
+    )
+    (gaps,) = await database.fetch("SELECT count(*) AS gaps FROM audit_gap")
+    assert gaps["gaps"] == 0
+
+
+async def test_a_day_is_stated_when_all_of_it_is_counted(office: Office) -> None:
+    midnight = (NOON // DAY_MS + 1) * DAY_MS
+    office.at(midnight + 59_999)
+    await office.bot.daily.look()
+    assert not any("/reports/" in key for key in office.objects())
+
+    office.at(midnight + 60_000)
+    await office.bot.daily.look()
+    assert any("/reports/" in key for key in office.objects())
