@@ -143,6 +143,15 @@ def _sections(stated: Json) -> Iterator[tuple[str, Sequence[tuple[str, int]]]]:
             ("of them, missing in the archive then", sampled["missing"]),
         ],
     )
+    signed = stated["manifests"]
+    yield (
+        "Signed on this day",
+        [
+            ("manifests", signed["made"]),
+            ("of them, later than they were due", signed["late"]),
+            ("longest time without one, in minutes", signed["longest_ms"] // 60_000),
+        ],
+    )
     pushed = stated["transactions"]
     if pushed is not None:
         yield (

@@ -239,6 +239,14 @@ class Sampled(msgspec.Struct, frozen=True):
     not_read: int = 0
 
 
+class Signed(msgspec.Struct, frozen=True):
+    """How many manifests were made on a day, and whether one was late."""
+
+    made: int = 0
+    late: int = 0
+    longest_ms: int = 0
+
+
 class Transactions(msgspec.Struct, frozen=True):
     """What the homeserver pushed on a day, by the numbers of its transactions; information only."""
 
@@ -312,6 +320,7 @@ class Completeness(msgspec.Struct, frozen=True):
     awaited: dict[str, int] = {}
     gaps: dict[str, int] = {}
     transactions: Transactions | None = None
+    manifests: Signed | None = None
     service: tuple[Service, ...] = ()
     """The day's, and those of the days before it."""
     open: OpenEvents = OpenEvents()

@@ -38,7 +38,7 @@ from auditbot.reader.read import Period
 from auditbot.reader.render.sheets import guarded
 from auditbot.reader.render.words import act, log_detail, media_words, one_line, shown_line, why
 from auditbot.reader.stated import count_day, differences, segments_of, service_differences
-from auditbot.reader.times import moment
+from auditbot.reader.times import moment, span
 from common.clock import SystemClock
 
 _SEAL = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
@@ -312,8 +312,17 @@ def _stated(day: Completeness) -> str:
         f"{day.gaps_open:,} gaps, {day.media_open:,} attachments; "
         f"{day.rooms.covered:,} rooms, {day.rooms.not_covered_count:,} without the bot"
         f"{f'; {day.not_sealed:,} RECORDS NOT STORED THEN' if day.not_sealed else ''}"
-        f"{_sampled(day)}{_pushed(day)}"
+        f"{_sampled(day)}{_pushed(day)}{_signed(day)}"
     )
+
+
+def _signed(day: Completeness) -> str:
+    """Return whether manifests were late on a day; “Times without record” says when and why."""
+    signed = day.manifests
+    if signed is None:
+        return ""
+    late = f" ({signed.late:,} LATE, the longest time without {span(signed.longest_ms)})"
+    return f"; {signed.made:,} manifests{late if signed.late else ', none late'}"
 
 
 def _pushed(day: Completeness) -> str:

@@ -253,3 +253,23 @@ async def test_a_day_is_stated_when_all_of_it_is_counted(office: Office) -> None
     office.at(midnight + 60_000)
     await office.bot.daily.look()
     assert any("/reports/" in key for key in office.objects())
+
+
+async def test_a_manifest_that_is_late_is_stated(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    office = Office(database, tmp_path)
+    for minutes in (0, 15, 30, 30 + 23, 30 + 23 + 24):
+        office.at(NOON + minutes * 60_000)
+        await office.bot.archive.sign()
+        await office.say(message(f"$after-{minutes}"))
+        await office.bot.archive.seal(flush=True)
+        await office.bot.archive.upload()
+    await office.store()
+    await go_on(office, 1)
+
+    # 23 minutes are not late yet; the fifth lists what was stored last.
+    assert stated(office, FIRST)["manifests"] == {"made": 5, "late": 1, "longest_ms": 24 * 60_000}
+    _, said = await report(tmp_path, capsys)
+    assert "; 5 manifests (1 LATE, the longest time without 24 minutes)" in said
+    assert "    Nothing was signed for 24 minutes, from 2025-11-24 16:53:00" in said
