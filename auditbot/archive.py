@@ -6,6 +6,7 @@ under the same key.
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -19,6 +20,7 @@ from auditbot.probing import probe_stream
 from auditbot.publish import publish
 from auditbot.segments import SealedSegment, Segments, StreamPlace
 from auditbot.stamping import publish_stamps
+from auditbot.storage.errors import class_of
 from auditbot.storage.port import ArchiveStore, ObjectStore, Stored
 from common.clock import Clock
 from common.errors import ConfigError, PermanentError, StewardError, TransientError
@@ -91,6 +93,8 @@ class Archive:
     written: Signal
     sign_now: Signal = field(default_factory=Signal)
     """Raised when a stream began or ended, or something was stored."""
+    errors: Counter[str] = field(default_factory=Counter)
+    """How often storing failed since the start, by class."""
     _sealed: Signal = field(default_factory=Signal)
     _destinations: dict[str, _Destination] = field(default_factory=dict)
 
@@ -201,6 +205,7 @@ class Archive:
         return wait
 
     async def _tell(self, place: StreamPlace, error: StewardError, *, lasting: bool) -> None:
+        self.errors[class_of(error)] += 1
         await self.outages.began(
             place.stream, str(error), lasting=lasting, now_ms=self.clock.now_ms()
         )

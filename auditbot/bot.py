@@ -1,6 +1,7 @@
 """auditbot: reads every event of every room and keeps a complete record of it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ import msgspec
 from auditbot.archive import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, Archive
 from auditbot.completing import Completing
 from auditbot.exporting import Exporting
+from auditbot.figures import Figures
 from auditbot.late_keys import LateKeys
 from auditbot.ledger import Destinations, Writing
 from auditbot.manifests import Manifests
@@ -27,9 +29,11 @@ from auditbot.sampling import Sampling
 from auditbot.segments import Segments, StreamPlace
 from auditbot.senders import SenderKinds
 from auditbot.signing import Keyring
+from auditbot.silent_devices import SilentDevices
 from auditbot.stamping import Stamping, ask
 from auditbot.storage.open import open_store
 from auditbot.storage.port import ArchiveStore
+from auditbot.unread import keep_older
 from auditbot.walking import Walking
 from common.bots import Bot, Services
 from common.clock import Clock
@@ -60,6 +64,8 @@ class Auditbot:
     fetch: RoomFetch
     recorder: Recorder
     late_keys: LateKeys
+    silent: SilentDevices
+    figures: Figures
     exporting: Exporting
     daily: Daily
     completing: Completing
@@ -101,6 +107,7 @@ class Auditbot:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._begin())
             group.create_task(self._retry_when_due())
+            group.create_task(self.silent.run())
             group.create_task(self.exporting.watch())
             group.create_task(self.archive.run())
             group.create_task(self.daily.run())
@@ -118,6 +125,7 @@ class Auditbot:
                 if self.exporting.active:
                     # Now, not with the first manifest: people are told its fingerprint.
                     await self.archive.manifests.make_key()
+                await keep_older(self.database)
                 await self.late_keys.retry_all()
             except TransientError as error:
                 log.warning("will try again", wait=wait_seconds, reason=error)
@@ -173,6 +181,7 @@ def create_bot(services: Services) -> Bot:
     queue = None
     if config.auditbot.media:
         queue = MediaQueue(database, config.encryption.pickle_key)
+    silent = SilentDevices(database, clock, account=f"@{config.auditbot.localpart}:{server_name}")
     recorder = Recorder(
         crypto=services.crypto,
         rooms=rooms,
@@ -189,6 +198,7 @@ def create_bot(services: Services) -> Bot:
             server_name,
             clock,
         ),
+        silent=silent,
         written=written,
         media=queue,
         session_keys=config.auditbot.session_keys,
@@ -201,6 +211,7 @@ def create_bot(services: Services) -> Bot:
         server_name,
         clock,
         written,
+        silent,
         queue,
         config.auditbot.session_keys,
     )
@@ -217,7 +228,19 @@ def create_bot(services: Services) -> Bot:
         ciphertext_kept=config.auditbot.ciphertext,
         auditbot=f"@{config.auditbot.localpart}:{server_name}",
     )
-    archive = Archive(segments, manifests, Outages(database), store_of, clock, added)
+    errors, outcomes = Counter[str](), Counter[str]()
+    archive = Archive(
+        segments, manifests, Outages(database), store_of, clock, added, errors=errors
+    )
+    figures = Figures(
+        database,
+        clock,
+        auditbot=f"@{config.auditbot.localpart}:{server_name}",
+        interval_ms=manifests.interval_ms,
+        errors=errors,
+        media=outcomes,
+    )
+    services.metrics.asked = (*services.metrics.asked, figures.samples)
 
     def changed() -> None:
         added.notify()
@@ -243,6 +266,8 @@ def create_bot(services: Services) -> Bot:
         fetch=RoomFetch(services.client, database, rooms, clock),
         recorder=recorder,
         late_keys=late_keys,
+        silent=silent,
+        figures=figures,
         exporting=exporting,
         daily=Daily(Desk(config, database, clock), added.notify),
         completing=completing,
@@ -263,6 +288,8 @@ def create_bot(services: Services) -> Bot:
             written,
             config.auditbot.media_max_bytes,
             wanted,
+            errors=errors,
+            outcomes=outcomes,
         ),
     )
 

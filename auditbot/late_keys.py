@@ -15,6 +15,8 @@ from auditbot.pipeline.hostile import key, mapping, read_envelope
 from auditbot.pipeline.reading import attachment_of
 from auditbot.pipeline.record import Record, decryption_record, from_line, wire_of
 from auditbot.session_keys import Use, keep_sessions, use_of
+from auditbot.silent_devices import Device, SilentDevices
+from auditbot.unread import NO_KEY_HELPS, mark_read
 from common.clock import Clock
 from common.crypto.opening import Early
 from common.crypto.port import (
@@ -23,12 +25,8 @@ from common.crypto.port import (
     Reading,
     SessionRef,
     Undecryptable,
-    Why,
 )
 from common.database.pool import Connection, Database, Row
-
-FINAL = frozenset({Why.REPLAY, Why.MALFORMED, Why.ROOM_MISMATCH})
-"""No key makes these readable."""
 
 _PAGE = 100
 
@@ -76,7 +74,7 @@ class Pending:
 
 def pending(record: Record, line: bytes, reading: Reading | None, name: str) -> Pending | None:
     """Return what to keep of an event that a key may still make readable."""
-    if not isinstance(reading, Undecryptable) or reading.why in FINAL:
+    if not isinstance(reading, Undecryptable) or reading.why in NO_KEY_HELPS:
         return None
     if record.enc_session_id is None or record.room_id is None:
         return None
@@ -113,6 +111,7 @@ class LateKeys:
     server_name: str
     clock: Clock
     written: Callable[[Writing], None]
+    silent: SilentDevices
     media: MediaQueue | None = None
     session_keys: bool = False
     """Whether the archive keeps the room keys that messages are read with."""
@@ -199,6 +198,7 @@ class LateKeys:
             ],
             key=lambda pair: pair[1].seq,
         )
+        await self.silent.ready(connection)
         events = [_event(first) for _, first in waiting]
         readings = await self.crypto.decrypt(connection, events)
         edits = [key(relations(event.content)["edit_of"] or "") for event in events]
@@ -206,6 +206,7 @@ class LateKeys:
         read: list[tuple[str]] = []
         files: list[tuple[Record, str, Mapping[str, Any]]] = []
         uses: list[Use] = []
+        heard: set[Device] = set()
         for (name, first), event, reading, target in zip(
             waiting, events, readings, edits, strict=True
         ):
@@ -228,9 +229,12 @@ class LateKeys:
                 file = attachment_of(read_envelope(wire_of(first)), reading)
                 files.append((record, name, file or {}))
             read.append((name,))
+            heard.update(self.silent.heard(event, reading))
         await keep_sessions(connection, writing, uses)
+        await self.silent.note(connection, (), heard, now_ms=writing.now_ms)
         if read:
             await connection.executemany("DELETE FROM audit_pending WHERE event_id = $1", read)
+            await mark_read(connection, [name for (name,) in read], now_ms=writing.now_ms)
         if self.media is not None:
             await self.media.add(connection, files, writing.policy, now_ms=writing.now_ms)
             writing.attachments += len(files)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 from auditbot.pipeline.manifest import MOST_ROOMS, Json, Listed
 from auditbot.pipeline.merkle import CompactRange, unpack
@@ -29,6 +29,18 @@ _MARKS = {
 }
 """How what a list of a manifest names is marked, by the name of the list."""
 _MOST_MARKED = 200
+
+
+class Asked(Protocol):
+    """A database, or a transaction in it, of which something is only asked."""
+
+    async def fetch(self, query: str, *args: Any) -> Sequence[Row]:
+        """Return all rows."""
+        ...
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        """Return the first column of the first row, or ``None``."""
+        ...
 
 
 async def is_drained(connection: Connection, row: Row) -> bool:
@@ -184,7 +196,7 @@ async def statements(connection: Connection, stream: str) -> list[Json]:
     return [_entry(row, len(row["body"])) for row in rows]
 
 
-async def open_counts(connection: Connection) -> Json:
+async def open_counts(connection: Asked) -> Json:
     """Return how much still waits for a key, for the homeserver, or for anything at all."""
     return {
         "undecryptable_open": int(await connection.fetchval("SELECT count(*) FROM audit_pending")),
@@ -203,7 +215,7 @@ _NOT_COVERED = (
 )
 
 
-async def rooms(connection: Connection, auditbot: str | None = None) -> Json:
+async def rooms(connection: Asked, auditbot: str | None = None) -> Json:
     """Return how many rooms are followed, and which are not, and why.
 
     Args:

@@ -6,6 +6,7 @@ object that a record names is stored before the record is.
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -36,7 +37,7 @@ from auditbot.pipeline.other_records import MediaFound, media_record
 from auditbot.pipeline.seal import root_of
 from auditbot.pipeline.sealing import scope_at
 from auditbot.segments import StreamPlace
-from auditbot.storage.errors import ObjectExistsError
+from auditbot.storage.errors import ObjectExistsError, class_of
 from auditbot.storage.port import ArchiveStore, Found
 from common.clock import Clock
 from common.crypto.attachments import AttachmentError, EncryptedFile
@@ -110,6 +111,10 @@ class MediaKeeper:
     max_bytes: int
     wanted: Signal = field(default_factory=Signal)
     again_after_ms: tuple[int, ...] = AGAIN_AFTER_MS
+    errors: Counter[str] = field(default_factory=Counter)
+    """How often storing failed since the start, by class."""
+    outcomes: Counter[str] = field(default_factory=Counter)
+    """What became of attachments since the start."""
     _stores: dict[str, ArchiveStore] = field(default_factory=dict)
     _looked_ms: int | None = None
 
@@ -204,6 +209,7 @@ class MediaKeeper:
 
     async def _wait_for_store(self, target: Target, wanted: Wanted, error: StewardError) -> None:
         """Try an attachment again later that was fetched and could not be stored."""
+        self.errors[class_of(error)] += 1
         refused = isinstance(error, PermanentError)
         now_ms = self.clock.now_ms()
         wait_ms = REFUSED_WAIT_MS if refused else int(STORE_WAIT_SECONDS * 1000)
@@ -423,6 +429,7 @@ class MediaKeeper:
             )
             writing.add(record, name=wanted.name, sub_key=f"{wanted.stream}:{wanted.seq}")
             await writing.write(connection)
+        self.outcomes[found.status] += 1
         self.written(writing)
 
     async def _is_gone(

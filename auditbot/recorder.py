@@ -25,9 +25,11 @@ from auditbot.pipeline.room_state import RoomContext, completed, fold
 from auditbot.rooms import Rooms
 from auditbot.senders import SenderKinds
 from auditbot.session_keys import Use, keep_sessions, use_of
+from auditbot.silent_devices import Device, SilentDevices
+from auditbot.unread import Unread, keep_unread, unread_of
 from common.clock import Clock
 from common.crypto.opening import Early
-from common.crypto.port import EncryptedEvent, Reading, Undecryptable, Why
+from common.crypto.port import Decrypted, EncryptedEvent, Reading, Undecryptable, Why
 from common.database.pool import Connection
 from common.inbox.port import Entry, EntryKind, Source
 
@@ -38,6 +40,8 @@ EARLY_BYTES = 2 * 2**20
 """Events read before their turn: they stay in memory until it comes."""
 EARLY_RUN = 20
 """As many are read in one go; the receiver and the database are waiting meanwhile."""
+_LIVE = frozenset({Source.TRANSACTION, Source.SYNC})
+"""How messages come whose keys must come with them."""
 HELD_BYTES = 4 * 2**20
 """Lines held before they are stored; one that lists a large room's people may be longer."""
 
@@ -89,6 +93,20 @@ class _EarlyItems:
             self.take(old)
 
 
+@dataclass
+class _Beside:
+    """What is kept beside the records of a portion."""
+
+    waiting: list[Pending] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
+    suspected: list[Unread] = field(default_factory=list)
+    """Those of them whose devices are to be watched."""
+    heard: set[Device] = field(default_factory=set)
+    """Devices that are said to be unreadable, and are not."""
+    uses: list[Use] = field(default_factory=list)
+    files: list[tuple[Record, str, Mapping[str, Any]]] = field(default_factory=list)
+
+
 def _arrival(entry: Entry) -> Arrival:
     return Arrival(entry.received_ms, entry.source.value, entry.source_pos)
 
@@ -118,6 +136,7 @@ class Recorder:
     """Our own: it is given no keys of what was said before it was in a room."""
     clock: Clock
     sender_kinds: SenderKinds
+    silent: SilentDevices
     written: Callable[[Writing], None]
     media: MediaQueue | None = None
     """Where attachments are noted that are to be fetched."""
@@ -181,6 +200,7 @@ class Recorder:
         loaded = await self.rooms.load(connection, {item.room for item in items if item.room})
         contexts = dict(loaded)
         readings = await self._readings(connection, items)
+        await self.silent.ready(connection)
         attacks = attacks_in(
             (item.envelope, read) for item, read in zip(items, readings, strict=True)
         )
@@ -192,9 +212,7 @@ class Recorder:
         listed = Listed(connection, writing, self.bases, self.sender_kinds.own)
         days = {day_name(writing, item.entry.received_ms) for item in items}
         await listed.look_up(days, contexts.values())
-        waiting: list[Pending] = []
-        uses: list[Use] = []
-        files: list[tuple[Record, str, Mapping[str, Any]]] = []
+        beside = _Beside()
         # One after the other, and nothing of one is kept: a room of thousands may change with
         # every event.
         for item, found in zip(items, readings, strict=True):
@@ -206,27 +224,43 @@ class Recorder:
                 await listed.add(day, item.arrival, setting.before, name)
             record = event_record(item.envelope, reading, writing.place(), item.arrival, setting)
             line = writing.add(record, name=item.name, sender=_sender(item.envelope))
-            kept = pending(record, line, reading, item.name)
-            if kept is not None:
-                waiting.append(kept)
-            use = use_of(record, item.envelope.room_id, reading) if self.session_keys else None
-            if use is not None:
-                uses.append(use)
-            if self.media is not None and record.media_status is not None:
-                files.append((record, item.name, attachment_of(item.envelope, reading) or {}))
+            self._note(beside, item, record, line, reading)
             if writing.held_bytes >= HELD_BYTES:
                 await writing.write(connection)
-                await keep_pending(connection, waiting, writing.now_ms)
-                waiting = []
+                await keep_pending(connection, beside.waiting, writing.now_ms)
+                beside.waiting.clear()
         await writing.write(connection)
-        await keep_pending(connection, waiting, writing.now_ms)
-        await keep_sessions(connection, writing, uses)
+        await keep_pending(connection, beside.waiting, writing.now_ms)
+        await keep_unread(connection, beside.unread)
+        await self.silent.note(connection, beside.suspected, beside.heard, now_ms=writing.now_ms)
+        await keep_sessions(connection, writing, beside.uses)
         if self.media is not None:
-            await self.media.add(connection, files, writing.policy, now_ms=writing.now_ms)
-            writing.attachments += len(files)
+            await self.media.add(connection, beside.files, writing.policy, now_ms=writing.now_ms)
+            writing.attachments += len(beside.files)
         await self.rooms.save(
             connection, loaded, (room for room in contexts.values() if room.room_id)
         )
+
+    def _note(
+        self, beside: _Beside, item: Item, record: Record, line: bytes, reading: Reading | None
+    ) -> None:
+        """Note what is to be kept beside a record."""
+        if isinstance(reading, Undecryptable):
+            kept = pending(record, line, reading, item.name)
+            if kept is not None:
+                beside.waiting.append(kept)
+            unread = unread_of(record, item.name)
+            beside.unread.append(unread)
+            if item.entry.source in _LIVE and self.silent.suspect(unread):
+                beside.suspected.append(unread)
+        elif isinstance(reading, Decrypted) and item.sealed is not None:
+            beside.heard.update(self.silent.heard(item.sealed, reading))
+        use = use_of(record, item.envelope.room_id, reading) if self.session_keys else None
+        if use is not None:
+            beside.uses.append(use)
+        if self.media is not None and record.media_status is not None:
+            file = attachment_of(item.envelope, reading) or {}
+            beside.files.append((record, item.name, file))
 
     def _setting(
         self,

@@ -1,7 +1,7 @@
 """What a bot is to the process that runs it, and how installed bots are found."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Protocol, cast
 
@@ -17,6 +17,7 @@ from common.inbox.store import StoredInbox
 from common.matrix.client import MatrixClient
 from common.matrix.messenger import Messenger
 from common.membership.keeper import Keeper
+from common.telemetry.metrics import Metrics
 
 GROUP = "steward.bots"
 
@@ -55,6 +56,7 @@ class Services:
     messenger: Messenger
     admin: AdminClient
     keeper: Keeper
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 CreateBot = Callable[[Services], Bot]

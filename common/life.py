@@ -107,7 +107,7 @@ class Process:
             session=self.session,
             admin_url=self.config.homeserver.admin_url,
         )
-        self.metrics.sources = ()
+        self.metrics.sources, self.metrics.asked = (), ()
         reconnected, sweep_now = Signal(), Signal()
         admin_account = await self._patiently(partial(self._accounts, api))
         admin = AdminClient(admin_account, sender=SenderRequests(admin_account, sender))
@@ -256,6 +256,7 @@ class Process:
                 messenger=Messenger(client, crypto),
                 admin=admin,
                 keeper=keeper,
+                metrics=self.metrics,
             )
         )
         return self._joined_up(

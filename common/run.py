@@ -4,7 +4,7 @@ import asyncio
 import gc
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import uvloop
@@ -12,14 +12,16 @@ from aiohttp import web
 
 from common import identity
 from common.appservice.receiver import Receiver
+from common.appservice.tally import Tally
 from common.clock import SystemClock
 from common.config.schema import Config
 from common.crypto.helpers import Helpers
 from common.database.migrations import upgrade_table
 from common.database.only_one import only_one
 from common.database.pool import Database, sqlite_file_of
-from common.errors import StartOverError, StewardError, UserError
+from common.errors import StartOverError, StewardError, TransientError, UserError
 from common.inbox.file import open_inbox_file
+from common.inbox.port import Source
 from common.inbox.space import Space
 from common.inbox.store import StoredInbox
 from common.life import Process, Readiness
@@ -96,8 +98,10 @@ async def _serve(reload: Reload) -> None:
             )
             inbox = StoredInbox(database, clock, space, entries=entries)
             readiness, metrics = Readiness(), Metrics()
+            tally = Tally(database, clock)
+            await tally.begin(await inbox.newest_position_of(Source.TRANSACTION))
             async with (
-                _listening(config, inbox, readiness, database),
+                _listening(config, inbox, readiness, database, tally),
                 serving(metrics, config.metrics.listen_host, config.metrics.listen_port),
                 Helpers(config.encryption.helper_processes) as helpers,
             ):
@@ -106,7 +110,7 @@ async def _serve(reload: Reload) -> None:
                         reload.config, clock, database, inbox, session, readiness, metrics, helpers
                     )
                     try:
-                        await _until_changed(process, reload)
+                        await _until_changed(process, reload, tally)
                     except* StartOverError as why:
                         log.error("starting over", reason=_first(why))
                     readiness.ready = False
@@ -115,17 +119,19 @@ async def _serve(reload: Reload) -> None:
         await database.stop()
 
 
-async def _until_changed(process: Process, reload: Reload) -> None:
+async def _until_changed(process: Process, reload: Reload, tally: Tally) -> None:
     """Run until there is another configuration; what the homeserver pushes meanwhile is kept."""
     async with asyncio.TaskGroup() as group:
         running = group.create_task(process.run())
+        counting = group.create_task(tally.run())
         await reload.changed()
         running.cancel()
+        counting.cancel()
 
 
 @asynccontextmanager
 async def _listening(
-    config: Config, inbox: StoredInbox, readiness: Readiness, database: Database
+    config: Config, inbox: StoredInbox, readiness: Readiness, database: Database, tally: Tally
 ) -> AsyncIterator[None]:
     names = (
         config.appservice.sender_localpart,
@@ -139,6 +145,7 @@ async def _listening(
         max_body_bytes=config.appservice.max_body_bytes,
         ready=lambda: readiness.ready,
         support=partial(database.fetchval, _SUPPORT_DOCUMENT),
+        tally=tally,
     )
     runner = web.AppRunner(receiver.application(), access_log=None)
     await runner.setup()
@@ -152,6 +159,8 @@ async def _listening(
         yield
     finally:
         await runner.cleanup()
+        with suppress(TransientError):
+            await tally.save()
 
 
 async def _listen(runner: web.AppRunner, config: Config) -> None:

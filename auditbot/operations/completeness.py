@@ -14,12 +14,15 @@ from auditbot.lines import waiting
 from auditbot.observed import gap_action
 from auditbot.operations.completeness_page import page_of
 from auditbot.operations.desk import Desk, day_text
+from auditbot.operations.service import open_events, service
 from auditbot.pipeline.line import NOT_KEPT
 from auditbot.pipeline.segment import DAY_MS
 from common.database.pool import Connection, Row
 
 _PATIENCE_MS = 6 * 3_600_000
 """How long after a day's end its last records may take to be sealed."""
+_MOST_INTERVALS, _SLACK_MS = 1.5, 60_000
+"""After so many of its intervals and so much more a stream without a new manifest was silent."""
 _UNREAD = "undecryptable"
 _MEDIA = frozenset(
     [
@@ -69,6 +72,12 @@ async def state_day(desk: Desk, day: int) -> bool:
                 "undecryptable_read": min(read_by_now, sum(content["undecryptable"].values())),
                 **await _watched(connection, day),
                 **await facts.open_counts(connection),
+                "transactions": await _transactions(connection, day),
+                "manifests": await _manifests(
+                    connection, day, desk.config.auditbot.manifest_interval_seconds
+                ),
+                "service": await service(connection, day),
+                "open": await open_events(connection),
                 "rooms": await facts.rooms(connection, desk.auditbot),
             }
             await desk.state(connection, place, key, document, page=page_of)
@@ -137,6 +146,38 @@ async def _watched(connection: Connection, day: int) -> dict[str, Any]:
         "sampled": {name: int(row[name]) if row is not None else 0 for name in sampled},
         "awaited": {str(one["found_by"]): int(one["events"]) for one in waiting},
         "gaps": dict(Counter(gap_action(str(one["name"])) for one in gaps)),
+    }
+
+
+async def _transactions(connection: Connection, day: int) -> dict[str, int] | None:
+    """Return what the homeserver pushed on a day, ``None`` if nobody counted."""
+    names = ("seen", "repeated", "skipped", "restarted")
+    row = await connection.fetchrow(
+        "SELECT * FROM appservice_transaction WHERE day = $1",
+        day,
+    )
+    return None if row is None else {name: int(row[name]) for name in names}
+
+
+async def _manifests(connection: Connection, day: int, interval_seconds: float) -> dict[str, int]:
+    """Return how many manifests were made on a day, and how many of them later than they were due.
+
+    Late is what ``verify`` calls silence, by the interval of now; a silence counts on the day it ended.
+    """
+    rows = await connection.fetch(
+        "SELECT created_ms, coalesce((SELECT created_ms FROM audit_manifest AS before"
+        " WHERE before.stream = made.stream AND before.number = made.number - 1), started_ms)"
+        " AS since_ms FROM audit_manifest AS made JOIN audit_stream ON audit_stream.id = stream"
+        " WHERE created_ms >= $1 AND created_ms < $2",
+        day * DAY_MS,
+        (day + 1) * DAY_MS,
+    )
+    silences = [int(row["created_ms"]) - int(row["since_ms"]) for row in rows]
+    most_ms = interval_seconds * 1000 * _MOST_INTERVALS + _SLACK_MS
+    return {
+        "made": len(rows),
+        "late": sum(silence > most_ms for silence in silences),
+        "longest_ms": max(silences, default=0),
     }
 
 

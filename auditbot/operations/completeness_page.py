@@ -85,6 +85,8 @@ def page_of(stated: Json) -> bytes:
         f'<p class="verdict{" missing" if is_missing else ""}">{verdict}</p>\n',
         _read_later(stated),
         *(_table(heading, rows) for heading, rows in _sections(stated)),
+        _service(stated["service"]),
+        _open(stated["open"]),
         _rooms(stated["rooms"]),
         '<p class="soft">Calls are not archived, only that they took place.</p>\n',
         "</body>\n</html>\n",
@@ -141,6 +143,26 @@ def _sections(stated: Json) -> Iterator[tuple[str, Sequence[tuple[str, int]]]]:
             ("of them, missing in the archive then", sampled["missing"]),
         ],
     )
+    signed = stated["manifests"]
+    yield (
+        "Signed on this day",
+        [
+            ("manifests", signed["made"]),
+            ("of them, later than they were due", signed["late"]),
+            ("longest time without one, in minutes", signed["longest_ms"] // 60_000),
+        ],
+    )
+    pushed = stated["transactions"]
+    if pushed is not None:
+        yield (
+            "Pushed by the homeserver on this day (for information)",
+            [
+                ("transactions", pushed["seen"]),
+                ("of them, sent again", pushed["repeated"]),
+                ("numbers in between that other services have, or none", pushed["skipped"]),
+                ("times that the numbers began anew", pushed["restarted"]),
+            ],
+        )
     yield (
         "Open when this was stated",
         [
@@ -170,6 +192,71 @@ def _table(heading: str, rows: Sequence[tuple[str, int]]) -> str:
         f'<tr><th>{_shown(name)}</th><td class="n">{count:,}</td></tr>\n' for name, count in rows
     )
     return f"<h2>{_shown(heading)}</h2>\n<table>\n{lines}</table>\n"
+
+
+def _service(days: Sequence[Json]) -> str:
+    """Return how soon the messages of the last days could be read, as of the day's end."""
+    if not any(day["encrypted"] for day in days):
+        return ""
+    names = ("encrypted", "within 60 s", "within 24 h", "not read", "of these, final")
+    head = "".join(f"<th>{name}</th>" for name in ("received on", *names))
+    lines = "".join(
+        f"<tr><td>{_shown(day['day'])}</td>"
+        + "".join(f'<td class="n">{figure}</td>' for figure in _figures(day))
+        + "</tr>\n"
+        for day in days
+        if day["encrypted"]
+    )
+    return (
+        "<h2>How soon encrypted messages were read</h2>\n"
+        "<p>As of the end of this day. “Final” is what could not be read within 72 hours, or what no key "
+        "makes readable; if a key comes all the same, it is read, and recorded as read later.</p>\n"
+        f"<table>\n<tr>{head}</tr>\n{lines}</table>\n"
+    )
+
+
+def _figures(day: Json) -> Iterator[str]:
+    yield f"{day['encrypted']:,}"
+    for name in ("within_60_s", "within_24_h"):
+        yield f"{day[name]:,} ({_share(day[name], day['encrypted'])})"
+    yield f"{day['encrypted'] - day['read']:,}"
+    yield f"{day['final']:,}"
+
+
+def _share(part: int, whole: int) -> str:
+    """Return a share in per cent, rounded down: all but one of many is not all."""
+    return f"{part * 1000 // whole / 10:.1f} %"
+
+
+def _open(waiting: Json) -> str:
+    """Return what waits for a key: by cause, room and sending device."""
+    if not waiting["causes"]:
+        return ""
+    causes = _table(
+        "Messages without a key, by cause",
+        [(_WHY.get(name, name), count) for name, count in sorted(waiting["causes"].items())],
+    )
+    rooms = [(room["room_id"], room["events"]) for room in waiting["rooms"]]
+    devices = [
+        (f"{one['sender']} {one['device_id'] or '(no name)'}", one["events"])
+        for one in waiting["devices"]
+    ]
+    return (
+        causes
+        + _listed("room", rooms, waiting["rooms_count"])
+        + _listed("sending device", devices, waiting["devices_count"])
+    )
+
+
+def _listed(what: str, rows: Sequence[tuple[str, int]], count: int) -> str:
+    heading = f"Messages without a key, by {what}"
+    if not rows:
+        return (
+            f"<h2>{heading}</h2>\n<p>{count:,}; “steward audit coverage” names them to who has "
+            "the key of the archive.</p>\n"
+        )
+    more = count - len(rows)
+    return _table(heading, rows) + (f"<p>… and {more:,} more.</p>\n" if more > 0 else "")
 
 
 def _rooms(rooms: Json) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from auditbot.operations import completeness, erasure, legal_holds, retention
 from auditbot.operations.desk import Desk
 from auditbot.pipeline.segment import DAY_MS
+from auditbot.unread import forget_old
 from common.alarms import raise_alarm
 from common.database.pool import Connection
 from common.errors import PermanentError, TransientError
@@ -24,6 +25,8 @@ _PATIENCE_MS = 900_000
 """How long a command that was typed has for itself what it announced."""
 _AWAY = "away: "
 """What a trouble begins with that goes by itself, where it is remembered."""
+_SETTLE_MS = 60_000
+"""So long after a day's end what others count of it is written down."""
 _MOST_DAYS = 7
 """How many days are made up for."""
 
@@ -98,6 +101,8 @@ class Daily:
 
     async def _state(self, today: int) -> None:
         """State the days that are over; those of a long absence had no running Steward."""
+        if self.desk.clock.now_ms() < today * DAY_MS + _SETTLE_MS:
+            return
         last, _ = await self._last(_STATED)
         # A day that is not over was stated under a wrong clock; none is stated twice.
         begin = last + 1 if last < today else 0
@@ -106,6 +111,7 @@ class Daily:
                 return
             async with self.desk.database.transaction() as connection:
                 await _did(connection, _STATED, day, None)
+            await forget_old(self.desk.database, today)
 
     async def _last(self, task: str) -> tuple[int, str | None]:
         row = await self.desk.database.fetchrow("SELECT * FROM audit_daily WHERE task = $1", task)

@@ -6,7 +6,7 @@ down after the period's end.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from typing import Any, TypeVar
@@ -19,6 +19,10 @@ from auditbot.reader.times import moment
 
 _SOON_MS = 60_000
 _DAY_MS = 24 * 3600 * 1000
+FINAL_MS = 3 * _DAY_MS
+"""After so long what could not be read counts as final; it is read all the same if a key comes."""
+FINAL_CAUSES = ("malformed", "replay", "room_mismatch")
+"""Causes that no key mends."""
 _MOST_ROOMS = 1000
 
 Record = Mapping[str, Any]
@@ -83,6 +87,7 @@ class Counted:
     late: int = 0
     soon: int = 0
     within_a_day: int = 0
+    final: int = 0
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,10 @@ class Coverage:
 
     clear: int = 0
     soon: int = 0
+    """Of what was read later, how much within 60 s of its receipt."""
     within_a_day: int = 0
+    final: int = 0
+    """Of what is not read, how much was not for 72 hours, or for a cause that no key mends."""
     total: Tally = field(default_factory=Tally)
     rooms: dict[str, Tally] = field(default_factory=dict)
     devices: dict[tuple[str, str], Tally] = field(default_factory=dict)
@@ -185,6 +193,27 @@ class Coverage:
         self.soon += waited_ms <= _SOON_MS
         self.within_a_day += waited_ms <= _DAY_MS
 
+    @property
+    def waiting(self) -> int:
+        """How much is not read and not final yet."""
+        return self.total.unread - self.final
+
+    def share(self, later: int) -> str:
+        """Return which share was read at once or is among these that were read later.
+
+        In per cent, rounded down: all but one of many is not all.
+        """
+        if not self.total.all:
+            return "none"
+        return f"{(self.total.at_once + later) * 1000 // self.total.all / 10:.1f} %"
+
+    def settle(self, as_of_ms: int) -> None:
+        """Count what is final at a moment; for events that were counted one by one."""
+        self.final = sum(
+            one.why in FINAL_CAUSES or one.received_ms <= as_of_ms - FINAL_MS
+            for one in self._unread.values()
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Return everything for programs."""
         return {
@@ -192,6 +221,10 @@ class Coverage:
             **self.total.as_json(),
             "late_within_60_s": self.soon,
             "late_within_24_h": self.within_a_day,
+            "within_60_s": self.total.at_once + self.soon,
+            "within_24_h": self.total.at_once + self.within_a_day,
+            "final": self.final,
+            "waiting": self.waiting,
             "rooms": [
                 {"room_id": room, "room_name": self.names.get(room), **tally.as_json()}
                 for room, tally in _worst_first(self.rooms)
@@ -209,15 +242,7 @@ class Coverage:
 
     def text(self) -> str:
         """Return everything for people."""
-        lines = [
-            f"In clear: {self.clear}",
-            f"Encrypted: {self.total.text()}",
-        ]
-        if self.total.later:
-            lines.append(
-                f"Read later: {self.soon} within 60 s, {self.within_a_day} within 24 h, "
-                f"{self.total.later} altogether"
-            )
+        lines = list(self._whole())
         if self.rooms:
             lines.append("By room:")
         for room, tally in _worst_first(self.rooms):
@@ -235,6 +260,25 @@ class Coverage:
         lines.extend(f"    {line}" for line in self.without_bot.lines(_MOST_ROOMS))
         return "\n".join(map(visible, lines))
 
+    def _whole(self) -> Iterator[str]:
+        yield f"In clear: {self.clear}"
+        yield f"Encrypted: {self.total.text()}"
+        if self.total.later:
+            yield (
+                f"Read later: {self.soon} within 60 s, {self.within_a_day} within 24 h, "
+                f"{self.total.later} altogether"
+            )
+        if self.total.all:
+            yield (
+                f"Of all encrypted: {self.share(self.soon)} read within 60 s, "
+                f"{self.share(self.within_a_day)} within 24 h"
+            )
+        if self.total.unread:
+            yield (
+                f"Not read: {self.final} final (not within 72 h, or no key helps), {self.waiting} "
+                "still waited for"
+            )
+
     def add_many(self, counted: Counted) -> None:
         """Count events of one room, device and day that have the same outcome."""
         if counted.status not in {"decrypted", "undecryptable"}:
@@ -248,6 +292,7 @@ class Coverage:
                 tally.why += Counter({counted.why: counted.count - counted.late})
         self.soon += counted.soon
         self.within_a_day += counted.within_a_day
+        self.final += counted.final
 
     def _tallies(self, room: str, device: tuple[str, str], day: str) -> Iterable[Tally]:
         return (
@@ -271,9 +316,11 @@ async def cover(
         DamagedArchiveError: an object cannot be read.
     """
     coverage = Coverage()
+    newest_ms = 0
     async for found in read(
         store, Period(period.start_ms, None), missing=missing, identities=identities
     ):
+        newest_ms = max(newest_ms, int(found.record.get("ts_received") or 0))
         match found.record.get("kind"):
             case "event" if period.holds(found.record.get("ts_received")):
                 coverage.add_event(found.record)
@@ -281,6 +328,7 @@ async def cover(
                 coverage.add_decryption(found.record)
             case _:
                 pass
+    coverage.settle(newest_ms)
     return coverage
 
 

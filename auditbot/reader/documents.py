@@ -239,6 +239,60 @@ class Sampled(msgspec.Struct, frozen=True):
     not_read: int = 0
 
 
+class Signed(msgspec.Struct, frozen=True):
+    """How many manifests were made on a day, and whether one was late."""
+
+    made: int = 0
+    late: int = 0
+    longest_ms: int = 0
+
+
+class Transactions(msgspec.Struct, frozen=True):
+    """What the homeserver pushed on a day, by the numbers of its transactions; information only."""
+
+    seen: int = 0
+    repeated: int = 0
+    skipped: int = 0
+    restarted: int = 0
+
+
+class Service(msgspec.Struct, frozen=True):
+    """How soon the encrypted messages of a day were read, as of the end of the day stated."""
+
+    day: str
+    encrypted: int
+    within_60_s: int
+    within_24_h: int
+    read: int
+    final: int
+    """Not read for 72 hours, or for a cause that no key mends."""
+
+
+class OpenInRoom(msgspec.Struct, frozen=True):
+    """How many messages of a room wait for a key."""
+
+    room_id: str
+    events: int
+
+
+class OpenOfDevice(msgspec.Struct, frozen=True):
+    """How many messages of a device wait for a key; the device is what they say themselves."""
+
+    sender: str
+    device_id: str
+    events: int
+
+
+class OpenEvents(msgspec.Struct, frozen=True):
+    """What waits for a key; nobody is named where the archive's segments are encrypted."""
+
+    causes: dict[str, int] = {}
+    rooms: tuple[OpenInRoom, ...] = ()
+    rooms_count: int = 0
+    devices: tuple[OpenOfDevice, ...] = ()
+    devices_count: int = 0
+
+
 class Completeness(msgspec.Struct, frozen=True):
     """What the writer said of a day: how its records turned out, and what was open then."""
 
@@ -265,6 +319,11 @@ class Completeness(msgspec.Struct, frozen=True):
     sampled: Sampled | None = None
     awaited: dict[str, int] = {}
     gaps: dict[str, int] = {}
+    transactions: Transactions | None = None
+    manifests: Signed | None = None
+    service: tuple[Service, ...] = ()
+    """The day's, and those of the days before it."""
+    open: OpenEvents = OpenEvents()
     undecryptable_open: int = 0
     gaps_open: int = 0
     media_open: int = 0

@@ -3,13 +3,28 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 
-from auditbot.reader.documents import Completeness
+from auditbot.reader.coverage import FINAL_CAUSES, FINAL_MS
+from auditbot.reader.documents import Completeness, Service
 from auditbot.reader.index.library import Library
 from auditbot.reader.index.schema import KINDS, MEDIA_STATES, STATUSES
-from auditbot.reader.layout import server_folder
+from auditbot.reader.layout import DAY_MS, server_folder
 
 _NOT_KEPT = "not_kept"
+_EPOCH = date(1970, 1, 1)
+_FINAL_CAUSES = ", ".join(f"'{why}'" for why in FINAL_CAUSES)
+_UNREAD = (
+    "SELECT count(*), coalesce(sum(late_ms <= :as_of AND late_ms - received_ms <= 60000), 0),"  # noqa: S608  # our own words
+    f" coalesce(sum(late_ms <= :as_of AND late_ms - received_ms <= {DAY_MS}), 0),"
+    " coalesce(sum(late_ms <= :as_of), 0), coalesce(sum((late_ms IS NULL OR late_ms > :as_of)"
+    f" AND (received_ms <= :as_of - {FINAL_MS} OR why IN ({_FINAL_CAUSES}))), 0)"
+    " FROM (SELECT received_ms, why.text AS why, (SELECT min(later.received_ms)"
+    " FROM record AS later WHERE later.first = record.id) AS late_ms"
+    " FROM record LEFT JOIN name AS why ON why.id = record.why WHERE status = 2 AND kind = :kind"
+    " AND received_ms >= :start AND received_ms < :end AND object IN (SELECT id FROM object"
+    " WHERE substr(key, 1, length(:prefix)) = :prefix))"
+)
 
 
 @dataclass
@@ -37,7 +52,7 @@ class Difference:
 
 def count_day(library: Library, server_name: str, day: str) -> Counted:
     """Count the records that lie in a day's segments."""
-    prefix = f"v1/{server_folder(server_name)}/events/dt={day}/"
+    prefix = _prefix(server_name, day)
     found = Counted()
     objects: list[int] = []
     for number, state in library.connection.execute(
@@ -102,6 +117,53 @@ def differences(stated: Completeness, counted: Counted) -> Iterator[Difference]:
     yield from _differ(
         "attachments", {_NOT_KEPT: stated.media_not_kept}, {_NOT_KEPT: counted.media_not_kept}
     )
+
+
+def segments_of(library: Library, server_name: str, day: str) -> tuple[int, int]:
+    """Return how many segments of a day the index knows, and how many of them it has indexed."""
+    prefix = _prefix(server_name, day)
+    known, indexed = library.connection.execute(
+        "SELECT count(*), coalesce(sum(state = 'indexed'), 0) FROM object"
+        " WHERE substr(key, 1, ?) = ?",
+        (len(prefix), prefix),
+    ).fetchone()
+    return known, indexed
+
+
+def service_differences(
+    library: Library, stated: Completeness, of: Service
+) -> Iterator[Difference]:
+    """Yield in what the archive does not bear out how soon the messages of a day were read.
+
+    Counted is what was not read at once, as only that is asked for quickly.
+    """
+    start_ms = _start_ms(of.day)
+    counted = library.connection.execute(
+        _UNREAD,
+        {
+            "as_of": _start_ms(stated.day) + DAY_MS,
+            "kind": KINDS.index("event"),
+            "start": start_ms,
+            "end": start_ms + DAY_MS,
+            "prefix": _prefix(stated.server_name, of.day),
+        },
+    ).fetchone()
+    unread, soon, within_a_day, late, final = counted
+    for name, said, found in (
+        ("not read within 60 s", of.encrypted - of.within_60_s, unread - soon),
+        ("not read within 24 h", of.encrypted - of.within_24_h, unread - within_a_day),
+        ("not read", of.encrypted - of.read, unread - late),
+        ("final", of.final, final),
+    ):
+        yield from _differ(f"{of.day}", {name: said}, {name: found})
+
+
+def _prefix(server_name: str, day: str) -> str:
+    return f"v1/{server_folder(server_name)}/events/dt={day}/"
+
+
+def _start_ms(day: str) -> int:
+    return (date.fromisoformat(day) - _EPOCH).days * DAY_MS
 
 
 def _differ(

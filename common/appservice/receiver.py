@@ -9,7 +9,12 @@ from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
-from common.appservice.transaction import MalformedTransactionError, parse_transaction
+from common.appservice.tally import Tally
+from common.appservice.transaction import (
+    MalformedTransactionError,
+    parse_transaction,
+    printable,
+)
 from common.config.secret import Secret
 from common.errors import PermanentError, TransientError
 from common.ids import UserId
@@ -38,6 +43,8 @@ class Receiver:
     max_body_bytes: int
     ready: Callable[[], bool]
     support: Callable[[], Awaitable[str | None]] | None = None
+    tally: Tally | None = None
+    """Counts the transactions that were stored."""
 
     def application(self) -> web.Application:
         """Return the web application: v1 paths and a health check."""
@@ -79,6 +86,8 @@ class Receiver:
             # The homeserver keeps the transaction and repeats it.
             log.error("a transaction could not be stored", reason=error)
             return _refuse(503, "M_UNKNOWN", "not stored, repeat it")
+        if self.tally is not None:
+            self.tally.count(printable(request.match_info["txn_id"]))
         return web.json_response({})
 
     async def well_known_support(self, _request: web.Request) -> web.Response:

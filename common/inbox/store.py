@@ -60,6 +60,14 @@ class StoredInbox:
         """Return whether there ever was an entry with this key."""
         return bool(await self._entries.fetchval("SELECT 1 FROM inbox_seen WHERE key = $1", key))
 
+    async def newest_position_of(self, source: Source) -> str | None:
+        """Return how a feed named what the newest entry of its came with."""
+        found = await self._entries.fetchval(
+            "SELECT source_pos FROM inbox_entry WHERE source = $1 ORDER BY position DESC LIMIT 1",
+            source.value,
+        )
+        return None if found is None else str(found)
+
     async def read(
         self, after: int, kinds: Collection[EntryKind], *, limit: int, recipient: str = ""
     ) -> list[Entry]:

@@ -3,7 +3,7 @@
 Nothing is counted twice: whoever knows a figure is asked for it when somebody looks.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -36,6 +36,8 @@ class Sample:
 
 
 Source = Callable[[], Iterable[Sample]]
+AskedSource = Callable[[], Awaitable[Iterable[Sample]]]
+"""One that has to ask somebody else first; it must not raise."""
 
 
 @dataclass
@@ -43,13 +45,16 @@ class Metrics:
     """Where the figures come from; replaced as a whole when the process starts over."""
 
     sources: Sequence[Source] = ()
+    asked: Sequence[AskedSource] = ()
 
-    def text(self) -> str:
+    async def text(self) -> str:
         """Return all figures of this moment."""
+        samples = [sample for source in self.sources for sample in source()]
+        for ask in self.asked:
+            samples += await ask()
         by_metric: dict[Metric, list[Sample]] = {}
-        for source in self.sources:
-            for sample in source():
-                by_metric.setdefault(sample.metric, []).append(sample)
+        for sample in samples:
+            by_metric.setdefault(sample.metric, []).append(sample)
         lines = []
         for metric, samples in sorted(by_metric.items(), key=lambda item: item[0].name):
             lines.append(f"# HELP {metric.name} {_escaped(metric.meaning)}")
@@ -70,7 +75,9 @@ async def serving(metrics: Metrics, host: str, port: int | None) -> AsyncIterato
         return
 
     async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=metrics.text().encode(), headers={"Content-Type": CONTENT_TYPE})
+        return web.Response(
+            body=(await metrics.text()).encode(), headers={"Content-Type": CONTENT_TYPE}
+        )
 
     application = web.Application()
     application.add_routes([web.get("/metrics", answer)])
@@ -95,7 +102,10 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
 
 def _line(sample: Sample) -> str:
     labels = ",".join(f'{name}="{_escaped(text)}"' for name, text in sample.labels.items())
-    return f"{sample.metric.name}{f'{{{labels}}}' if labels else ''} {sample.value:g}"
+    # Not in six digits: a count of millions goes up by one, too.
+    value = sample.value
+    figure = int(value) if float(value).is_integer() else value
+    return f"{sample.metric.name}{f'{{{labels}}}' if labels else ''} {figure}"
 
 
 def _escaped(text: str) -> str:

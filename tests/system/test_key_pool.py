@@ -130,6 +130,8 @@ async def figure(port: int, bot: str, name: str = "steward_one_time_keys") -> fl
         session.get(f"http://127.0.0.1:{port}/metrics") as response,
     ):
         text = await response.text()
+    assert "\nsteward_archive_figures_up 1\n" in text
+    assert "\nsteward_archive_exporting 1\n" in text
     found = re.search(rf'^{name}{{account="{re.escape(bot)}"}} (\S+)$', text, re.MULTILINE)
     assert found, text
     return float(found[1])

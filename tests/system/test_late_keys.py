@@ -49,6 +49,8 @@ async def test_a_key_that_is_ten_seconds_late(world: World) -> None:
         late = await decryption_of(world, said)
 
     assert (first["enc_status"], first["enc_error"]) == ("undecryptable", "no_session")
+    # What the daily statement counts of transactions rests on their being numbered.
+    assert (first["source"] != "transaction") or str(first["source_pos"]).isdigit()
     assert late["body"] == "said long before its key"
     assert (late["enc_status"], late["of_seq"]) == ("late", first["seq"])
     assert late["ts_received"] - first["ts_received"] >= LATE_SECONDS * 1000

@@ -5,9 +5,10 @@ import csv
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
+from typing import TypeVar
 
 from auditbot.reader.commands.library import (
     Open,
@@ -25,6 +26,7 @@ from auditbot.reader.commands.options import (
     quantity,
 )
 from auditbot.reader.commands.transcripts import Judged, results_of, summed
+from auditbot.reader.coverage import Tally
 from auditbot.reader.documents import Completeness
 from auditbot.reader.index.coverage import count_coverage
 from auditbot.reader.index.library import Library
@@ -36,13 +38,16 @@ from auditbot.reader.index.unrecorded import closed_gaps, unrecorded
 from auditbot.reader.read import Period
 from auditbot.reader.render.sheets import guarded
 from auditbot.reader.render.words import act, log_detail, media_words, one_line, shown_line, why
-from auditbot.reader.stated import count_day, differences
-from auditbot.reader.times import moment
+from auditbot.reader.stated import count_day, differences, segments_of, service_differences
+from auditbot.reader.times import moment, span
 from common.clock import SystemClock
 
 _SEAL = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 _DAY_MS = 86_400_000
 _SHOWN = 50
+_SETTLED = timedelta(days=3)
+"""After so many days a day's messages are read, or final."""
+Name = TypeVar("Name")
 _AGREED = 2
 """Lines about a day that is as it was stated."""
 
@@ -104,9 +109,12 @@ async def _report(arguments: argparse.Namespace) -> int:
             sys.stdout.write(f"{shown_line(line)}\n")
         days = [day for result in results or () for day in result.days]
         differing = 0
+        known = {(day.server_name, day.day): day for day in days}
         for day in _within(days, period):
             lines = [_stated(day), *_compared(opened, day)]
-            differing += len(lines) > _AGREED
+            late = list(_service_compared(opened, day, known))
+            differing += len(lines) > _AGREED or bool(late)
+            lines += [*_service(day), *late]
             sys.stdout.writelines(f"{shown_line(line)}\n" for line in lines)
         if differing:
             sys.stdout.write(
@@ -137,9 +145,18 @@ def _lines(
     yield f"    not read          {coverage.total.unread:,}"
     for reason, count in coverage.total.why.most_common():
         yield f"        {count:,}: {why(reason)}"
+    if coverage.total.unread:
+        yield (
+            f"        {coverage.final:,} final: not read within 72 h, or no key helps; "
+            f"{coverage.waiting:,} still waited for"
+        )
+    yield f"    within 60 s       {coverage.share(coverage.soon)}"
+    yield f"    within 24 h       {coverage.share(coverage.within_a_day)}"
+    yield from _most_unread("Not read, by room", coverage.rooms, one_line)
+    yield from _most_unread("Not read, by device", coverage.devices, _device)
     silent = [
-        f"{one_line(sender)} {one_line(device)} ({tally.all})"
-        for (sender, device), tally in coverage.devices.items()
+        f"{_device(device)} ({tally.all})"
+        for device, tally in coverage.devices.items()
         if tally.all and tally.unread == tally.all
     ]
     yield f"Devices never read    {', '.join(silent[:_SHOWN]) or 'none'}"
@@ -159,6 +176,32 @@ def _lines(
     yield from (f"    {line}" for line in coverage.without_bot.lines(_SHOWN, arguments.zone))
     yield f"Done to the export    {len(missing.acts)}"
     yield from _indented(missing.acts, len(missing.acts))
+
+
+def _device(device: tuple[str, str]) -> str:
+    return f"{one_line(device[0])} {one_line(device[1])}"
+
+
+def _most_unread(
+    heading: str, tallies: Mapping[Name, Tally], shown: Callable[[Name], str]
+) -> Iterator[str]:
+    """Yield where most of what could not be read came from, each with its causes."""
+    worst = sorted(
+        ((name, tally) for name, tally in tallies.items() if tally.unread),
+        key=lambda one: (-one[1].unread, str(one[0])),
+    )
+    if not worst:
+        return
+    yield f"{heading:<21} {len(worst):,}"
+    yield from _indented(
+        [
+            f"{shown(name)}: {tally.unread:,} of {tally.all:,} ("
+            + "; ".join(f"{count:,}: {why(reason)}" for reason, count in tally.why.most_common())
+            + ")"
+            for name, tally in worst[: _SHOWN + 1]
+        ],
+        len(worst),
+    )
 
 
 def _indented(lines: list[str], count: int) -> Iterator[str]:
@@ -215,6 +258,41 @@ def _compared(opened: Open, day: Completeness) -> Iterator[str]:
         )
 
 
+def _service(day: Completeness) -> Iterator[str]:
+    """Yield how soon messages were read, of the day and of the one that is settled with it."""
+    settled = str(date.fromisoformat(day.day) - _SETTLED)
+    for one in day.service:
+        if one.day in {day.day, settled} and one.encrypted:
+            soon, within = (
+                n * 1000 // one.encrypted / 10 for n in (one.within_60_s, one.within_24_h)
+            )
+            yield (
+                f"    stated of the messages of {one_line(one.day)}: of {one.encrypted:,} encrypted "
+                f"{soon:.1f} % read within 60 s, {within:.1f} % within 24 h, "
+                f"{one.encrypted - one.read:,} not, {one.final:,} of them final"
+            )
+
+
+def _service_compared(
+    opened: Open, day: Completeness, known: Mapping[tuple[str, str], Completeness]
+) -> Iterator[str]:
+    """Yield in what the archive does not bear out how soon messages were read.
+
+    Of a day whose segments are not all here nothing can be counted again.
+    """
+    for one in day.service:
+        of = known.get((day.server_name, one.day))
+        if of is None or of.not_sealed:
+            continue
+        if segments_of(opened.library, day.server_name, one.day) != (of.segments, of.segments):
+            continue
+        for difference in service_differences(opened.library, day, one):
+            yield (
+                f"    DIFFERS in the messages of {one_line(difference.what)}: stated "
+                f"{difference.stated:,}, counted {difference.counted:,}"
+            )
+
+
 def _stated(day: Completeness) -> str:
     """Return what the writer said of a day."""
     unread = ", ".join(f"{count:,}: {why(name)}" for name, count in day.undecryptable.items())
@@ -238,7 +316,27 @@ def _stated(day: Completeness) -> str:
         f"{day.gaps_open:,} gaps, {day.media_open:,} attachments; "
         f"{day.rooms.covered:,} rooms, {day.rooms.not_covered_count:,} without the bot"
         f"{f'; {day.not_sealed:,} RECORDS NOT STORED THEN' if day.not_sealed else ''}"
-        f"{_sampled(day)}"
+        f"{_sampled(day)}{_pushed(day)}{_signed(day)}"
+    )
+
+
+def _signed(day: Completeness) -> str:
+    """Return whether manifests were late on a day; “Times without record” says when and why."""
+    signed = day.manifests
+    if signed is None:
+        return ""
+    late = f" ({signed.late:,} LATE, the longest time without {span(signed.longest_ms)})"
+    return f"; {signed.made:,} manifests{late if signed.late else ', none late'}"
+
+
+def _pushed(day: Completeness) -> str:
+    """Return what the homeserver pushed on a day; that numbers are skipped means nothing by itself."""
+    pushed = day.transactions
+    if pushed is None:
+        return ""
+    return (
+        f"; pushed: {pushed.seen:,} transactions, {pushed.repeated:,} sent again, "
+        f"{pushed.skipped:,} numbers in between of other services or none"
     )
 
 

@@ -1,6 +1,6 @@
 """How much could be read, counted by the index."""
 
-from auditbot.reader.coverage import Counted, Coverage
+from auditbot.reader.coverage import FINAL_CAUSES, FINAL_MS, Counted, Coverage
 from auditbot.reader.index.library import Library
 from auditbot.reader.index.schema import KINDS, STATUSES
 from auditbot.reader.layout import DAY_MS, day_of
@@ -9,10 +9,12 @@ from auditbot.reader.transcript.provenance import rooms_without_bot
 
 _EVENT = KINDS.index("event")
 
+_FINAL_CAUSES = ", ".join(f"'{why}'" for why in FINAL_CAUSES)
 _COUNT = f"""
 SELECT room.text, sender.text, device.text, why.text, status, received_ms / {DAY_MS} AS day,
     count(*), count(late_ms), sum(late_ms - received_ms <= 60000),
-    sum(late_ms - received_ms <= {DAY_MS})
+    sum(late_ms - received_ms <= {DAY_MS}),
+    sum(status = 2 AND late_ms IS NULL AND (received_ms <= ? OR why.text IN ({_FINAL_CAUSES})))
 FROM (
     SELECT record.room, record.sender, record.device, record.why, record.status,
         record.received_ms,
@@ -30,10 +32,12 @@ GROUP BY event.room, event.sender, event.device, event.why, status, day
 
 
 def count_coverage(library: Library, period: Period = ALWAYS) -> Coverage:
-    """Count the events received in a period."""
+    """Count the events received in a period; what is final is so as of the newest manifest."""
     coverage = Coverage()
-    for row in library.connection.execute(_COUNT, period.bounds):
-        room, sender, device, why, status, day, count, late, soon, within = row
+    (newest_ms,) = library.connection.execute("SELECT max(created_ms) FROM manifest").fetchone()
+    bounds = ((newest_ms or 0) - FINAL_MS, *period.bounds)
+    for row in library.connection.execute(_COUNT, bounds):
+        room, sender, device, why, status, day, count, late, soon, within, final = row
         coverage.add_many(
             Counted(
                 room=str(room),
@@ -45,6 +49,7 @@ def count_coverage(library: Library, period: Period = ALWAYS) -> Coverage:
                 late=late,
                 soon=soon or 0,
                 within_a_day=within or 0,
+                final=final or 0,
             )
         )
     labels = library.connection.execute(

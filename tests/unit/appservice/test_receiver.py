@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from common.appservice.receiver import Receiver
+from common.appservice.tally import Tally
 from common.clock import SystemClock
 from common.config.secret import Secret
 from common.database.pool import Database
@@ -33,6 +34,7 @@ class Edge:
     session: aiohttp.ClientSession
     inbox: StoredInbox
     database: Database
+    tally: Tally
 
     async def put(self, txn_id: str, body: bytes, *, token: str | None = TOKEN) -> int:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
@@ -51,7 +53,7 @@ class Edge:
 @pytest.fixture
 async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
     async with open_database(sqlite_url(tmp_path)) as database:
-        inbox = StoredInbox(database, SystemClock())
+        inbox, tally = StoredInbox(database, SystemClock()), Tally(database, SystemClock())
         receiver = Receiver(
             inbox=inbox,
             hs_token=Secret(TOKEN),
@@ -62,13 +64,14 @@ async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
                 database.fetchval,
                 "SELECT value FROM admin_memory WHERE name = 'support-contact'",
             ),
+            tally=tally,
         )
         runner = web.AppRunner(receiver.application())
         await runner.setup()
         port = free_port()
         await web.TCPSite(runner, LOOPBACK, port).start()
         async with aiohttp.ClientSession() as session:
-            yield Edge(f"http://{LOOPBACK}:{port}", session, inbox, database)
+            yield Edge(f"http://{LOOPBACK}:{port}", session, inbox, database, tally)
         await runner.cleanup()
 
 
@@ -85,6 +88,17 @@ async def test_a_transaction_sent_twice_is_acknowledged_twice_and_kept_once(edge
     assert await edge.put("1", body(event("$a"))) == 200
 
     assert await edge.kept() == ["$a"]
+
+
+async def test_what_was_stored_is_counted_and_nothing_else(edge: Edge) -> None:
+    assert await edge.put("1", body(event("$a"))) == 200
+    assert await edge.put("1", body(event("$a"))) == 200
+    assert await edge.put("2", b"no JSON") == 400
+    assert await edge.put("3", body()) == 200
+
+    await edge.tally.save()
+    (row,) = await edge.database.fetch("SELECT * FROM appservice_transaction")
+    assert (row["seen"], row["repeated"], row["skipped"]) == (3, 1, 1)
 
 
 async def test_an_event_pushed_again_under_another_transaction_is_kept_once(edge: Edge) -> None:

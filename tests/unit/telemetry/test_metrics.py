@@ -11,15 +11,19 @@ KEYS = Metric("steward_keys", "gauge", "Keys\nleft.")
 USES = Metric("steward_uses_total", "counter", "Uses.")
 
 
-def test_figures_of_several_sources_stand_under_one_heading() -> None:
+async def test_figures_of_several_sources_stand_under_one_heading() -> None:
+    async def asked() -> list[Sample]:
+        return [Sample(USES, 1_234_567, {"asked": "yes"})]
+
     metrics = Metrics(
         [
             lambda: [Sample(USES, 2), Sample(KEYS, 1500.0, {"account": "@a:x"})],
             lambda: [Sample(KEYS, 0.5, {"account": 'b"\\\n'})],
-        ]
+        ],
+        [asked],
     )
 
-    assert metrics.text() == (
+    assert await metrics.text() == (
         "# HELP steward_keys Keys\\nleft.\n"
         "# TYPE steward_keys gauge\n"
         'steward_keys{account="@a:x"} 1500\n'
@@ -27,6 +31,7 @@ def test_figures_of_several_sources_stand_under_one_heading() -> None:
         "# HELP steward_uses_total Uses.\n"
         "# TYPE steward_uses_total counter\n"
         "steward_uses_total 2\n"
+        'steward_uses_total{asked="yes"} 1234567\n'
     )
 
 
