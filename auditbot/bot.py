@@ -1,6 +1,7 @@
 """auditbot: reads every event of every room and keeps a complete record of it."""
 
 import asyncio
+import socket
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from auditbot.archive import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, Archive
 from auditbot.completing import Completing
 from auditbot.exporting import Exporting
 from auditbot.late_keys import LateKeys
+from auditbot.lease import Leases
 from auditbot.ledger import Destinations, Writing
 from auditbot.manifests import Manifests
 from auditbot.media import MediaKeeper
@@ -215,7 +217,10 @@ def create_bot(services: Services) -> Bot:
         ciphertext_kept=config.auditbot.ciphertext,
         auditbot=f"@{config.auditbot.localpart}:{server_name}",
     )
-    archive = Archive(segments, manifests, Outages(database), store_of, clock, added)
+    leases = Leases(database, server_name, clock, socket.gethostname())
+    archive = Archive(
+        segments, manifests, Outages(database), store_of, clock, added, leases=leases
+    )
 
     def changed() -> None:
         added.notify()
@@ -242,7 +247,7 @@ def create_bot(services: Services) -> Bot:
         recorder=recorder,
         late_keys=late_keys,
         exporting=exporting,
-        daily=Daily(Desk(config, database, clock), added.notify),
+        daily=Daily(Desk(config, database, clock), added.notify, archive.fencing.enter),
         completing=completing,
         stamping=None
         if config.auditbot.timestamp_url is None
@@ -261,6 +266,7 @@ def create_bot(services: Services) -> Bot:
             written,
             config.auditbot.media_max_bytes,
             wanted,
+            archive.fencing.enter,
         ),
     )
 
