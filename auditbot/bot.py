@@ -22,6 +22,7 @@ from auditbot.operations.desk import Desk
 from auditbot.outage import Outages
 from auditbot.pipeline.segment import Limits
 from auditbot.recorder import Recorder
+from auditbot.recovery import Recovered, Recovery
 from auditbot.room_fetch import RoomFetch
 from auditbot.rooms import Rooms
 from auditbot.sampling import Sampling
@@ -66,6 +67,8 @@ class Auditbot:
     completing: Completing
     stamping: Stamping | None
     media: MediaKeeper | None
+    recovery: Recovery | None
+    """What asks for the originals of what arrives deleted, if anything does."""
 
     async def handle(self, entries: Sequence[Entry]) -> Effect:
         """Decide what a batch of room events means: records of each."""
@@ -77,11 +80,13 @@ class Auditbot:
             return _nothing
         events = [entry for entry in entries if entry.kind is EntryKind.EVENT]
         await self.fetch.learn(entry.body for entry in events)
-
+        recovered: dict[int, Recovered] = {}
+        if self.recovery is not None:
+            recovered = await self.recovery.look(events)
         others = [entry for entry in entries if entry.kind is not EntryKind.EVENT]
 
         async def record(connection: Connection) -> None:
-            await recorder.record(connection, events, others)
+            await recorder.record(connection, events, others, recovered)
 
         return record
 
@@ -249,6 +254,9 @@ def create_bot(services: Services) -> Bot:
         exporting=exporting,
         daily=Daily(Desk(config, database, clock), added.notify, archive.fencing.enter),
         completing=completing,
+        recovery=Recovery(services.admin, database, clock)
+        if config.auditbot.recover_redacted
+        else None,
         stamping=None
         if config.auditbot.timestamp_url is None
         else Stamping(

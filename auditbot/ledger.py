@@ -16,7 +16,7 @@ from auditbot.gaps import READER, open_awaited, open_not_recorded
 from auditbot.pipeline.retention import NO_CLASSES, Policy, Rule
 from auditbot.spool import Spool, spool_of
 from auditbot.writing import Writing, audiences_seen, seen
-from common.config.schema import Config
+from common.config.schema import Auditbot, Config
 from common.database.pool import Connection, Row
 from common.errors import PermanentError
 from common.inbox.backlog import Backlog, backlog
@@ -116,12 +116,7 @@ class Destinations:
             meaningful["seal"] = SEAL_CONTENT
         if self.policy != NO_CLASSES:
             meaningful["retention"] = self.policy.entry()
-        if settings.session_keys:
-            meaningful["session_keys"] = True
-        if not settings.media:
-            meaningful["media"] = False
-        if not settings.ciphertext:
-            meaningful["ciphertext"] = False
+        meaningful |= _switched(settings)
         text = json.dumps(meaningful, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()
         recipients = tuple(sorted(settings.age_recipients))
@@ -129,6 +124,21 @@ class Destinations:
         return Export(
             destination, endpoint, digest, recipients, erasable, settings.seal, self.policy, text
         )
+
+
+def _switched(settings: Auditbot) -> dict[str, bool]:
+    """Return the switches of what is recorded that are not as in an older version."""
+    before = {
+        "session_keys": False,
+        "media": True,
+        "ciphertext": True,
+        "recover_redacted": False,
+    }
+    return {
+        name: now
+        for name, then in before.items()
+        if (now := bool(getattr(settings, name))) != then
+    }
 
 
 _POSITION = "SELECT position FROM inbox_cursor WHERE reader = 'auditbot'"
