@@ -13,10 +13,11 @@ from typing import Protocol
 
 from auditbot.content_keys import publish_content_keys
 from auditbot.day_keys import publish_day_keys
+from auditbot.fencing import Fencing
+from auditbot.lease import RENEW_SECONDS, Leases
 from auditbot.manifests import Manifests
 from auditbot.outage import Outages
 from auditbot.pipeline.seal import root_of
-from auditbot.probing import probe_stream
 from auditbot.publish import publish
 from auditbot.segments import SealedSegment, Segments, StreamPlace
 from auditbot.stamping import publish_stamps
@@ -79,6 +80,8 @@ class _Destination:
     wait_seconds: float = 0.0
     not_before: float = 0.0
     probed: bool = False
+    entered: bool = False
+    """Whether this writer was let in once since the start."""
 
 
 @dataclass
@@ -95,8 +98,15 @@ class Archive:
     """Raised when a stream began or ended, or something was stored."""
     errors: Counter[str] = field(default_factory=Counter)
     """How often storing failed since the start, by class."""
+    leases: Leases | None = None
+    """What keeps a second writer out of stores that let themselves be overwritten."""
     _sealed: Signal = field(default_factory=Signal)
     _destinations: dict[str, _Destination] = field(default_factory=dict)
+
+    @property
+    def fencing(self) -> Fencing:
+        """Return what says whether this writer may store."""
+        return Fencing(self.manifests.probed, self.clock, self.leases)
 
     async def run(self) -> None:
         """Cut and upload until cancelled; then store what is there, within a few seconds."""
@@ -105,6 +115,7 @@ class Archive:
                 group.create_task(self._seal_when_due())
                 group.create_task(self._upload_when_sealed())
                 group.create_task(self._sign_when_due())
+                group.create_task(self._stay_when_idle())
         except asyncio.CancelledError:
             await self._flush()
             raise
@@ -175,6 +186,29 @@ class Archive:
                 wait = FIRST_WAIT_SECONDS
             await self._sealed.changed(seen, timeout_seconds=wait)
 
+    async def _stay_when_idle(self) -> None:
+        """Renew leases although nothing is to be stored, so that nobody takes them over."""
+        while self.leases is not None:
+            await asyncio.sleep(RENEW_SECONDS / 2)
+            try:
+                await self.stay()
+            except TransientError as error:
+                log.warning("leases cannot be renewed", reason=error)
+
+    async def stay(self) -> None:
+        """Renew the leases of the places of all streams that go on, in time."""
+        for place in await self.segments.streams_open():
+            destination = self._destinations.get(place.stream)
+            if destination is None or not destination.entered:
+                continue  # the next thing to be stored asks
+            try:
+                await self.fencing.enter(place, destination.store)
+            except TransientError as error:
+                log.warning("a lease cannot be renewed", stream=place.stream, reason=error)
+            except PermanentError as error:
+                destination.entered = False
+                await self._tell(place, error, lasting=True)
+
     async def _upload_stream(self, place: StreamPlace, destination: _Destination) -> float:
         """Upload a stream's segments in order; return how long to wait, 0 when all is stored."""
         try:
@@ -213,9 +247,13 @@ class Archive:
     async def _upload_one(self, place: StreamPlace, destination: _Destination) -> bool:
         """Store the next segment of a stream, or its next manifest; return whether it did."""
         store, now_ms = destination.store, self.clock.now_ms()
+        fencing = self.fencing
         if not destination.probed:
-            self.manifests.probed[place.stream] = await probe_stream(store, now_ms=now_ms)
+            await fencing.probe(place, store)
             destination.probed = True
+        await fencing.enter(place, store)
+        if not destination.entered:
+            destination.entered = True
             # One that began before this start and ended meanwhile.
             await self.outages.ended(place.stream, now_ms=now_ms)
             left = await store.abort_stale(root_of(self.manifests.server_name))

@@ -1,6 +1,7 @@
 """auditbot: reads every event of every room and keeps a complete record of it."""
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from auditbot.completing import Completing
 from auditbot.exporting import Exporting
 from auditbot.figures import Figures
 from auditbot.late_keys import LateKeys
+from auditbot.lease import Leases
 from auditbot.ledger import Destinations, Writing
 from auditbot.manifests import Manifests
 from auditbot.media import MediaKeeper
@@ -23,6 +25,7 @@ from auditbot.outage import Outages
 from auditbot.pipeline.seal import Compression
 from auditbot.pipeline.segment import Limits
 from auditbot.recorder import Recorder
+from auditbot.recovery import Recovered, Recovery
 from auditbot.room_fetch import RoomFetch
 from auditbot.rooms import Rooms
 from auditbot.sampling import Sampling
@@ -71,6 +74,8 @@ class Auditbot:
     completing: Completing
     stamping: Stamping | None
     media: MediaKeeper | None
+    recovery: Recovery | None
+    """What asks for the originals of what arrives deleted, if anything does."""
 
     async def handle(self, entries: Sequence[Entry]) -> Effect:
         """Decide what a batch of room events means: records of each."""
@@ -82,11 +87,13 @@ class Auditbot:
             return _nothing
         events = [entry for entry in entries if entry.kind is EntryKind.EVENT]
         await self.fetch.learn(entry.body for entry in events)
-
+        recovered: dict[int, Recovered] = {}
+        if self.recovery is not None:
+            recovered = await self.recovery.look(events)
         others = [entry for entry in entries if entry.kind is not EntryKind.EVENT]
 
         async def record(connection: Connection) -> None:
-            await recorder.record(connection, events, others)
+            await recorder.record(connection, events, others, recovered)
 
         return record
 
@@ -230,7 +237,14 @@ def create_bot(services: Services) -> Bot:
     )
     errors, outcomes = Counter[str](), Counter[str]()
     archive = Archive(
-        segments, manifests, Outages(database), store_of, clock, added, errors=errors
+        segments,
+        manifests,
+        Outages(database),
+        store_of,
+        clock,
+        added,
+        errors=errors,
+        leases=Leases(database, server_name, clock, socket.gethostname()),
     )
     figures = Figures(
         database,
@@ -269,8 +283,11 @@ def create_bot(services: Services) -> Bot:
         silent=silent,
         figures=figures,
         exporting=exporting,
-        daily=Daily(Desk(config, database, clock), added.notify),
+        daily=Daily(Desk(config, database, clock), added.notify, archive.fencing.enter),
         completing=completing,
+        recovery=Recovery(services.admin, database, clock)
+        if config.auditbot.recover_redacted
+        else None,
         stamping=None
         if config.auditbot.timestamp_url is None
         else Stamping(
@@ -288,6 +305,7 @@ def create_bot(services: Services) -> Bot:
             written,
             config.auditbot.media_max_bytes,
             wanted,
+            archive.fencing.enter,
             errors=errors,
             outcomes=outcomes,
         ),

@@ -136,6 +136,8 @@ def _other_than_usual(settings: Auditbot) -> dict[str, Any]:
     for name in ("media", "ciphertext"):
         if not getattr(settings, name):
             found[name] = False
+    if settings.recover_redacted:
+        found["recover_redacted"] = True
     return found
 
 

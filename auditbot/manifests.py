@@ -42,12 +42,20 @@ class Probed:
     probed_ms: int | None = None
     clock_offset_ms: int | None = None
 
+    @property
+    def fencing(self) -> str | None:
+        """Return how a second writer is kept out: by the store, or by a lease alone (``weak``)."""
+        if self.conditional_create is None:
+            return None
+        return "strong" if self.conditional_create else "weak"
+
     def entry(self) -> Json:
         """Return what a manifest says of it."""
         abilities = self.abilities
         return {
             "kind": abilities.kind if abilities is not None else None,
             "conditional_create": self.conditional_create,
+            "fencing": self.fencing,
             "checksum": self.checksum,
             "object_lock": abilities.object_lock if abilities is not None else None,
             "object_lock_seen": abilities.lock_seen if abilities is not None else None,

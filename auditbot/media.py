@@ -7,7 +7,7 @@ object that a record names is stored before the record is.
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -110,6 +110,8 @@ class MediaKeeper:
     written: Callable[[Writing], None]
     max_bytes: int
     wanted: Signal = field(default_factory=Signal)
+    enter: Callable[[StreamPlace, ArchiveStore], Awaitable[None]] | None = None
+    """Asked before each is stored: whether this writer may."""
     again_after_ms: tuple[int, ...] = AGAIN_AFTER_MS
     errors: Counter[str] = field(default_factory=Counter)
     """How often storing failed since the start, by class."""
@@ -314,6 +316,8 @@ class MediaKeeper:
         retention: tuple[str, int | None],
     ) -> Found:
         store = self._store_of(target)
+        if self.enter is not None:
+            await self.enter(_place_of(target), store)
         path, digest = fetched.path, fetched.sha256
         if target.recipients:
             path = fetched.path.with_name("sealed")
@@ -488,9 +492,12 @@ class MediaKeeper:
 
     def _store_of(self, target: Target) -> ArchiveStore:
         if target.stream not in self._stores:
-            place = StreamPlace(target.stream, target.destination, target.endpoint_url)
-            self._stores[target.stream] = self.open_store(place)
+            self._stores[target.stream] = self.open_store(_place_of(target))
         return self._stores[target.stream]
+
+
+def _place_of(target: Target) -> StreamPlace:
+    return StreamPlace(target.stream, target.destination, target.endpoint_url)
 
 
 def _is_of_folder(error: StewardError) -> bool:

@@ -18,6 +18,7 @@ async def probe_stream(store: ArchiveStore, *, now_ms: int) -> Probed:
         PermanentError: it is not usable; the sentence says what to mend.
     """
     abilities = await store.abilities()
+    store.look_first(on=False)
     key = f"v1/probe-{secrets.token_hex(8)}"
     body, other = b"Steward was here.\n", b"Steward was here again.\n"
     await store.put(key, body, hashlib.sha256(body).hexdigest(), locked=False)
@@ -31,6 +32,7 @@ async def probe_stream(store: ArchiveStore, *, now_ms: int) -> Probed:
         for name in (key, damaged):
             with suppress(PermanentError):
                 await store.delete(name)
+    store.look_first(on=not create_only)
     return Probed(
         abilities,
         conditional_create=create_only,

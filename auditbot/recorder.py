@@ -19,9 +19,17 @@ from auditbot.parents import note_parents
 from auditbot.pipeline.content import relations
 from auditbot.pipeline.hostile import Envelope, key, mapping, read_envelope
 from auditbot.pipeline.reading import MALFORMED, attachment_of
-from auditbot.pipeline.record import Arrival, Record, Setting, class_of, event_record
+from auditbot.pipeline.record import (
+    Arrival,
+    Record,
+    Restored,
+    Setting,
+    class_of,
+    event_record,
+)
 from auditbot.pipeline.retention import Policy
 from auditbot.pipeline.room_state import RoomContext, completed, fold
+from auditbot.recovery import Recovered
 from auditbot.rooms import Rooms
 from auditbot.senders import SenderKinds
 from auditbot.session_keys import Use, keep_sessions, use_of
@@ -42,6 +50,7 @@ EARLY_RUN = 20
 """As many are read in one go; the receiver and the database are waiting meanwhile."""
 _LIVE = frozenset({Source.TRANSACTION, Source.SYNC})
 """How messages come whose keys must come with them."""
+NOTHING_RECOVERED: Mapping[int, Recovered] = {}
 HELD_BYTES = 4 * 2**20
 """Lines held before they are stored; one that lists a large room's people may be longer."""
 
@@ -61,6 +70,8 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     """What there is to decrypt."""
     early: Early | None = None
     """What was read of it before its turn."""
+    restored: Restored | None = None
+    """That the envelope is the event as it was before it was deleted."""
 
 
 @dataclass
@@ -111,9 +122,9 @@ def _arrival(entry: Entry) -> Arrival:
     return Arrival(entry.received_ms, entry.source.value, entry.source_pos)
 
 
-def item_of(entry: Entry) -> Item:
-    """Return an entry with the event in it."""
-    envelope = read_envelope(entry.body)
+def item_of(entry: Entry, recovered: Recovered | None = None) -> Item:
+    """Return an entry with the event in it, or with what that was before it was deleted."""
+    envelope = read_envelope(entry.body if recovered is None else recovered.body)
     return Item(
         entry,
         envelope,
@@ -121,6 +132,7 @@ def item_of(entry: Entry) -> Item:
         name=envelope.name,
         arrival=_arrival(entry),
         sealed=encrypted_event(envelope),
+        restored=None if recovered is None else Restored(recovered.proof, recovered.redacted_by),
     )
 
 
@@ -167,16 +179,28 @@ class Recorder:
             self._early.complete(msgspec.structs.replace(item, early=early))
 
     async def record(
-        self, connection: Connection, entries: Sequence[Entry], others: Sequence[Entry] = ()
+        self,
+        connection: Connection,
+        entries: Sequence[Entry],
+        others: Sequence[Entry] = (),
+        recovered: Mapping[int, Recovered] = NOTHING_RECOVERED,
     ) -> None:
-        """Record what was not recorded before, and what is told of events: parents, readers."""
+        """Record what was not recorded before, and what is told of events: parents, readers.
+
+        Args:
+            connection: the transaction
+            entries: events
+            others: what is told of events
+            recovered: what arrived deleted, as it was before, by the position of its entry
+        """
         writing = await open_stream(
             connection, self.destinations, server_name=self.server_name, now_ms=self.clock.now_ms()
         )
         if writing is None:
             return
         first_seq = writing.next_seq
-        for portion in _portions(map(self._item, entries)):
+        items = (self._item(entry, recovered.get(entry.position)) for entry in entries)
+        for portion in _portions(items):
             fresh = await _unseen(connection, portion)
             if fresh:
                 await self._record(connection, writing, fresh)
@@ -191,8 +215,10 @@ class Recorder:
         if writing.next_seq != first_seq:
             self.written(writing)
 
-    def _item(self, entry: Entry) -> Item:
-        return self._early.take(entry.position) or item_of(entry)
+    def _item(self, entry: Entry, recovered: Recovered | None) -> Item:
+        early = self._early.take(entry.position)
+        # What was read before its turn is what arrived.
+        return early if early is not None and recovered is None else item_of(entry, recovered)
 
     async def _record(
         self, connection: Connection, writing: Writing, items: Sequence[Item]
@@ -222,7 +248,14 @@ class Recorder:
                 day = day_name(writing, item.entry.received_ms)
                 name = class_of(setting.after, setting.policy)
                 await listed.add(day, item.arrival, setting.before, name)
-            record = event_record(item.envelope, reading, writing.place(), item.arrival, setting)
+            record = event_record(
+                item.envelope,
+                reading,
+                writing.place(),
+                item.arrival,
+                setting,
+                restored=item.restored,
+            )
             line = writing.add(record, name=item.name, sender=_sender(item.envelope))
             self._note(beside, item, record, line, reading)
             if writing.held_bytes >= HELD_BYTES:

@@ -313,6 +313,14 @@ class Segments:
         )
         return [StreamPlace(row["id"], row["destination"], row["endpoint_url"]) for row in rows]
 
+    async def streams_open(self) -> list[StreamPlace]:
+        """Return the streams whose last manifest is not stored yet, oldest first."""
+        rows = await self._database.fetch(
+            "SELECT id, destination, endpoint_url FROM audit_stream WHERE closed = 0"
+            " ORDER BY started_ms, id"
+        )
+        return [StreamPlace(row["id"], row["destination"], row["endpoint_url"]) for row in rows]
+
     def _is_due(self, row: Row, now_ms: int) -> bool:
         since = row["open_since_ms"]
         return bool(row["open_bytes"] >= self._limits.max_bytes) or (

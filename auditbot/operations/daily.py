@@ -1,12 +1,14 @@
 """What is done by itself: what was interrupted, and once a UTC day legal holds and a statement."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from auditbot.operations import completeness, erasure, legal_holds, retention
 from auditbot.operations.desk import Desk
 from auditbot.pipeline.segment import DAY_MS
+from auditbot.segments import StreamPlace
+from auditbot.storage.port import ArchiveStore
 from auditbot.unread import forget_old
 from common.alarms import raise_alarm
 from common.database.pool import Connection
@@ -37,6 +39,8 @@ class Daily:
 
     desk: Desk
     recorded: Callable[[], None]
+    enter: Callable[[StreamPlace, ArchiveStore], Awaitable[None]] | None = None
+    """Asked before a day is stated: whether this writer may store that."""
     _tried_ms: int | None = None
     """Until when what was announced was tried since the start."""
 
@@ -106,12 +110,24 @@ class Daily:
         last, _ = await self._last(_STATED)
         # A day that is not over was stated under a wrong clock; none is stated twice.
         begin = last + 1 if last < today else 0
-        for day in range(max(begin, today - _MOST_DAYS), today):
+        days = range(max(begin, today - _MOST_DAYS), today)
+        if days:
+            await self._enter()
+        for day in days:
             if not await completeness.state_day(self.desk, day):
                 return
             async with self.desk.database.transaction() as connection:
                 await _did(connection, _STATED, day, None)
             await forget_old(self.desk.database, today)
+
+    async def _enter(self) -> None:
+        """Return if this writer may store at the present place, or nothing is exported."""
+        is_open = await self.desk.database.fetchval("SELECT stream FROM audit_head WHERE id = 1")
+        if self.enter is None or is_open is None:
+            return
+        place = await self.desk.newest_place()
+        async with self.desk.store(place) as store:
+            await self.enter(StreamPlace(is_open, place.destination, place.endpoint_url), store)
 
     async def _last(self, task: str) -> tuple[int, str | None]:
         row = await self.desk.database.fetchrow("SELECT * FROM audit_daily WHERE task = $1", task)

@@ -72,8 +72,9 @@ async def change(desk: Desk, destination: str, endpoint_url: str | None, *, chec
     told = f"From now on the archive goes to {destination}. A running Steward follows in seconds."
     if weak:
         told += (
-            "\nCareful: this store lets objects be overwritten (it ignores If-None-Match); make "
-            "sure that only one Steward writes there."
+            "\nCareful: this store lets objects be overwritten (it ignores If-None-Match). Steward "
+            "holds a lease there so that no second one writes, which is a weaker fence; make sure "
+            "that only one Steward writes there."
         )
     return told
 

@@ -32,6 +32,7 @@ __all__ = [
     "AudienceBase",
     "Place",
     "Record",
+    "Restored",
     "Setting",
     "audience",
     "audience_record",
@@ -66,17 +67,32 @@ class Setting(msgspec.Struct, frozen=True, gc=False):
     """Which class the record belongs to."""
 
 
+class Restored(msgspec.Struct, frozen=True, gc=False):
+    """Where an event comes from that arrived deleted and is recorded as it was sent."""
+
+    proof: str
+    """What proves that it is the original."""
+    redacted_by: str | None
+
+
 def event_record(
-    envelope: Envelope, reading: Reading | None, place: Place, arrival: Arrival, setting: Setting
+    envelope: Envelope,
+    reading: Reading | None,
+    place: Place,
+    arrival: Arrival,
+    setting: Setting,
+    *,
+    restored: Restored | None = None,
 ) -> Record:
     """Return the record of an event.
 
     Args:
-        envelope: the event as it came
+        envelope: the event as it came, or as it was before it was deleted
         reading: how its ciphertext could be read; ``None`` for an event that is not encrypted
         place: where the record stands
         arrival: how the event came
         setting: what surrounded it
+        restored: that it is recorded as it was before it was deleted; ``None``: as it came
     """
     origin = envelope.ts_origin
     skew = arrival.ts_received - origin if origin is not None else None
@@ -87,6 +103,8 @@ def event_record(
     elif isinstance(reading, Decrypted) and columns["wire_json"] is None:
         # Junk may stand beside a ciphertext, and somebody may read it.
         detail["wire_b64"] = base64.b64encode(envelope.body).decode()
+    if restored is not None:
+        detail["recovered"] = {"proof": restored.proof, "redacted_by": short(restored.redacted_by)}
     return Record(
         kind="event",
         **placed(place),
@@ -102,13 +120,19 @@ def event_record(
         state_key=short(envelope.state_key),
         **_room(setting, envelope.room_id),
         **_sender(setting, envelope.sender),
-        content_state="arrived_redacted" if redacted else "as_sent",
+        content_state=_content_state(restored, redacted=redacted),
         **_audience(setting.before),
         **columns,
         media_status=_media_status(columns, fetched=setting.media),
         retention_class=class_of(setting.after, setting.policy),
         detail_json=as_json(detail) if detail else None,
     )
+
+
+def _content_state(restored: Restored | None, *, redacted: bool) -> str:
+    if restored is not None:
+        return "recovered_unredacted"
+    return "arrived_redacted" if redacted else "as_sent"
 
 
 def decryption_record(

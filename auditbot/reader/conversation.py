@@ -18,6 +18,8 @@ from auditbot.reader.sealed import unopened
 
 Json = dict[str, Any]
 
+_GONE = frozenset({"arrived_redacted", "recovered_unredacted"})
+"""What had been deleted before it was archived, and may be there all the same."""
 _NO_MESSAGE = frozenset({"m.room.redaction", "m.reaction"})
 
 
@@ -125,7 +127,7 @@ class Message:
     @property
     def is_deleted(self) -> bool:
         """Return whether somebody deleted it, before or after it was archived."""
-        return bool(self.deletions) or self.record.get("content_state") == "arrived_redacted"
+        return bool(self.deletions) or self.record.get("content_state") in _GONE
 
     @property
     def is_state(self) -> bool:
@@ -264,12 +266,13 @@ def _message(root: int, group: Iterable[Stored], below: dict[int, list[Stored]])
             case "edit":
                 edits.append((own, stored))
             case "reaction":
-                message.reactions.append(Reaction(stored, _deletion(below.get(own, []))))
+                message.reactions.append(Reaction(stored, _deletion(stored, below.get(own, []))))
             case part:
                 lists.get(part, message.others).append(stored)
     message.late = later.get(root)
     message.edits = [
-        Edit(stored, later.get(own), _deletion(below.get(own, []))) for own, stored in edits
+        Edit(stored, later.get(own), _deletion(stored, below.get(own, [])))
+        for own, stored in edits
     ]
     message.receipts = [*map(Receipt, receipts), *_receipts_of_parts(message, below)]
     return message
@@ -317,8 +320,10 @@ def _receipts_of_parts(message: Message, below: dict[int, list[Stored]]) -> Iter
                 yield Receipt(stored, of)
 
 
-def _deletion(below: Iterable[Stored]) -> Stored | None:
-    return next((item for item in below if item.record.get("redacts")), None)
+def _deletion(stored: Stored, below: Iterable[Stored]) -> Stored | None:
+    """Return what deleted an edit or a reaction, its own record if that alone tells of it."""
+    found = next((item for item in below if item.record.get("redacts")), None)
+    return stored if found is None and stored.record.get("content_state") in _GONE else found
 
 
 def is_act(record: Json) -> bool:

@@ -70,6 +70,7 @@ _ACCESS = re.compile(
     _SERVER
     + r"access/(?:entries/[0-9a-f]{16}-(?:[0-9]{8}|[1-9][0-9]{8,14})\.json|keys/[0-9a-f]{16}\.pem)"
 )
+_LEASE = re.compile(_SERVER + r"state/lease\.json")
 PROBE = re.compile(r"v1/probe-[0-9a-f]+")
 
 
@@ -231,6 +232,11 @@ def is_access(key: str) -> bool:
 def is_hint(key: str) -> bool:
     """Return whether a key is of the hint to the newest manifest."""
     return key.endswith("/state/head.json") and is_description(key)
+
+
+def is_lease(key: str) -> bool:
+    """Return whether a key is of what writers agree by which of them writes; it proves nothing."""
+    return _LEASE.fullmatch(key) is not None
 
 
 def is_recipients(key: str) -> bool:

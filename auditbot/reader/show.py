@@ -198,6 +198,8 @@ def _marks(record: Record) -> list[str]:
         marks.append("deleted before it arrived")
     elif record.get("state_key") is None and record.get("body") is None:
         marks.extend([] if _is_act(record) else [quoted(record.get("event_type"))])
+    if record.get("content_state") == "recovered_unredacted":
+        marks.append("deleted before it arrived, recovered from the homeserver")
     if record.get("kind") == "decryption":
         marks.append("readable only later; first record " + visible(record.get("of_seq")))
     if record.get("edit_of"):

@@ -52,6 +52,9 @@ class DirectoryStore:
         await self._do(self._write, key, lambda file: file.write(body), sha256)
         return Stored()
 
+    def look_first(self, *, on: bool) -> None:
+        """Do nothing: a file is never written over."""
+
     async def put_file(
         self,
         key: str,

@@ -106,6 +106,14 @@ class ArchiveStore(ObjectStore, Protocol):
         """
         ...
 
+    def look_first(self, *, on: bool) -> None:
+        """Look whether a key is taken before it is written, and read back what was written, or not.
+
+        For a store that was seen to write over what is there: what its own refusal would do is then
+        done from here, as well as that can be.
+        """
+        ...
+
     async def put_file(
         self, key: str, file: Path, sha256: str, *, lock_days: int | None = None
     ) -> Stored | None:

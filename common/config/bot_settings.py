@@ -403,6 +403,17 @@ class Auditbot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             )
         ),
     ] = False
+    recover_redacted: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Whether the homeserver is asked for the content of messages that were deleted "
+                "before Steward saw them, while it was down for example. Synapse keeps that for "
+                "redaction_retention_period (7 days). It is archived, and marked as recovered. "
+                "Messages that are deleted later are in the archive in any case."
+            )
+        ),
+    ] = True
     media: Annotated[bool, Meta(description="Whether attachments are archived.")] = True
     media_max_bytes: Annotated[
         int,

@@ -36,6 +36,7 @@ from tests.support.databases import open_database, sqlite_url
 from tests.support.postgres import Postgres
 from tests.support.world import MakeWorld, Wish, World
 from tests.unit.auditbot.builders import ScriptedDecryption
+from tests.unit.auditbot.world import NothingKept
 
 KINDS = (EntryKind.EVENT, EntryKind.GRAPH)
 
@@ -70,7 +71,7 @@ class Archivist:
             client=self.client,
             crypto=cast(Any, ScriptedDecryption()),
             messenger=cast(Any, None),
-            admin=cast(Any, None),
+            admin=cast(Any, NothingKept()),
             keeper=cast(Any, None),
         )
         self.bot = cast(Auditbot, create_bot(services))

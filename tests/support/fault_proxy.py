@@ -132,6 +132,7 @@ class FaultProxy:
             return
         if fault.damage and body:
             body = bytes([body[0] ^ 1]) + body[1:]
+        lines = self._altered(request, headers, lines, body)
         kept = [x for x in lines if x.partition(":")[0].lower() not in {"connection", "expect"}]
         sent = "\r\n".join([first, "Connection: close", *kept]).encode("latin-1")
         answer = await self._ask(sent + body)
@@ -139,6 +140,12 @@ class FaultProxy:
             return
         writer.write(_cut(answer, fault))
         await writer.drain()
+
+    def _altered(
+        self, request: Request, headers: dict[str, str], lines: list[str], body: bytes
+    ) -> list[str]:
+        """Return the header lines that the server is sent."""
+        return lines
 
     async def _ask(self, request: bytes) -> bytes:
         place = urlsplit(self.target)

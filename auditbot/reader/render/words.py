@@ -160,9 +160,14 @@ def _lacking(record: Mapping[str, Any]) -> str:
     return f"{what}, {one_line(event_id)}" if event_id else what
 
 
-def doubts(message: Message) -> list[str]:
-    """Return what a person should know before relying on a message."""
-    record, said = message.record, message.said
+RECOVERED = (
+    "deleted before it reached the archive; what it said was recovered from the homeserver's database, "
+    "and its hash proves that it is the original"
+)
+
+
+def _arrival(record: Mapping[str, Any]) -> list[str]:
+    """Return what is to be known of how an event came."""
     found = []
     skew = record.get("ts_skew")
     if isinstance(skew, int) and abs(skew) > _HOUR_MS:
@@ -172,6 +177,15 @@ def doubts(message: Message) -> list[str]:
         )
     if record.get("source") in {"messages", "backfill"}:
         found.append("found by reading the room's history, not received as it was sent")
+    return found
+
+
+def doubts(message: Message) -> list[str]:
+    """Return what a person should know before relying on a message."""
+    record, said = message.record, message.said
+    found = _arrival(record)
+    if record.get("content_state") == "recovered_unredacted":
+        found.append(RECOVERED)
     if message.late is not None:
         found.append(f"readable only later: {why(record.get('enc_error'))}")
     trust = said.get("enc_trust")

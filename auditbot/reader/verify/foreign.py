@@ -14,6 +14,7 @@ from auditbot.reader.layout import (
     is_day_key,
     is_derived,
     is_description,
+    is_lease,
     is_media,
     is_page,
     is_recipients,
@@ -164,6 +165,7 @@ def _is_known(key: str) -> bool:
     if (
         is_derived(key)
         or is_description(key)
+        or is_lease(key)
         or signing_key_id(key) is not None
         or is_statement(key)
     ):

@@ -180,6 +180,7 @@ def storage_words(storage: Mapping[str, object]) -> str:
             "never overwrites what is new",
             "A SECOND WRITER COULD OVERWRITE",
         ),
+        "only a lease keeps one out" if storage.get("fencing") == "weak" else "",
         _either(storage.get("checksum"), "checksums checked", "checksums not checked"),
         f"encrypts ({storage['sse']})" if storage.get("sse") else "",
     ]

@@ -89,6 +89,9 @@ class FakeStore:
             raise ObjectExistsError("other bytes")
         return Stored(f"version of {key}")
 
+    def look_first(self, *, on: bool) -> None:
+        pass
+
     async def put_file(
         self, key: str, file: Path, sha256: str, *, lock_days: int | None = None
     ) -> Stored:

@@ -17,6 +17,9 @@ from common.config.schema import S3, Appservice, Auditbot, Config, Encryption, H
 from common.config.secret import Secret
 from common.database.pool import Database
 from common.demo.waiting import wait_for
+from common.errors import TransientError
+from common.homeserver.errors import NotFoundError
+from common.homeserver.synapse.room_content import FetchEvent
 from common.inbox.port import Entry
 from common.inbox.store import StoredInbox
 from common.matrix.client import MatrixError
@@ -41,6 +44,28 @@ class KnownRooms:
 
 
 @dataclass
+class NothingKept:
+    """A homeserver's administration that has no event any more, or those that it is given."""
+
+    events: dict[str, dict[str, Any]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)
+    """Raised one after the other, the last one for ever."""
+    poison: str = ""
+    """An event that it fails on."""
+
+    async def read(self, request: FetchEvent) -> dict[str, Any]:
+        self.asked.append(request.event)
+        if self.failures:
+            raise self.failures.pop(0) if len(self.failures) > 1 else self.failures[0]
+        if request.event == self.poison:
+            raise TransientError("It fails on this event.")
+        if request.event not in self.events:
+            raise NotFoundError(404, "M_NOT_FOUND", "Event not found")
+        return self.events[request.event]
+
+
+@dataclass
 class World:
     """auditbot on a database; ``restart`` gives a new one, as a new process would have."""
 
@@ -61,6 +86,8 @@ class World:
     s3: S3 = field(default_factory=S3)
     keep_days: int | None = None
     classes: tuple[RetentionClass, ...] = ()
+    recover_redacted: bool = True
+    admin: NothingKept = field(default_factory=NothingKept)
 
     @property
     def config(self) -> Config:
@@ -84,6 +111,7 @@ class World:
                 s3=self.s3,
                 keep_days=self.keep_days,
                 retention_classes=self.classes,
+                recover_redacted=self.recover_redacted,
             ),
         )
 
@@ -96,7 +124,7 @@ class World:
             client=cast(Any, self.rooms),
             crypto=cast(Any, self.crypto),
             messenger=cast(Any, None),
-            admin=cast(Any, None),
+            admin=cast(Any, self.admin),
             keeper=cast(Any, None),
         )
         return create_bot(services)

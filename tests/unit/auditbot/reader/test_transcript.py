@@ -3,6 +3,7 @@
 import csv
 import email
 import email.policy
+import io
 import json
 import re
 import stat
@@ -544,3 +545,47 @@ async def test_officers_see_the_retention_class_where_it_is_not_the_default_one(
     assert "retention class default" not in shown
     assert (tmp_path / "t.pdf").read_bytes().startswith(b"%PDF")
     assert asked == [("Kept long.", "board"), ("Kept as all is.", "default")]
+
+
+async def test_what_was_recovered_is_deleted_and_marked_although_nothing_tells_who_deleted_it(
+    tmp_path: Path,
+) -> None:
+    maker = Maker(tmp_path / "archive")
+    maker.publish_key()
+    recovered = {"content_state": "recovered_unredacted"}
+    maker.message("Said and taken back.", ALICE, event_id="$gone", **recovered)
+    maker.message("Kept.", ALICE, event_id="$kept")
+    maker.message("Never so.", ALICE, event_id="$edit", edit_of="$kept", **recovered)
+    maker.message(
+        "",
+        ALICE,
+        event_id="$like",
+        event_type="m.reaction",
+        rel_event_id="$kept",
+        rel_type="m.annotation",
+        reaction_key="+1",
+        body=None,
+        msgtype=None,
+        **recovered,
+    )
+    maker.segment()
+    maker.manifest()
+    archive = Archive(maker, Library(tmp_path / "cache"))
+    await archive.sync()
+    transcript = await archive.transcript("Lobby")
+
+    write_html(transcript, tmp_path / "t.html")
+    rows = io.StringIO()
+    write_csv(transcript.messages, rows, UTC)
+
+    shown = " ".join(Page((tmp_path / "t.html").read_text(encoding="utf-8")).text.split())
+    assert "deletedbefore it was archived" in shown
+    assert "Said and taken back." in shown
+    assert "recovered from the homeserver" in shown
+    assert "this version was deleted: Never so." in shown
+    assert "(taken back)" in shown
+    gone, kept = csv.DictReader(io.StringIO(rows.getvalue()))
+    assert (gone["text"], kept["latest_text"]) == ("Said and taken back.", "Kept.")
+    assert "recovered from the homeserver" in gone["notes"]
+    assert kept["notes"] == ""
+    archive.library.close()
