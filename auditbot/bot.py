@@ -8,6 +8,7 @@ from functools import partial
 import msgspec
 
 from auditbot.archive import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, Archive
+from auditbot.clamd import Clamd
 from auditbot.completing import Completing
 from auditbot.exporting import Exporting
 from auditbot.late_keys import LateKeys
@@ -23,6 +24,7 @@ from auditbot.recorder import Recorder
 from auditbot.room_fetch import RoomFetch
 from auditbot.rooms import Rooms
 from auditbot.sampling import Sampling
+from auditbot.scanning import Scanning
 from auditbot.segments import Segments, StreamPlace
 from auditbot.senders import SenderKinds
 from auditbot.signing import Keyring
@@ -213,6 +215,8 @@ def create_bot(services: Services) -> Bot:
         session_keys=config.auditbot.session_keys,
         media_kept=config.auditbot.media,
         ciphertext_kept=config.auditbot.ciphertext,
+        media_scanner=None if config.auditbot.media_scanner is None else "clamd",
+        infected_kept=config.auditbot.keep_infected,
         auditbot=f"@{config.auditbot.localpart}:{server_name}",
     )
     archive = Archive(segments, manifests, Outages(database), store_of, clock, added)
@@ -261,6 +265,10 @@ def create_bot(services: Services) -> Bot:
             written,
             config.auditbot.media_max_bytes,
             wanted,
+            scanning=None
+            if config.auditbot.media_scanner is None
+            else Scanning(Clamd(config.auditbot.media_scanner), queue, clock),
+            keep_infected=config.auditbot.keep_infected,
         ),
     )
 

@@ -16,7 +16,7 @@ from auditbot.gaps import READER, open_awaited, open_not_recorded
 from auditbot.pipeline.retention import NO_CLASSES, Policy, Rule
 from auditbot.spool import Spool, spool_of
 from auditbot.writing import Writing, audiences_seen, seen
-from common.config.schema import Config
+from common.config.schema import Auditbot, Config
 from common.database.pool import Connection, Row
 from common.errors import PermanentError
 from common.inbox.backlog import Backlog, backlog
@@ -118,10 +118,7 @@ class Destinations:
             meaningful["retention"] = self.policy.entry()
         if settings.session_keys:
             meaningful["session_keys"] = True
-        if not settings.media:
-            meaningful["media"] = False
-        if not settings.ciphertext:
-            meaningful["ciphertext"] = False
+        meaningful.update(_unusual(settings))
         text = json.dumps(meaningful, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()
         recipients = tuple(sorted(settings.age_recipients))
@@ -129,6 +126,17 @@ class Destinations:
         return Export(
             destination, endpoint, digest, recipients, erasable, settings.seal, self.policy, text
         )
+
+
+def _unusual(settings: Auditbot) -> dict[str, Any]:
+    """Return what is not as usual with attachments and ciphertext."""
+    unusual = {
+        "media": (settings.media, True),
+        "media_scanner": (settings.media_scanner, None),
+        "keep_infected": (settings.keep_infected, True),
+        "ciphertext": (settings.ciphertext, True),
+    }
+    return {name: value for name, (value, usual) in unusual.items() if value != usual}
 
 
 _POSITION = "SELECT position FROM inbox_cursor WHERE reader = 'auditbot'"

@@ -30,6 +30,7 @@ _MEDIA = frozenset(
         "hash_mismatch",
         "forbidden",
         "gave_up",
+        "infected",
     ]
 )
 

@@ -11,6 +11,7 @@ from common.config.forms import (
     Days,
     Destination,
     FilledText,
+    Listener,
     ObjectLock,
     Picture,
     Seconds,
@@ -396,6 +397,27 @@ class Auditbot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             extra=BYTES,
         ),
     ] = 512 * 2**20
+    media_scanner: Annotated[
+        Listener | None,
+        Meta(
+            description=(
+                "Where ClamAV's clamd listens, which looks at each attachment before it is "
+                "archived. A host is sent the files in clear, so let it be this machine. Unset "
+                "means none is asked."
+            ),
+            examples=["/run/clamav/clamd.ctl", "127.0.0.1:3310"],
+        ),
+    ] = None
+    keep_infected: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Whether an attachment in which media_scanner found something is archived all the "
+                "same, marked, so that the officers' pages do not show it. Otherwise only its hash "
+                "and what was found are."
+            )
+        ),
+    ] = True
     timestamp_url: Annotated[
         Address | None,
         Meta(

@@ -26,6 +26,13 @@ ObjectLock = Annotated[
     str,
     Meta(pattern="^(governance|compliance)$", extra={"form": "governance or compliance"}),
 ]
+Listener = Annotated[
+    str,
+    Meta(
+        pattern=r"^(/[^\0]+|[^/\s]+:[0-9]{1,5})$",
+        extra={"form": "the path of a socket, or HOST:PORT"},
+    ),
+]
 Days = Annotated[int, Meta(ge=1, extra={"unit": "days"})]
 FilledText = Annotated[str, Meta(min_length=1)]
 Port = Annotated[int, Meta(ge=1, le=65535)]

@@ -57,6 +57,8 @@ class World:
     session_keys: bool = False
     ciphertext: bool = True
     media: bool = True
+    scanner: str | None = None
+    keep_infected: bool = True
     s3: S3 = field(default_factory=S3)
     keep_days: int | None = None
     classes: tuple[RetentionClass, ...] = ()
@@ -79,6 +81,8 @@ class World:
                 session_keys=self.session_keys,
                 ciphertext=self.ciphertext,
                 media=self.media,
+                media_scanner=self.scanner,
+                keep_infected=self.keep_infected,
                 s3=self.s3,
                 keep_days=self.keep_days,
                 retention_classes=self.classes,
