@@ -22,6 +22,7 @@ from auditbot.outage import Outages
 from auditbot.pipeline.segment import Limits
 from auditbot.recorder import Recorder
 from auditbot.room_fetch import RoomFetch
+from auditbot.room_notice import RoomNotice
 from auditbot.rooms import Rooms
 from auditbot.sampling import Sampling
 from auditbot.scanning import Scanning
@@ -66,6 +67,7 @@ class Auditbot:
     completing: Completing
     stamping: Stamping | None
     media: MediaKeeper | None
+    notice: RoomNotice | None
 
     async def handle(self, entries: Sequence[Entry]) -> Effect:
         """Decide what a batch of room events means: records of each."""
@@ -77,6 +79,8 @@ class Auditbot:
             return _nothing
         events = [entry for entry in entries if entry.kind is EntryKind.EVENT]
         await self.fetch.learn(entry.body for entry in events)
+        if self.notice is not None:
+            self.notice.look_at(events)
 
         others = [entry for entry in entries if entry.kind is not EntryKind.EVENT]
 
@@ -110,6 +114,8 @@ class Auditbot:
                 group.create_task(self.stamping.run())
             if self.media is not None:
                 group.create_task(self.media.run())
+            if self.notice is not None:
+                group.create_task(self.notice.run())
 
     async def _begin(self) -> None:
         wait_seconds = FIRST_WAIT_SECONDS
@@ -270,6 +276,32 @@ def create_bot(services: Services) -> Bot:
             else Scanning(Clamd(config.auditbot.media_scanner), queue, clock),
             keep_infected=config.auditbot.keep_infected,
         ),
+        notice=_notice(services, rooms, exporting),
+    )
+
+
+def _notice(services: Services, rooms: Rooms, exporting: Exporting) -> RoomNotice | None:
+    config = services.config
+    text = (config.auditbot.room_notice or "").strip()
+    if not text:
+        return None
+    server = config.homeserver.server_name
+    accounts = (
+        config.adminbot.localpart,
+        config.auditbot.localpart,
+        config.appservice.sender_localpart,
+    )
+    return RoomNotice(
+        text=text,
+        direct_chats=config.auditbot.room_notice_direct_chats,
+        account=services.client,
+        messenger=services.messenger,
+        pinners=services.keeper.bots,
+        own=frozenset(f"@{name}:{server}" for name in accounts),
+        rooms=rooms,
+        database=services.database,
+        clock=services.clock,
+        is_active=lambda: exporting.active,
     )
 
 

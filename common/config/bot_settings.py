@@ -12,6 +12,7 @@ from common.config.forms import (
     Destination,
     FilledText,
     Listener,
+    MessageText,
     ObjectLock,
     Picture,
     Seconds,
@@ -418,6 +419,22 @@ class Auditbot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             )
         ),
     ] = True
+    room_notice: Annotated[
+        MessageText | None,
+        Meta(
+            description=(
+                "A notice that auditbot sends once to each room that it is in, and pins where it or "
+                "adminbot may: who it is, what is recorded and why, whom to ask. Another text is sent "
+                "once again, and pinned in the place of the old one. Unset or empty means none."
+            ),
+            examples=[
+                "@auditbot:example.org archives this room for the legal department. Questions: privacy@example.org"
+            ],
+        ),
+    ] = None
+    room_notice_direct_chats: Annotated[
+        bool, Meta(description="Whether the notice is sent to chats of two people, too.")
+    ] = False
     timestamp_url: Annotated[
         Address | None,
         Meta(

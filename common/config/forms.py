@@ -34,6 +34,7 @@ Listener = Annotated[
     ),
 ]
 Days = Annotated[int, Meta(ge=1, extra={"unit": "days"})]
+MessageText = Annotated[str, Meta(max_length=4000)]
 FilledText = Annotated[str, Meta(min_length=1)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(extra=SECONDS)]
