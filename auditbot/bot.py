@@ -10,6 +10,7 @@ from functools import partial
 import msgspec
 
 from auditbot.archive import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, Archive
+from auditbot.clamd import Clamd
 from auditbot.completing import Completing
 from auditbot.exporting import Exporting
 from auditbot.figures import Figures
@@ -27,8 +28,10 @@ from auditbot.pipeline.segment import Limits
 from auditbot.recorder import Recorder
 from auditbot.recovery import Recovered, Recovery
 from auditbot.room_fetch import RoomFetch
+from auditbot.room_notice import RoomNotice
 from auditbot.rooms import Rooms
 from auditbot.sampling import Sampling
+from auditbot.scanning import Scanning
 from auditbot.segments import Segments, StreamPlace
 from auditbot.senders import SenderKinds
 from auditbot.signing import Keyring
@@ -76,6 +79,7 @@ class Auditbot:
     media: MediaKeeper | None
     recovery: Recovery | None
     """What asks for the originals of what arrives deleted, if anything does."""
+    notice: RoomNotice | None
 
     async def handle(self, entries: Sequence[Entry]) -> Effect:
         """Decide what a batch of room events means: records of each."""
@@ -90,6 +94,8 @@ class Auditbot:
         recovered: dict[int, Recovered] = {}
         if self.recovery is not None:
             recovered = await self.recovery.look(events)
+        if self.notice is not None:
+            self.notice.look_at(events)
         others = [entry for entry in entries if entry.kind is not EntryKind.EVENT]
 
         async def record(connection: Connection) -> None:
@@ -123,6 +129,8 @@ class Auditbot:
                 group.create_task(self.stamping.run())
             if self.media is not None:
                 group.create_task(self.media.run())
+            if self.notice is not None:
+                group.create_task(self.notice.run())
 
     async def _begin(self) -> None:
         wait_seconds = FIRST_WAIT_SECONDS
@@ -233,6 +241,8 @@ def create_bot(services: Services) -> Bot:
         session_keys=config.auditbot.session_keys,
         media_kept=config.auditbot.media,
         ciphertext_kept=config.auditbot.ciphertext,
+        media_scanner=None if config.auditbot.media_scanner is None else "clamd",
+        infected_kept=config.auditbot.keep_infected,
         auditbot=f"@{config.auditbot.localpart}:{server_name}",
     )
     errors, outcomes = Counter[str](), Counter[str]()
@@ -308,7 +318,37 @@ def create_bot(services: Services) -> Bot:
             archive.fencing.enter,
             errors=errors,
             outcomes=outcomes,
+            scanning=None
+            if config.auditbot.media_scanner is None
+            else Scanning(Clamd(config.auditbot.media_scanner), queue, clock),
+            keep_infected=config.auditbot.keep_infected,
         ),
+        notice=_notice(services, rooms, exporting),
+    )
+
+
+def _notice(services: Services, rooms: Rooms, exporting: Exporting) -> RoomNotice | None:
+    config = services.config
+    text = (config.auditbot.room_notice or "").strip()
+    if not text:
+        return None
+    server = config.homeserver.server_name
+    accounts = (
+        config.adminbot.localpart,
+        config.auditbot.localpart,
+        config.appservice.sender_localpart,
+    )
+    return RoomNotice(
+        text=text,
+        direct_chats=config.auditbot.room_notice_direct_chats,
+        account=services.client,
+        messenger=services.messenger,
+        pinners=services.keeper.bots,
+        own=frozenset(f"@{name}:{server}" for name in accounts),
+        rooms=rooms,
+        database=services.database,
+        clock=services.clock,
+        is_active=lambda: exporting.active,
     )
 
 

@@ -1,5 +1,7 @@
 """What ``steward doctor`` asks auditbot: can the archive be kept where it is to be kept?"""
 
+from auditbot.clamd import Clamd
+from auditbot.pipeline.scan import ScannerAwayError
 from auditbot.storage.open import open_store, probe
 from common.checks import Finding, broken, fine, noted
 from common.config.schema import Config
@@ -8,7 +10,42 @@ from common.i18n import t
 
 
 async def checks(config: Config) -> list[Finding]:
-    """Return what is found out about the archive's destination."""
+    """Return what is found out about the archive's destination, and the scanner if one is set."""
+    return [*await _of_destination(config), *await _of_scanner(config)]
+
+
+async def _of_scanner(config: Config) -> list[Finding]:
+    address = config.auditbot.media_scanner
+    if address is None or not config.auditbot.media:
+        return []
+    try:
+        version = await Clamd(address).version()
+    except ScannerAwayError as error:
+        return [
+            broken(
+                t(
+                    "The malware scanner at {address} does not work, so attachments wait: {reason}",
+                    address=address,
+                    reason=error,
+                ),
+                t(
+                    "Start clamd, let Steward's account use its socket, or correct "
+                    "auditbot.media_scanner."
+                ),
+            )
+        ]
+    return [
+        fine(
+            t(
+                "The malware scanner at {address} answers: {version}.",
+                address=address,
+                version=version,
+            )
+        )
+    ]
+
+
+async def _of_destination(config: Config) -> list[Finding]:
     destination = config.auditbot.destination
     if destination is None:
         return [

@@ -138,6 +138,10 @@ def _other_than_usual(settings: Auditbot) -> dict[str, Any]:
             found[name] = False
     if settings.recover_redacted:
         found["recover_redacted"] = True
+    if settings.media_scanner is not None:
+        found["media_scanner"] = settings.media_scanner
+    if not settings.keep_infected:
+        found["keep_infected"] = False
     return found
 
 

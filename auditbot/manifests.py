@@ -106,6 +106,9 @@ class Manifests:
     session_keys: bool = False
     media_kept: bool = True
     ciphertext_kept: bool = True
+    media_scanner: str | None = None
+    """Which kind of scanner looks at attachments."""
+    infected_kept: bool = True
     auditbot: str | None = None
     """The account in whose rooms the archive is at home; ``None``: any room counts."""
     probed: dict[str, Probed] = field(default_factory=dict)
@@ -294,6 +297,8 @@ class Manifests:
             "session_keys": self.session_keys,
             "media_kept": self.media_kept,
             "ciphertext_kept": self.ciphertext_kept,
+            "media_scanner": self.media_scanner,
+            "infected_kept": self.infected_kept,
             "encryption": self._encryption(row, recipients),
             "storage": probed.entry(),
             "clock_offset_ms": probed.clock_offset_ms,

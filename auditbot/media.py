@@ -34,8 +34,10 @@ from auditbot.media_queue import (
     source_of,
 )
 from auditbot.pipeline.other_records import MediaFound, media_record
+from auditbot.pipeline.scan import INFECTED, NOT_SCANNED, Scan
 from auditbot.pipeline.seal import root_of
 from auditbot.pipeline.sealing import scope_at
+from auditbot.scanning import Scanning
 from auditbot.segments import StreamPlace
 from auditbot.storage.errors import ObjectExistsError, class_of
 from auditbot.storage.port import ArchiveStore, Found
@@ -117,6 +119,8 @@ class MediaKeeper:
     """How often storing failed since the start, by class."""
     outcomes: Counter[str] = field(default_factory=Counter)
     """What became of attachments since the start."""
+    scanning: Scanning | None = None
+    keep_infected: bool = True
     _stores: dict[str, ArchiveStore] = field(default_factory=dict)
     _looked_ms: int | None = None
 
@@ -249,8 +253,10 @@ class MediaKeeper:
             await self.queue.wait(wanted, due_ms=now_ms + REFUSED_WAIT_MS, now_ms=now_ms)
             return
         known = await self.queue.known(target, source)
-        if known is not None:
+        if known is not None and not self._is_to_be_scanned(known):
             await self._finish(target, wanted, _found("duplicate", known), named=(source, known))
+            return
+        if self.scanning is not None and not await self.scanning.is_ready(wanted):
             return
         with clear_folder() as folder:
             try:
@@ -258,9 +264,21 @@ class MediaKeeper:
             except _GoneWrongError as trouble:
                 await self._trouble(target, wanted, trouble)
                 return
-            await self._store(target, wanted, source, fetched)
+            scan = None
+            if self.scanning is not None:
+                scan = await self.scanning.look(wanted, fetched.path, fetched.size)
+                if scan is None:
+                    return
+            await self._store(target, wanted, source, fetched, scan)
 
-    async def _store(self, target: Target, wanted: Wanted, source: str, fetched: _Fetched) -> None:
+    def _is_to_be_scanned(self, known: KeptObject) -> bool:
+        """Return whether the scanner has still to say something of a file that is stored."""
+        told = known.scan is not None and known.scan.result != NOT_SCANNED
+        return self.scanning is not None and not told
+
+    async def _store(
+        self, target: Target, wanted: Wanted, source: str, fetched: _Fetched, scan: Scan | None
+    ) -> None:
         object_id = self.queue.id_of(fetched.sha256, target)
         kept = KeptObject(
             object_id,
@@ -269,7 +287,11 @@ class MediaKeeper:
             fetched.size,
             fetched.mime,
             _cipher_sha256(wanted.file),
+            scan,
         )
+        before = await self.queue.scan_of(target, object_id)
+        if before is not None and (scan is None or scan.result == NOT_SCANNED):
+            kept = replace(kept, scan=before)
         if await self.queue.stored(target, object_id):
             await self._finish(target, wanted, _found("duplicate", kept), named=(source, kept))
             return
@@ -278,6 +300,11 @@ class MediaKeeper:
             now_ms = self.clock.now_ms()
             await self.queue.wait(wanted, due_ms=now_ms + GOING_WAIT_MS, now_ms=now_ms)
             return
+        if scan is not None and scan.result == INFECTED:
+            log.warning("the scanner found something in an attachment", kept=self.keep_infected)
+            if not self.keep_infected:
+                await self._finish(target, wanted, replace(_found("infected", kept), key=None))
+                return
         found = await self._upload(target, kept.key, fetched, wanted.retention)
         await self._finish(
             target, wanted, _found("stored", kept), named=(source, kept), stored=found
@@ -414,12 +441,9 @@ class MediaKeeper:
             if not is_wanted and stored is None:
                 return
             if named is not None:
-                if stored is not None:
-                    found = await self._listed(
-                        connection, target, found, named[1], stored, is_known=is_wanted
-                    )
-                if is_wanted:
-                    await self.queue.name(connection, target, *named)
+                found = await self._named(
+                    connection, target, found, named, stored, is_wanted=is_wanted
+                )
             object_id = None if named is None else named[1].id
             room_class = await self._mention(connection, writing, target, wanted, object_id)
             if not is_wanted:
@@ -448,6 +472,27 @@ class MediaKeeper:
             return False
         return not await self.queue.stored(target, named[1].id, connection)
 
+    async def _named(
+        self,
+        connection: Connection,
+        target: Target,
+        found: MediaFound,
+        named: tuple[str, KeptObject],
+        stored: Found | None,
+        *,
+        is_wanted: bool,
+    ) -> MediaFound:
+        """Remember an object and whose file it is; return what became of it."""
+        if stored is not None:
+            found = await self._listed(
+                connection, target, found, named[1], stored, is_known=is_wanted
+            )
+        elif is_wanted and named[1].scan is not None:
+            await self.queue.scanned(connection, target, named[1])
+        if is_wanted:
+            await self.queue.name(connection, target, *named)
+        return found
+
     async def _listed(
         self,
         connection: Connection,
@@ -461,7 +506,9 @@ class MediaKeeper:
         """Remember an object, so that a manifest lists it; return what became of it."""
         if await self.queue.stored(target, kept.id, connection):
             # Another message with the same file, at the same time.
-            return replace(found, status="duplicate")
+            if kept.scan is not None and is_known:
+                await self.queue.scanned(connection, target, kept)
+            return found if found.status == INFECTED else replace(found, status="duplicate")
         now_ms = self.clock.now_ms()
         await self.queue.keep(connection, target, kept, stored, now_ms=now_ms, is_known=is_known)
         return found
@@ -529,13 +576,15 @@ def _written(path: Path) -> Iterator[Callable[[bytes], object]]:
 
 
 def _found(status: str, kept: KeptObject) -> MediaFound:
+    infected = kept.scan is not None and kept.scan.result == INFECTED
     return MediaFound(
-        status,
+        INFECTED if infected else status,
         kept.key,
         kept.clear_bytes,
         kept.clear_sha256,
         kept.cipher_sha256,
         kept.mime,
+        scan=None if kept.scan is None else kept.scan.entry(),
     )
 
 

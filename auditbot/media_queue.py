@@ -13,6 +13,7 @@ from auditbot.encryption import SUFFIX, digest_of
 from auditbot.pipeline.line import Record
 from auditbot.pipeline.other_records import CARRIED
 from auditbot.pipeline.retention import DEFAULT, Policy
+from auditbot.pipeline.scan import Scan
 from auditbot.pipeline.seal import day_of
 from auditbot.pipeline.segment import DAY_MS
 from auditbot.storage.port import Found
@@ -33,6 +34,8 @@ AWAY_LIMIT_MS = 14 * 24 * _HOUR_MS
 """For how long a server that holds an attachment may be away before that is given up."""
 _AWAY_WAITS_MS = (_MINUTE, 6 * _HOUR_MS)
 """The shortest and the longest wait then; in between it is as long as the server is away already."""
+SCAN_LIMIT_MS = 3 * 24 * _HOUR_MS
+"""For how long an attachment waits for a scanner that is away: longer than a weekend."""
 
 TOLD_REFUSED, TOLD_NO_ROOM = 1, 2
 """Why an attachment waits that the admins were told of: the store, or this machine's own folder."""
@@ -64,6 +67,8 @@ class Wanted:
     """The class of that record, and for how many days it was kept then."""
     away_since_ms: int | None = None
     """Since when a server is away that it is asked of."""
+    scan_since_ms: int | None = None
+    """Since when it waits for the scanner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,8 @@ class KeptObject:
     clear_bytes: int
     mime: str | None
     cipher_sha256: str | None = None
+    scan: Scan | None = None
+    """What a scanner said of it; ``None`` if none was asked."""
 
 
 class MediaQueue:
@@ -159,7 +166,8 @@ class MediaQueue:
     async def due(self, *, now_ms: int, limit: int) -> list[Wanted]:
         """Return the attachments whose time has come, oldest first."""
         rows = await self.database.fetch(
-            "SELECT stream, seq, event_id, sealed, attempts, away_since_ms FROM audit_media"
+            "SELECT stream, seq, event_id, sealed, attempts, away_since_ms, scan_since_ms"
+            " FROM audit_media"
             " WHERE due_ms <= $1 ORDER BY due_ms, stream, seq LIMIT $2",
             now_ms,
             limit,
@@ -218,6 +226,27 @@ class MediaQueue:
             )
         return True
 
+    async def put_off_scan(self, wanted: Wanted, *, now_ms: int) -> bool:
+        """Try an attachment again later because the scanner is away; that is no attempt.
+
+        Returns:
+            whether it is; after ``SCAN_LIMIT_MS`` it is not
+        """
+        since_ms = now_ms if wanted.scan_since_ms is None else min(wanted.scan_since_ms, now_ms)
+        if now_ms - since_ms >= SCAN_LIMIT_MS:
+            return False
+        shortest, longest = _AWAY_WAITS_MS
+        async with self.database.transaction() as connection:
+            await connection.execute(
+                "UPDATE audit_media SET scan_since_ms = $3, due_ms = $4"
+                " WHERE stream = $1 AND seq = $2",
+                wanted.stream,
+                wanted.seq,
+                since_ms,
+                now_ms + min(max(now_ms - since_ms, shortest), longest),
+            )
+        return True
+
     async def wait(
         self, wanted: Wanted, *, due_ms: int, now_ms: int, told: Told | None = None
     ) -> None:
@@ -268,8 +297,8 @@ class MediaQueue:
     async def known(self, target: Target, source: str) -> KeptObject | None:
         """Return the attachment that a file of the homeserver was found to be, if it is stored."""
         row = await self.database.fetchrow(
-            "SELECT audit_object.place, audit_object.id, object_key, clear_sha256, clear_bytes, mime"
-            " FROM audit_media_source JOIN audit_object"
+            "SELECT audit_object.place, audit_object.id, object_key, clear_sha256, clear_bytes, mime,"
+            " scan FROM audit_media_source JOIN audit_object"
             " ON audit_object.place = audit_media_source.place"
             " AND audit_object.id = audit_media_source.id"
             " WHERE audit_media_source.place = $1 AND source = $2 AND removed_ms IS NULL"
@@ -289,6 +318,16 @@ class MediaQueue:
             object_id,
         )
         return bool(found)
+
+    async def scan_of(self, target: Target, object_id: str) -> Scan | None:
+        """Return what a scanner said of an attachment that is stored."""
+        row = await self.database.fetchrow(
+            "SELECT place, id, object_key, clear_sha256, clear_bytes, mime, scan FROM audit_object"
+            " WHERE place = $1 AND id = $2 AND removed_ms IS NULL AND clear_sha256 IS NOT NULL",
+            target.place,
+            object_id,
+        )
+        return None if row is None else self._kept(row).scan
 
     async def is_going(
         self, target: Target, object_id: str, connection: Connection | None = None
@@ -321,15 +360,15 @@ class MediaQueue:
             now_ms: the present moment
             is_known: whether it is remembered what it is, so that it is known when it comes again
         """
-        sha256, size, mime = self._clear(target, kept) if is_known else (None, 0, None)
+        clear = self._clear(target, kept) if is_known else (None, 0, None, None)
         await connection.execute(
             "INSERT INTO audit_object (place, id, object_key, version_id, sha256, stored_bytes,"
-            " clear_sha256, clear_bytes, mime, stream, stored_ms)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+            " clear_sha256, clear_bytes, mime, scan, stream, stored_ms)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
             " ON CONFLICT (place, id) DO UPDATE SET version_id = excluded.version_id,"
             " sha256 = excluded.sha256, stored_bytes = excluded.stored_bytes,"
             " clear_sha256 = excluded.clear_sha256, clear_bytes = excluded.clear_bytes,"
-            " mime = excluded.mime, stream = excluded.stream, stored_ms = excluded.stored_ms, manifest = NULL,"
+            " mime = excluded.mime, scan = excluded.scan, stream = excluded.stream, stored_ms = excluded.stored_ms, manifest = NULL,"
             " removed_ms = NULL, going = 0",
             target.place,
             kept.id,
@@ -337,11 +376,19 @@ class MediaQueue:
             found.version_id,
             found.sha256,
             found.size,
-            sha256,
-            size,
-            mime,
+            *clear,
             target.stream,
             now_ms,
+        )
+
+    async def scanned(self, connection: Connection, target: Target, kept: KeptObject) -> None:
+        """Remember what the scanner said of an attachment that was stored before."""
+        await connection.execute(
+            "UPDATE audit_object SET clear_sha256 = $3, clear_bytes = $4, mime = $5, scan = $6"
+            " WHERE place = $1 AND id = $2 AND clear_sha256 IS NOT NULL",
+            target.place,
+            kept.id,
+            *self._clear(target, kept),
         )
 
     async def name(
@@ -418,25 +465,36 @@ class MediaQueue:
             return sha256
         return hmac.new(self._id_key, bytes.fromhex(sha256), hashlib.sha256).hexdigest()
 
-    def _clear(self, target: Target, kept: KeptObject) -> tuple[str, int, str | None]:
+    def _clear(self, target: Target, kept: KeptObject) -> tuple[str, int, str | None, str | None]:
         """Return what the columns about a file's clear text hold.
 
         Where only officers read the archive our database does not say which files it holds.
         """
+        scan = None if kept.scan is None else kept.scan.entry()
         if not target.recipients:
-            return kept.clear_sha256, kept.clear_bytes, kept.mime
-        secret = json.dumps([kept.clear_sha256, kept.clear_bytes, kept.mime]).encode()
+            said = None if scan is None else json.dumps(scan)
+            return kept.clear_sha256, kept.clear_bytes, kept.mime, said
+        secret = json.dumps([kept.clear_sha256, kept.clear_bytes, kept.mime, scan]).encode()
         sealed = self._sealer.seal(secret, name=_object_name(target.place, kept.id))
-        return b64encode(sealed).decode(), 0, None
+        return b64encode(sealed).decode(), 0, None, None
 
     def _kept(self, row: Row) -> KeptObject:
-        said = (row["clear_sha256"], row["clear_bytes"], row["mime"])
-        if len(row["clear_sha256"]) > _SHA256_DIGITS:
-            sealed = b64decode(row["clear_sha256"])
-            said = tuple(
-                json.loads(self._sealer.open(sealed, name=_object_name(row["place"], row["id"])))
-            )
-        return KeptObject(row["id"], row["object_key"], *said)
+        sha256, size, mime = row["clear_sha256"], row["clear_bytes"], row["mime"]
+        scan = None if row["scan"] is None else json.loads(row["scan"])
+        if len(sha256) > _SHA256_DIGITS:
+            sealed = b64decode(sha256)
+            name = _object_name(row["place"], row["id"])
+            # Before there were scanners three things were sealed.
+            said = [*json.loads(self._sealer.open(sealed, name=name)), None]
+            sha256, size, mime, scan = said[:4]
+        return KeptObject(
+            row["id"],
+            row["object_key"],
+            sha256,
+            size,
+            mime,
+            scan=None if scan is None else Scan.of(scan),
+        )
 
     def _sealed(self, record: Record, file: Json, policy: Policy) -> bytes:
         known = {
@@ -462,6 +520,7 @@ class MediaQueue:
             secret["file"],
             tuple(secret.get("retention", (DEFAULT, None))),
             row["away_since_ms"],
+            row["scan_since_ms"],
         )
 
 

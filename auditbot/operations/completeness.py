@@ -33,6 +33,7 @@ _MEDIA = frozenset(
         "hash_mismatch",
         "forbidden",
         "gave_up",
+        "infected",
     ]
 )
 

@@ -41,6 +41,7 @@ _MEDIA = {
     "hash_mismatch": "not what the sender announced",
     "forbidden": "refused by the homeserver",
     "gave_up": "all attempts failed",
+    "infected": "the malware scanner found something in it",
 }
 _STORED = {"stored", "duplicate"}
 _GAPS = {

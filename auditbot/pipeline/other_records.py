@@ -23,6 +23,8 @@ class MediaFound:
     cipher_sha256: str | None = None
     sniffed: str | None = None
     reason: str | None = None
+    scan: Mapping[str, str] | None = None
+    """What a scanner for malware said, if one was asked."""
 
 
 def media_record(
@@ -43,7 +45,9 @@ def media_record(
         retention_class: that of its room
     """
     carried: dict[str, Any] = {name: carrier.get(name) for name in CARRIED}
-    detail = {} if found.reason is None else {"reason": found.reason}
+    detail: dict[str, Any] = {} if found.reason is None else {"reason": found.reason}
+    if found.scan is not None:
+        detail["scan"] = found.scan
     if carrier["stream"] != place.stream:
         detail["of_stream"] = carrier["stream"]
     return Record(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from auditbot.reader.commands import (
     accessing,
+    attaching,
     compacting,
     drilling,
     handing_over,
@@ -30,6 +31,7 @@ _SUBJECTS = (
     searching,
     transcripts,
     handing_over,
+    attaching,
     serving,
     reporting,
     sampling,

@@ -15,6 +15,7 @@ from auditbot.reader.memory import private_directory, write_private
 from auditbot.reader.open_sealed import UnfitIdentityError, unseal
 from auditbot.reader.unpack import DamagedArchiveError
 from auditbot.storage.reading import Place, TooLargeError
+from common.errors import PermanentError
 
 MOST_BYTES = 2 * 2**30
 
@@ -78,10 +79,29 @@ class ReplacedAttachmentError(DamagedArchiveError):
         )
 
 
-async def fetch_file(place: Place | None, library: Library, key: str) -> Path:
+class InfectedAttachmentError(PermanentError):
+    """A scanner found something in an attachment, so it is not given out."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A malware scanner found something in it. It is in the archive, and only “steward audit "
+            "attachment --infected” gives it out."
+        )
+
+
+async def fetch_file(
+    place: Place | None, library: Library, key: str, *, with_infected: bool = False
+) -> Path:
     """Return where an attachment is on this machine, fetched and compared if it was not yet.
 
+    Args:
+        place: the archive
+        library: its index
+        key: which attachment
+        with_infected: also one in which a scanner found something
+
     Raises:
+        InfectedAttachmentError: a scanner found something in it.
         ReplacedAttachmentError: it is not what its manifest lists.
         DamagedArchiveError: no manifest lists it, or no identity opens it.
         PermanentError: it cannot be fetched.
@@ -91,29 +111,35 @@ async def fetch_file(place: Place | None, library: Library, key: str) -> Path:
         raise DamagedArchiveError(
             f"No manifest lists the attachment “{key}”, or it was deleted on purpose."
         )
+    if library.is_infected(key) and not with_infected:
+        raise InfectedAttachmentError
     path = library.folder / "media" / listed.sha256[:2] / listed.sha256
     if path.exists():
         return path
     if place is None:
         raise DamagedArchiveError(f"The attachment “{key}” is not on this machine.")
-    body = await _fetched(place, listed)
-    clear = body
-    if key.endswith(".age"):
-        wrapped = library.day_key(key) or await DayKeys(place).get(key)
-        if wrapped is None and library.is_erased(wrapped_key_of(key) or ""):
-            raise DamagedArchiveError(f"The attachment “{key}” was erased on purpose.")
-        try:
-            clear = unseal(key, body, library.identities, wrapped)
-        except UnfitIdentityError:
-            if wrapped is not None or wrapped_key_of(key) is None:
-                raise
-            raise DamagedArchiveError(
-                f"The key of the attachment “{key}” is not in the archive: it was destroyed on "
-                "purpose, or somebody took it away. “steward audit verify” tells which."
-            ) from None
+    clear = await _opened(place, library, key, await _fetched(place, listed))
     private_directory(path.parent)
     write_private(path, clear)
     return path
+
+
+async def _opened(place: Place, library: Library, key: str, body: bytes) -> bytes:
+    """Return an attachment in clear."""
+    if not key.endswith(".age"):
+        return body
+    wrapped = library.day_key(key) or await DayKeys(place).get(key)
+    if wrapped is None and library.is_erased(wrapped_key_of(key) or ""):
+        raise DamagedArchiveError(f"The attachment “{key}” was erased on purpose.")
+    try:
+        return unseal(key, body, library.identities, wrapped)
+    except UnfitIdentityError:
+        if wrapped is not None or wrapped_key_of(key) is None:
+            raise
+        raise DamagedArchiveError(
+            f"The key of the attachment “{key}” is not in the archive: it was destroyed on "
+            "purpose, or somebody took it away. “steward audit verify” tells which."
+        ) from None
 
 
 async def _fetched(place: Place, listed: ListedFile) -> bytes:

@@ -11,6 +11,8 @@ from common.config.forms import (
     Days,
     Destination,
     FilledText,
+    Listener,
+    MessageText,
     ObjectLock,
     Picture,
     Seconds,
@@ -426,6 +428,43 @@ class Auditbot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             extra=BYTES,
         ),
     ] = 512 * 2**20
+    media_scanner: Annotated[
+        Listener | None,
+        Meta(
+            description=(
+                "Where ClamAV's clamd listens, which looks at each attachment before it is "
+                "archived. A host is sent the files in clear, so let it be this machine. Unset "
+                "means none is asked."
+            ),
+            examples=["/run/clamav/clamd.ctl", "127.0.0.1:3310"],
+        ),
+    ] = None
+    keep_infected: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Whether an attachment in which media_scanner found something is archived all the "
+                "same, marked, so that the officers' pages do not show it. Otherwise only its hash "
+                "and what was found are."
+            )
+        ),
+    ] = True
+    room_notice: Annotated[
+        MessageText | None,
+        Meta(
+            description=(
+                "A notice that auditbot sends once to each room that it is in, and pins where it or "
+                "adminbot may: who it is, what is recorded and why, whom to ask. Another text is sent "
+                "once again, and pinned in the place of the old one. Unset or empty means none."
+            ),
+            examples=[
+                "@auditbot:example.org archives this room for the legal department. Questions: privacy@example.org"
+            ],
+        ),
+    ] = None
+    room_notice_direct_chats: Annotated[
+        bool, Meta(description="Whether the notice is sent to chats of two people, too.")
+    ] = False
     timestamp_url: Annotated[
         Address | None,
         Meta(

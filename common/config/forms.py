@@ -26,7 +26,15 @@ ObjectLock = Annotated[
     str,
     Meta(pattern="^(governance|compliance)$", extra={"form": "governance or compliance"}),
 ]
+Listener = Annotated[
+    str,
+    Meta(
+        pattern=r"^(/[^\0]+|[^/\s]+:[0-9]{1,5})$",
+        extra={"form": "the path of a socket, or HOST:PORT"},
+    ),
+]
 Days = Annotated[int, Meta(ge=1, extra={"unit": "days"})]
+MessageText = Annotated[str, Meta(max_length=4000)]
 FilledText = Annotated[str, Meta(min_length=1)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(extra=SECONDS)]

@@ -51,6 +51,7 @@ class _Record(msgspec.Struct):
     media_name: str | None = None
     media_mxc: str | None = None
     media_status: str | None = None
+    media_key: str | None = None
     rel_type: str | None = None
     rel_event_id: str | None = None
     thread_root: str | None = None
@@ -253,6 +254,10 @@ class Builder:
             self.connection.execute(
                 "INSERT OR IGNORE INTO audience VALUES (?, ?)", (record.audience_id, record_id)
             )
+        if record.kind == "media" and record.media_status == "infected" and record.media_key:
+            self.connection.execute(
+                "INSERT OR IGNORE INTO infected VALUES (?)", (record.media_key,)
+            )
         self._learn(record, room, sender)
 
     def _texts(self, record: _Record, line: Line) -> list[str]:
@@ -436,6 +441,8 @@ def _media(record: _Record) -> int | None:
     status = record.media_status
     if status is None and record.media_mxc is not None:
         status = "not_kept"  # what an older writer said of it, which fetched none
+    if status == "infected" and record.media_key is not None:
+        status = "infected_kept"
     return None if status is None else _MEDIA.get(status, len(MEDIA_STATES))
 
 

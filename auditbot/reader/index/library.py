@@ -169,6 +169,11 @@ class Library:
         ).fetchone()
         return ListedFile(*row) if row else None
 
+    def is_infected(self, key: str) -> bool:
+        """Return whether a scanner found something in an attachment, by any record."""
+        row = self.connection.execute("SELECT 1 FROM infected WHERE key = ?", (key,)).fetchone()
+        return row is not None
+
     def manifests(self, stream: str) -> list[IndexedManifest]:
         """Return a stream's manifests in order."""
         rows = self.connection.execute(

@@ -12,7 +12,8 @@ record that a later decryption speaks of, or that carries the attachment of a ``
 begins with (MSC3440). Of an object's records
 ``content`` have a part that is sealed, ``of_day`` is whether the key of its day opened it; ``unopened`` names the keys to whose content the words of
 the object lack (see ``unopened.py``), ``awaited`` those that were not in the archive when a manifest
-listed them; ``erased`` are the keys that were destroyed.
+listed them; ``erased`` are the keys that were destroyed; ``infected`` are attachments in which, by any
+record, a scanner found something, so that none of their messages gives them out.
 """
 
 VERSION = 8
@@ -73,6 +74,7 @@ CREATE TABLE person (
     id INTEGER PRIMARY KEY, label TEXT, first_ms INTEGER, last_ms INTEGER,
     events INTEGER NOT NULL DEFAULT 0
 );
+CREATE TABLE infected (key TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE audience (
     hash TEXT NOT NULL, record INTEGER NOT NULL, PRIMARY KEY (hash, record)
 ) WITHOUT ROWID;
@@ -107,5 +109,7 @@ MEDIA_STATES = (
     "forbidden",
     "gave_up",
     "infected",
+    "infected_kept",
 )
-"""As ``media_status`` says; ``record.media`` is the place in here, one more for any other."""
+"""As ``media_status`` says, the last with a ``media_key``; ``record.media`` is the place in here, one more
+for any other."""

@@ -50,7 +50,8 @@ MEDIA = {
     "missing": "not stored: the homeserver no longer has it",
     "hash_mismatch": "not stored: its bytes are not those that the sender announced",
     "forbidden": "not stored: the homeserver refuses it",
-    "infected": "not stored: a scanner found something in it",
+    "infected": "not stored: a malware scanner found something in it",
+    "infected_kept": "IN THE ARCHIVE, NOT GIVEN OUT: a malware scanner found something in it",
     "gave_up": "not stored: all attempts failed",
 }
 GAPS = frozenset({"gap", "gap_closed"})
@@ -246,6 +247,7 @@ def media_state(message: Message) -> dict[str, Any] | None:
         return None
     last: Mapping[str, Any] = message.media[-1].record if message.media else said
     status, key = _status(last), last.get("media_key")
+    state = "infected_kept" if status == "infected" and key else status
     return {
         "name": one_line(said.get("media_name") or last.get("media_name") or "attachment"),
         "mime": one_line(
@@ -256,10 +258,22 @@ def media_state(message: Message) -> dict[str, Any] | None:
         ),
         "size": last.get("media_size") or said.get("media_size"),
         "sha256": last.get("media_sha256"),
+        # What is shown, linked or handed over; what a scanner found something in never is.
         "key": key if isinstance(key, str) and status in {"stored", "duplicate"} else None,
+        "kept_key": key if isinstance(key, str) else None,
         "status": status,
-        "words": media_words(status),
+        "words": f"{media_words(state)}{_scanned(last)}",
     }
+
+
+def _scanned(record: Mapping[str, Any]) -> str:
+    """Return what a scanner said of an attachment, unless it found nothing or was not asked."""
+    scan = detail_of(dict(record)).get("scan") if record.get("kind") == "media" else None
+    if not isinstance(scan, dict):
+        return ""
+    if scan.get("result") == "not_scanned":
+        return f", NOT SCANNED for malware: {one_line(scan.get('reason') or '?')}"
+    return f": {_quoted(one_line(scan['signature']))}" if scan.get("signature") else ""
 
 
 def _status(record: Mapping[str, Any]) -> str:

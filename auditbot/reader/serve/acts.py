@@ -14,7 +14,7 @@ from auditbot.reader.conversation import load
 from auditbot.reader.handover.cases import Case, Item, with_items
 from auditbot.reader.handover.package import hand_over
 from auditbot.reader.index.library import Stored
-from auditbot.reader.media import fetch_file
+from auditbot.reader.media import InfectedAttachmentError, fetch_file
 from auditbot.reader.render.sheets import write_csv, write_jsonl
 from auditbot.reader.serve.desk import Desk
 from auditbot.reader.serve.pages import DESK, render
@@ -87,6 +87,8 @@ async def media(request: web.Request) -> web.StreamResponse:
     try:
         async with desk.alone():
             path = await fetch_file(desk.archive.place, desk.library, key)
+    except InfectedAttachmentError as error:
+        raise UserError(str(error)) from error
     except StewardError:
         raise web.HTTPNotFound(reason="This attachment is not in the archive.") from None
     known = await asyncio.to_thread(describe, path, "")

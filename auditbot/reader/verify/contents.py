@@ -328,7 +328,8 @@ class _Check:
             self._graph.append(f"p,{event_hash(parent)},{room},{own},{known},{place}\n")
 
     def _media(self, number: int, record: _Record) -> None:
-        if record.media_status not in _STORED:
+        kept = record.media_status == "infected" and record.media_key is not None
+        if record.media_status not in _STORED and not kept:
             return
         if record.media_key is None:
             self._result.wrong("media_key", "It says that a file is stored, not where.", number)

@@ -83,6 +83,8 @@ class World:
     ciphertext: bool = True
     compression: str = "zstd"
     media: bool = True
+    scanner: str | None = None
+    keep_infected: bool = True
     s3: S3 = field(default_factory=S3)
     keep_days: int | None = None
     classes: tuple[RetentionClass, ...] = ()
@@ -108,6 +110,8 @@ class World:
                 ciphertext=self.ciphertext,
                 compression=self.compression,
                 media=self.media,
+                media_scanner=self.scanner,
+                keep_infected=self.keep_infected,
                 s3=self.s3,
                 keep_days=self.keep_days,
                 retention_classes=self.classes,
