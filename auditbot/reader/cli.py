@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from auditbot.reader.commands import (
     accessing,
     compacting,
+    cosigning,
     drilling,
     handing_over,
     reading,
@@ -27,6 +28,7 @@ from common.errors import UserError
 _UNUSABLE = 2
 _SUBJECTS = (
     verifying,
+    cosigning,
     searching,
     transcripts,
     handing_over,

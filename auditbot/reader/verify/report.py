@@ -122,6 +122,7 @@ def _lines(result: Verified, destination: str) -> Iterator[str]:
         yield (
             f"    time stamps   {result.stamps:,}, the last of {moment(result.stamped_ms)} UTC, by {by}"
         )
+    yield from _extended(result)
     if result.tombstones:
         yield f"    removed       {result.tombstones:,} on purpose, as signed removals say"
     yield from _shut(result)
@@ -137,6 +138,21 @@ def _lines(result: Verified, destination: str) -> Iterator[str]:
     yield verdict(result)
     yield from _findings(result, Severity.WRONG, "The first of them:")
     yield from _findings(result, Severity.NOTICE, "To know:")
+
+
+def _extended(result: Verified) -> Iterator[str]:
+    """Yield who cosigned the archive, and whether it goes on from there."""
+    for one in result.extended:
+        name = visible(one.party.name)
+        if one.last is None:
+            yield f"    cosigned      NEVER by {name}, as far as can be seen"
+            continue
+        when = moment(one.last.time_s * 1000)
+        yield (
+            f"    cosigned      {counted(one.number, 'time')} by {name}, the last on {when} UTC: "
+            f"{one.last.size:,} records of stream {one.last.stream}; "
+            + ("the archive extends them all" if one.is_right else "THIS IS NOT THAT ARCHIVE")
+        )
 
 
 def _shut(result: Verified) -> Iterator[str]:
@@ -243,6 +259,22 @@ def as_json(result: Verified) -> dict[str, object]:
         "time_stamps": result.stamps,
         "time_stamps_checked": result.stamps_known,
         "stamped_ms": result.stamped_ms,
+        "cosigned": [
+            {
+                "by": one.party.text,
+                "cosignatures": one.number,
+                "right": one.is_right,
+                "last": None
+                if one.last is None
+                else {
+                    "time_s": one.last.time_s,
+                    "stream": one.last.stream,
+                    "records": one.last.size,
+                    "root": one.last.root.hex(),
+                },
+            }
+            for one in result.extended
+        ],
         "erased": sorted(result.erased),
         "records_sealed": result.sealed_records,
         "records_opened": result.opened_records,
