@@ -122,6 +122,9 @@ class Destinations:
             meaningful["media"] = False
         if not settings.ciphertext:
             meaningful["ciphertext"] = False
+        if settings.approvals_needed:
+            meaningful["approvals_needed"] = settings.approvals_needed
+            meaningful["approvers"] = sorted(settings.approvers)
         text = json.dumps(meaningful, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()
         recipients = tuple(sorted(settings.age_recipients))

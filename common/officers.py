@@ -96,6 +96,11 @@ def cosigned_message(checkpoint: bytes, time_s: int) -> bytes:
     return b"cosignature/v1\ntime %d\n" % time_s + checkpoint
 
 
+def approved_message(plan: bytes, time_s: int) -> bytes:
+    """Return what an approval signs: all of a plan."""
+    return b"steward-approval/v1\ntime %d\n" % time_s + plan
+
+
 def unbase64(text: str) -> bytes | None:
     """Return what base64 stands for, in its one right spelling; ``None`` if it is none."""
     try:

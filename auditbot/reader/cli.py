@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from auditbot.reader.commands import (
     accessing,
+    approving,
     compacting,
     cosigning,
     drilling,
@@ -29,6 +30,7 @@ _UNUSABLE = 2
 _SUBJECTS = (
     verifying,
     cosigning,
+    approving,
     searching,
     transcripts,
     handing_over,

@@ -8,6 +8,7 @@ import json
 import sys
 from pathlib import Path
 
+from auditbot.reader.commands.approving import add_approval_options, wanted_approvals
 from auditbot.reader.commands.cosignatures import add_place_option, officer_key, read_parties
 from auditbot.reader.commands.library import access_log, foreseen
 from auditbot.reader.commands.options import (
@@ -80,6 +81,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "it extend all that they cosigned?",
     )
     add_place_option(command, "the archive's own place")
+    add_approval_options(command)
     command.add_argument(
         "--tsa-roots",
         type=Path,
@@ -136,6 +138,7 @@ async def run(archive: Archive, arguments: argparse.Namespace) -> list[Verified]
         tsa_roots=read_roots(arguments.tsa_roots) if arguments.tsa_roots else (),
         progress=_progress if sys.stderr.isatty() else _silent,
         cosigned=await read_parties(archive, arguments),
+        approvals=wanted_approvals(arguments),
     )
     results = await verify(archive.place, options, archive.memory)
     if sys.stderr.isatty():

@@ -13,8 +13,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from auditbot.reader.memory import private_directory
 from auditbot.storage.syncing import sync_folder
+from common.approvals import Signed
 from common.errors import PermanentError, UserError
-from common.officers import OfficerKey, cosigned_message, name_fault, unbase64
+from common.officers import (
+    OfficerKey,
+    approved_message,
+    cosigned_message,
+    name_fault,
+    unbase64,
+)
 
 FILE = "officer-key.json"
 _SEED_BYTES = 32
@@ -44,6 +51,11 @@ class Signer:
         signature = self.private.sign(cosigned_message(checkpoint, time_s))
         signed = self.public.hint + time_s.to_bytes(8, "big") + signature
         return f"— {self.public.name} {base64.b64encode(signed).decode()}"
+
+    def approve(self, plan: bytes, time_s: int) -> Signed:
+        """Return this officer's signature of a plan."""
+        signature = self.private.sign(approved_message(plan, time_s))
+        return Signed(self.public.text, time_s, base64.b64encode(signature).decode())
 
 
 def make_key(folder: Path, name: str) -> Signer:

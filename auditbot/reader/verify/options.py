@@ -10,6 +10,7 @@ from auditbot.reader.layout import is_day_key
 from auditbot.reader.memory import Seen
 from auditbot.reader.read import ALWAYS, Period
 from auditbot.reader.signatures import Note
+from auditbot.reader.verify.approvals import NOBODY, Approvals, Wanted
 from auditbot.reader.verify.findings import Findings
 from common.officers import OfficerKey
 
@@ -47,6 +48,7 @@ class Options:
         tsa_roots: the certificates (DER) of the authorities whose time stamps are trusted
         observe: is shown every manifest that a trusted key signed
         cosigned: what others cosigned, each of whom must have cosigned this archive
+        approvals: whose approvals deletions have to have
     """
 
     now_ms: int
@@ -61,6 +63,7 @@ class Options:
     tsa_roots: tuple[bytes, ...] = ()
     observe: Observe = _no_observer
     cosigned: tuple[Cosigned, ...] = ()
+    approvals: Wanted = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,7 @@ class Verified:
         """Return how many records' content was destroyed on purpose."""
         return sum(self.sealed_counts[key] for key in self.erased)
 
+    approvals: Approvals = field(default_factory=Approvals)
     extended: list[Extended] = field(default_factory=list)
     """What becomes of the cosignatures that were asked for."""
     storage: Mapping[str, object] = field(default_factory=dict)

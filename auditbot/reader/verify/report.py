@@ -125,6 +125,7 @@ def _lines(result: Verified, destination: str) -> Iterator[str]:
     yield from _extended(result)
     if result.tombstones:
         yield f"    removed       {result.tombstones:,} on purpose, as signed removals say"
+    yield from _approved(result)
     yield from _shut(result)
     if result.parents:
         yield f"    room graph    {counted(result.parents, 'link')} between events followed"
@@ -153,6 +154,19 @@ def _extended(result: Verified) -> Iterator[str]:
             f"{one.last.size:,} records of stream {one.last.stream}; "
             + ("the archive extends them all" if one.is_right else "THIS IS NOT THAT ARCHIVE")
         )
+
+
+def _approved(result: Verified) -> Iterator[str]:
+    """Yield who approved what was deleted on purpose."""
+    approvals = result.approvals
+    if approvals.documents:
+        by = ", ".join(
+            f"{visible(key.name)} ({number:,})"
+            for key, number in sorted(approvals.by.items(), key=lambda item: item[0].name)
+        )
+        more = f"; {approvals.without:,} without approval" if approvals.without else ""
+        what = counted(approvals.documents, "removal or erasure", "removals and erasures")
+        yield f"    approved      {what} by {by}{more}"
 
 
 def _shut(result: Verified) -> Iterator[str]:
@@ -259,6 +273,11 @@ def as_json(result: Verified) -> dict[str, object]:
         "time_stamps": result.stamps,
         "time_stamps_checked": result.stamps_known,
         "stamped_ms": result.stamped_ms,
+        "approvals": {
+            "documents": result.approvals.documents,
+            "without": result.approvals.without,
+            "by": {key.text: number for key, number in result.approvals.by.items()},
+        },
         "cosigned": [
             {
                 "by": one.party.text,

@@ -143,7 +143,10 @@ async def _verify_server(
     result.has_strange_key = not keyring.anchors and (
         bool(options.fingerprints) or remembered.named
     )
-    statements = await load_statements(place, inventory, keyring.trust, findings)
+    statements = await load_statements(
+        place, inventory, keyring.trust, findings, options.approvals
+    )
+    result.approvals = statements.approvals
     result.days = tuple(day for _, day in sorted(statements.days.items()))
     with GraphCheck() as graph, Checkers(keyring.server_name, options.identities) as checkers:
         context = Context(

@@ -60,6 +60,8 @@ class World:
     s3: S3 = field(default_factory=S3)
     keep_days: int | None = None
     classes: tuple[RetentionClass, ...] = ()
+    approvers: tuple[str, ...] = ()
+    approvals_needed: int = 0
 
     @property
     def config(self) -> Config:
@@ -82,6 +84,8 @@ class World:
                 s3=self.s3,
                 keep_days=self.keep_days,
                 retention_classes=self.classes,
+                approvers=self.approvers,
+                approvals_needed=self.approvals_needed,
             ),
         )
 
