@@ -122,26 +122,26 @@ class Destinations:
 
 
 def _other_than_usual(settings: Auditbot) -> dict[str, Any]:
-    """Return what is said of settings that came later only where they are not the default."""
-    found: dict[str, Any] = {}
+    """Return what is said of settings that came later only where they are not as before."""
+    before = {
+        "compression": "zstd",
+        "session_keys": False,
+        "media": True,
+        "ciphertext": True,
+        "recover_redacted": False,
+        "media_scanner": None,
+        "keep_infected": True,
+        "approvals_needed": 0,
+        "approvers": (),
+    }
+    found: dict[str, Any] = {
+        name: now for name, then in before.items() if (now := getattr(settings, name)) != then
+    }
     if settings.erasable:
         # The word that a file of before has means the same.
         found["erasable"] = "person" if settings.erasable == "person" else True
     if settings.seal == SEAL_CONTENT:
         found["seal"] = SEAL_CONTENT
-    if settings.compression != "zstd":
-        found["compression"] = settings.compression
-    if settings.session_keys:
-        found["session_keys"] = True
-    for name in ("media", "ciphertext"):
-        if not getattr(settings, name):
-            found[name] = False
-    if settings.recover_redacted:
-        found["recover_redacted"] = True
-    if settings.media_scanner is not None:
-        found["media_scanner"] = settings.media_scanner
-    if not settings.keep_infected:
-        found["keep_infected"] = False
     return found
 
 

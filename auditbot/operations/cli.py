@@ -7,8 +7,17 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from auditbot.operations import destination, erasure, holds, keys, legal_holds, over, retention
-from auditbot.operations.desk import Desk, desk
+from auditbot.operations import (
+    approving,
+    destination,
+    erasure,
+    holds,
+    keys,
+    legal_holds,
+    over,
+    retention,
+)
+from auditbot.operations.desk import Desk, day_text, desk
 from auditbot.operations.erasable import Found
 from common.config.environment import environment
 from common.config.load import has_settings, load
@@ -81,7 +90,7 @@ def _add_retention(commands: "_Commands[argparse.ArgumentParser]") -> None:
         metavar="N",
         help="keep so many whole days of what is in no other class (default: auditbot.keep_days)",
     )
-    one.add_argument("--apply", action="store_true", help="delete what the dry run lists")
+    _add_approving(one, "delete what the dry run lists")
 
 
 def _add_erase(commands: "_Commands[argparse.ArgumentParser]") -> None:
@@ -102,7 +111,33 @@ def _add_erase(commands: "_Commands[argparse.ArgumentParser]") -> None:
         help="of the days only this retention class, where content is sealed by day",
     )
     one.add_argument("--reason", required=True, help="why; stays in the archive")
-    one.add_argument("--apply", action="store_true", help="destroy what the dry run lists")
+    _add_approving(one, "destroy what the dry run lists")
+
+
+def _add_approving(command: argparse.ArgumentParser, meaning: str) -> None:
+    what = command.add_mutually_exclusive_group()
+    what.add_argument("--apply", action="store_true", help=meaning)
+    what.add_argument(
+        "--plan",
+        type=Path,
+        metavar="FILE",
+        help="write down what would be done, for officers to approve (“steward audit approve”)",
+    )
+    command.add_argument(
+        "--valid-days",
+        type=_valid_days,
+        default=approving.VALID_DAYS,
+        metavar="N",
+        help=f"for how many days the plan may be carried out (default {approving.VALID_DAYS})",
+    )
+    command.add_argument(
+        "--approval",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="with --apply: an officer's approval of the plan; again for each officer",
+    )
 
 
 def _add_hold(commands: "_Commands[argparse.ArgumentParser]") -> None:
@@ -157,11 +192,16 @@ async def _retain(at: Desk, arguments: argparse.Namespace) -> str:
     keep_days = arguments.keep_days or at.config.auditbot.keep_days
     if keep_days is None and not await over.is_any_class_recorded(at):
         raise UserError("How long is the archive kept? Set auditbot.keep_days or add --keep-days.")
+    given = _given(at, arguments)
     left = await retention.carry_out(at) if arguments.apply else None
-    found = await over.survey(at, keep_days=keep_days)
+    as_of = given.as_of if given is not None else None
+    found = await over.survey(at, keep_days=keep_days, as_of=as_of)
+    work = await approving.work_of_retention(at, found, keep_days=keep_days)
     if left is None:
-        return f"{found.text()}\nNothing was deleted: this was a dry run. --apply deletes it."
-    told = await retention.apply(at, found, keep_days=keep_days)
+        told = await _dry(at, work, arguments, "Nothing was deleted", "--apply deletes it")
+        return f"{found.text()}\n{told}"
+    approved = await approving.agreed(at, given, work)
+    told = await retention.apply(at, found, keep_days=keep_days, approved=approved)
     if found.free or found.media:
         return f"{found.text()}\n{told}"
     left.check()
@@ -171,6 +211,7 @@ async def _retain(at: Desk, arguments: argparse.Namespace) -> str:
 async def _erase(at: Desk, arguments: argparse.Namespace) -> str:
     if arguments.person is not None and (arguments.end, arguments.label) != (None, None):
         raise UserError("A person's key is of all days and classes: leave --to and --class out.")
+    given = _given(at, arguments)
     left = await erasure.carry_out(at) if arguments.apply else None
     try:
         found = await _to_erase(at, arguments)
@@ -178,10 +219,48 @@ async def _erase(at: Desk, arguments: argparse.Namespace) -> str:
         if left is None or not left.done:
             raise
         return f"An erasure that was interrupted was finished: {left.text}\n{error}"
+    what = _asked(arguments)
+    work = await approving.work_of_erasure(at, found, what=what, reason=arguments.reason)
     if not arguments.apply:
-        return f"{found.text()}\nNothing was destroyed: this was a dry run. --apply destroys them."
-    told = await erasure.apply(at, found, reason=arguments.reason)
+        told = await _dry(at, work, arguments, "Nothing was destroyed", "--apply destroys them")
+        return f"{found.text()}\n{told}"
+    # What is held is refused anyway, and that is recorded.
+    approved = None if found.held_by else await approving.agreed(at, given, work)
+    told = await erasure.apply(at, found, reason=arguments.reason, approved=approved)
     return f"{found.text()}\n{told}"
+
+
+def _given(at: Desk, arguments: argparse.Namespace) -> approving.Given | None:
+    """Return what was approved; before anything is done."""
+    if not arguments.apply:
+        if arguments.approval:
+            raise UserError("An approval is for --apply.")
+        return None
+    return approving.read_given(at, arguments.approval)
+
+
+async def _dry(
+    at: Desk, work: approving.Work, arguments: argparse.Namespace, nothing: str, apply: str
+) -> str:
+    if arguments.plan is not None:
+        valid_days = arguments.valid_days
+        told = await approving.write_plan(at, work, arguments.plan, valid_days=valid_days)
+        return f"{nothing}: this was a dry run. {told}"
+    if at.config.auditbot.approvals_needed:
+        return f"{nothing}: this was a dry run. --plan FILE writes what officers have to approve."
+    return f"{nothing}: this was a dry run. {apply}."
+
+
+def _asked(arguments: argparse.Namespace) -> approving.What:
+    """Return what is to be erased, as a plan says it."""
+    if arguments.person is not None:
+        return {"person": str(arguments.person)}
+    last = arguments.start if arguments.end is None else arguments.end
+    return {
+        "from": day_text(arguments.start),
+        "to": day_text(last),
+        "class": arguments.label,
+    }
 
 
 async def _to_erase(at: Desk, arguments: argparse.Namespace) -> Found:
@@ -227,6 +306,14 @@ def _days(text: str) -> int:
     if not text.isdigit() or not int(text):
         raise argparse.ArgumentTypeError("write a whole number of days, 1 or more")
     return int(text)
+
+
+def _valid_days(text: str) -> int:
+    days = _days(text)
+    if days > approving.MOST_VALID_DAYS:
+        message = f"a plan is good for {approving.MOST_VALID_DAYS} days at most"
+        raise argparse.ArgumentTypeError(message)
+    return days
 
 
 def _person(text: str) -> str:

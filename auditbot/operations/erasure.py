@@ -14,6 +14,7 @@ from auditbot.day_keys import forget_day
 from auditbot.ledger import Writing
 from auditbot.media_queue import forget_of_content, forget_of_day
 from auditbot.operations.announced import Announced, Outcome, finish, named
+from auditbot.operations.approved import changed, check_needed, said, said_briefly
 from auditbot.operations.desk import Desk, Place, Statement, as_listed, day_text
 from auditbot.operations.erasable import (
     Found,
@@ -26,6 +27,7 @@ from auditbot.operations.erasable import (
 )
 from auditbot.operations.holds import Hold, active
 from auditbot.pipeline.segment import DAY_MS
+from common.approvals import Approved
 from common.database.pool import Connection, Database
 from common.errors import PermanentError, TransientError, UserError
 
@@ -58,11 +60,18 @@ async def survey_person(desk: Desk, person: str) -> Found:
     return await of_person(desk, person)
 
 
-async def apply(desk: Desk, found: Found, *, reason: str) -> str:
+async def apply(desk: Desk, found: Found, *, reason: str, approved: Approved | None = None) -> str:
     """Destroy the keys; return what to tell. Whatever interrupts it, it goes on by itself.
 
+    Args:
+        desk: the tools
+        found: what goes
+        reason: why
+        approved: the plan of exactly this, with its approvals, if any are needed
+
     Raises:
-        UserError: a hold keeps something of it; that it was refused is recorded.
+        UserError: a hold keeps something of it, and that it was refused is recorded; or it was not
+            approved, or is not what was approved any more.
         TransientError: a store is away; what was written down is tried again by itself.
         PermanentError: a store refuses the document.
     """
@@ -72,9 +81,10 @@ async def apply(desk: Desk, found: Found, *, reason: str) -> str:
         what = "what they wrote is" if found.person is not None else "the days are"
         raise UserError(f"Nothing was erased: {what} held ({held}). That is recorded.")
     announced = Announced(desk, _FOLDER)
-    known = await announced.names(desk.database)
-    new = [key for key in found.keys if key.key not in known]
-    others = await _announce(desk, announced, new, found, reason) if new else 0
+    new = await new_of(desk, found, announced)
+    if new:
+        check_needed(desk, approved)
+    others = await _announce(desk, announced, new, found, reason, approved=approved) if new else 0
     outcome = await carry_out(desk)
     outcome.check({key.key for key in found.keys})
     if not others:
@@ -83,6 +93,21 @@ async def apply(desk: Desk, found: Found, *, reason: str) -> str:
         f"{others:,} of these keys were announced by another command at the same moment, which "
         f"destroys them: this one wrote no second document of them.\n{outcome.text}"
     )
+
+
+async def new_of(desk: Desk, found: Found, announced: Announced | None = None) -> list[KeyToErase]:
+    """Return those of the keys that no document announces already."""
+    announced = announced or Announced(desk, _FOLDER)
+    known = await announced.names(desk.database)
+    return [key for key in found.keys if key.key not in known]
+
+
+def by_place(keys: Sequence[KeyToErase]) -> list[tuple[Place, list[KeyToErase]]]:
+    """Return the keys of each place, which one document names."""
+    found: dict[Place, list[KeyToErase]] = {}
+    for key in keys:
+        found.setdefault(key.place, []).append(key)
+    return list(found.items())
 
 
 async def carry_out(desk: Desk, *, made_ms: range | None = None) -> Outcome:
@@ -170,7 +195,13 @@ async def _is_erased(reader: Connection | Database, key: str) -> bool:
 
 
 async def _announce(
-    desk: Desk, announced: Announced, new: Sequence[KeyToErase], found: Found, reason: str
+    desk: Desk,
+    announced: Announced,
+    new: Sequence[KeyToErase],
+    found: Found,
+    reason: str,
+    *,
+    approved: Approved | None = None,
 ) -> int:
     """Write down what is destroyed; return of how many keys somebody else did so in between.
 
@@ -180,6 +211,10 @@ async def _announce(
         new: the keys that none of them named
         found: those and all others
         reason: why
+        approved: the plan of exactly these keys, if there has to be one
+
+    Raises:
+        UserError: not all of what was approved can be announced now.
     """
     async with desk.database.transaction() as connection:
         # It locks the ledger: of two who erase the same at once, here or on two machines, the
@@ -196,7 +231,11 @@ async def _announce(
             await check_whole(desk, connection, found.person, found.keys)
         for stream, day in sorted({(key.stream, key.day) for key in keys if key.day is not None}):
             await check_day(desk, connection, stream, day)
-        await _write_down(desk, connection, writing, keys, found=found, reason=reason)
+        if approved is not None and len(keys) < len(new):
+            raise changed(["the keys"])
+        await _write_down(
+            desk, connection, writing, keys, found=found, reason=reason, approved=approved
+        )
     return len(new) - len(keys)
 
 
@@ -208,14 +247,12 @@ async def _write_down(
     *,
     found: Found,
     reason: str,
+    approved: Approved | None,
 ) -> None:
     """Write down a document for each place: all of them, or none."""
-    by_place: dict[Place, list[KeyToErase]] = {}
-    for key in keys:
-        by_place.setdefault(key.place, []).append(key)
-    for place, theirs in by_place.items():
+    for place, theirs in by_place(keys):
         await end_keys(connection, [key.key for key in theirs if key.is_content])
-        document = _document(desk, theirs, reason)
+        document = {**_document(desk, theirs, reason), **said(approved)}
         there = place
         if writing is not None:
             there = await as_listed(connection, place, writing.stream)
@@ -232,6 +269,7 @@ async def _write_down(
                     "reason": reason,
                     **_what(theirs, found),
                     "records": sum(key.records for key in theirs),
+                    **said_briefly(approved),
                 },
             )
     if writing is not None:
@@ -245,10 +283,15 @@ def _document(desk: Desk, keys: Sequence[KeyToErase], reason: str) -> dict[str, 
         "created_ms": desk.clock.now_ms(),
         "actor": desk.actor,
         "reason": reason,
-        "day_keys": [key.entry() for key in keys if not key.is_content],
     }
+    return {**document, **lists_of(keys)}
+
+
+def lists_of(keys: Sequence[KeyToErase]) -> dict[str, list[dict[str, Any]]]:
+    """Return the entries of keys in a document."""
+    lists = {"day_keys": [key.entry() for key in keys if not key.is_content]}
     content = [key.entry() for key in keys if key.is_content]
-    return {**document, "content_keys": content} if content else document
+    return {**lists, "content_keys": content} if content else lists
 
 
 async def _refuse(desk: Desk, found: Found, reason: str) -> None:

@@ -163,14 +163,17 @@ def _count(classes: dict[str, ClassLine], day: StreamDay, gone: Gone, today: int
             line.goes += count
 
 
-async def survey(desk: Desk, *, keep_days: int | None) -> Survey:
+async def survey(desk: Desk, *, keep_days: int | None, as_of: int | None = None) -> Survey:
     """Find what is older than so many whole days, or than its class is kept.
 
     Args:
         desk: the tools
         keep_days: how long the default class is kept, ``None`` for ever
+        as_of: on which day, counted since the epoch; today, if it is yet to come or not given
     """
     today = desk.clock.now_ms() // DAY_MS
+    if as_of is not None:
+        today = min(today, as_of)
     days, ends = [], set()
     async for day in _days(desk, today, keep_days):
         ends.add(_next_end(day))

@@ -10,11 +10,13 @@ from typing import Any
 
 from auditbot.ledger import Writing
 from auditbot.operations.announced import Announced, Outcome, finish
+from auditbot.operations.approved import changed, check_needed, said, said_briefly
 from auditbot.operations.desk import Desk, Place, Statement, as_listed
 from auditbot.operations.holds import Hold, active
 from auditbot.operations.over import Gone, Survey, survey
 from auditbot.operations.removing import left_of, let_stay, remove
 from auditbot.pipeline.retention import DEFAULT
+from common.approvals import Approved
 from common.database.pool import Connection
 
 _FOLDER = "removals/"
@@ -22,26 +24,31 @@ _MOST_OBJECTS = 5000
 """Objects in one removal; more make several."""
 
 
-async def apply(desk: Desk, found: Survey, *, keep_days: int | None) -> str:
+async def apply(
+    desk: Desk, found: Survey, *, keep_days: int | None, approved: Approved | None = None
+) -> str:
     """Delete what was found; return what to tell. Whatever interrupts it, it goes on by itself.
 
+    Args:
+        desk: the tools
+        found: what goes
+        keep_days: how long the default class is kept, ``None`` for ever
+        approved: the plan of exactly this, with its approvals, if any are needed
+
     Raises:
+        UserError: it was not approved, or is not what was approved any more.
         TransientError: a store is away; what was written down is tried again by itself.
         PermanentError: a store refuses a removal.
     """
     announced = Announced(desk, _FOLDER)
-    known = await announced.names(desk.database)
-    by_place: dict[Place, _Going] = {}
-    for day in found.free:
-        going = by_place.setdefault(day.place, _Going())
-        going.segments += (gone for gone in day.segments if gone.key not in known)
-        going.sessions += (gone for gone in day.sessions if gone.key not in known)
-    for place, gone in found.media:
-        if gone.key not in known:
-            by_place.setdefault(place, _Going()).media.append(gone)
+    parts = await parts_of(desk, found, announced)
+    if parts:
+        check_needed(desk, approved)
     others = 0
-    for place, going in by_place.items():
-        for part in going.parts():
+    if approved is not None:
+        await _announce_exactly(desk, announced, parts, keep_days, approved)
+    else:
+        for place, part in parts:
             others += await _announce(desk, announced, place, part, keep_days)
     outcome = await carry_out(desk)
     outcome.check(
@@ -58,8 +65,25 @@ async def apply(desk: Desk, found: Survey, *, keep_days: int | None) -> str:
     )
 
 
+async def parts_of(
+    desk: Desk, found: Survey, announced: Announced | None = None
+) -> list[tuple[Place, "Going"]]:
+    """Return what each removal would name, and at which place, without what is announced already."""
+    announced = announced or Announced(desk, _FOLDER)
+    known = await announced.names(desk.database)
+    by_place: dict[Place, Going] = {}
+    for day in found.free:
+        going = by_place.setdefault(day.place, Going())
+        going.segments += (gone for gone in day.segments if gone.key not in known)
+        going.sessions += (gone for gone in day.sessions if gone.key not in known)
+    for place, gone in found.media:
+        if gone.key not in known:
+            by_place.setdefault(place, Going()).media.append(gone)
+    return [(place, part) for place, going in by_place.items() for part in going.parts()]
+
+
 @dataclass
-class _Going:
+class Going:
     """What a removal names, or several."""
 
     segments: list[Gone] = field(default_factory=list)
@@ -79,18 +103,18 @@ class _Going:
             "media": [gone.entry() for gone in self.media],
         }
 
-    def of(self, keys: Collection[str]) -> "_Going":
+    def of(self, keys: Collection[str]) -> "Going":
         """Return what of it has one of these keys."""
         lists = (self.segments, self.media, self.sessions)
-        return _Going(*([gone for gone in some if gone.key in keys] for some in lists))
+        return Going(*([gone for gone in some if gone.key in keys] for some in lists))
 
-    def parts(self) -> Iterator["_Going"]:
+    def parts(self) -> Iterator["Going"]:
         """Yield it in parts for one removal each; the room keys in the last one."""
         count = max(len(self.segments), len(self.media), min(len(self.sessions), 1))
         for at in range(0, count, _MOST_OBJECTS):
             part = slice(at, at + _MOST_OBJECTS)
             sessions = self.sessions if at + _MOST_OBJECTS >= count else []
-            yield _Going(self.segments[part], self.media[part], sessions)
+            yield Going(self.segments[part], self.media[part], sessions)
 
 
 async def carry_out(desk: Desk, *, made_ms: range | None = None) -> Outcome:
@@ -157,7 +181,7 @@ class _Watch:
 
 
 async def _announce(
-    desk: Desk, announced: Announced, place: Place, going: _Going, keep_days: int | None
+    desk: Desk, announced: Announced, place: Place, going: Going, keep_days: int | None
 ) -> int:
     """Write down what is deleted; return of how many objects somebody else did so in between."""
     now_ms = desk.clock.now_ms()
@@ -171,8 +195,46 @@ async def _announce(
         new = going.of(there - others)
         if new.keys:
             await _write_down(desk, connection, writing, place, going=new, keep_days=keep_days)
+            if writing is not None:
+                await writing.write(connection)
     # An attachment may also be left out because somebody spoke of it in between.
     return len(going.keys & others | ({gone.key for gone in going.segments} - there))
+
+
+async def _announce_exactly(
+    desk: Desk,
+    announced: Announced,
+    parts: Sequence[tuple[Place, Going]],
+    keep_days: int | None,
+    approved: Approved,
+) -> None:
+    """Write down all that is deleted, as it was approved, or nothing.
+
+    Raises:
+        UserError: something of it is not as it was when that was compared with the plan.
+    """
+    now_ms = desk.clock.now_ms()
+    async with desk.database.transaction() as connection:
+        # As below: with the ledger locked nobody announces anything in between.
+        writing = await desk.writing(connection)
+        others = await announced.names(connection)
+        for place, part in parts:
+            left = await left_of(connection, place, {"created_ms": now_ms, **part.entries()})
+            there = {item["key"] for item in (*left.objects, *left.media, *left.sessions)}
+            if not part.keys <= there - others:
+                raise changed(["the objects"])
+        for place, part in parts:
+            await _write_down(
+                desk,
+                connection,
+                writing,
+                place,
+                going=part,
+                keep_days=keep_days,
+                approved=approved,
+            )
+        if writing is not None:
+            await writing.write(connection)
 
 
 async def _write_down(
@@ -181,8 +243,9 @@ async def _write_down(
     writing: Writing | None,
     place: Place,
     *,
-    going: _Going,
+    going: Going,
     keep_days: int | None,
+    approved: Approved | None = None,
 ) -> None:
     document: dict[str, Any] = {
         "type": "steward.removal",
@@ -192,6 +255,7 @@ async def _write_down(
         "reason": "retention",
         "policy": {"keep_days": keep_days, **_classes_of([*going.segments, *going.media])},
         **going.entries(),
+        **said(approved),
     }
     there = place
     if writing is not None:
@@ -208,9 +272,9 @@ async def _write_down(
                 "objects": len(going.segments),
                 "records": sum(gone.records for gone in going.segments),
                 "media": len(going.media),
+                **said_briefly(approved),
             },
         )
-        await writing.write(connection)
 
 
 def _classes_of(gone: Sequence[Gone]) -> dict[str, Any]:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from auditbot.reader.commands import (
     accessing,
+    approving,
     attaching,
     compacting,
+    cosigning,
     drilling,
     handing_over,
     reading,
@@ -28,6 +30,8 @@ from common.errors import UserError
 _UNUSABLE = 2
 _SUBJECTS = (
     verifying,
+    cosigning,
+    approving,
     searching,
     transcripts,
     handing_over,

@@ -200,6 +200,8 @@ class Removal(msgspec.Struct, frozen=True):
     objects: tuple[RemovedSegment, ...] = ()
     sessions: tuple[ListedFile, ...] = ()
     media: tuple[ListedFile, ...] = ()
+    approved: Any = None
+    """What officers approved of it, as it stands there."""
 
 
 class HoldStated(msgspec.Struct, frozen=True):
@@ -228,6 +230,8 @@ class Erasure(msgspec.Struct, frozen=True):
     key_id: str
     day_keys: tuple[ListedFile, ...] = ()
     content_keys: tuple[ListedFile, ...] = ()
+    approved: Any = None
+    """What officers approved of it, as it stands there."""
 
 
 class Sampled(msgspec.Struct, frozen=True):

@@ -500,6 +500,26 @@ class Auditbot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             ],
         ),
     ] = ()
+    approvers: Annotated[
+        tuple[str, ...],
+        Meta(
+            description=(
+                "Verifier keys of the officers who may approve what `steward audit retention` and "
+                "`erase` delete, as `steward audit cosign --new` prints them."
+            ),
+            examples=[["anna.example.com+5782579a+BC3t…", "bert.example.com+c32f35aa+BAmz…"]],
+        ),
+    ] = ()
+    approvals_needed: Annotated[
+        int,
+        Meta(
+            description=(
+                "How many different approvers must have signed the plan before `retention --apply` "
+                "or `erase --apply` deletes anything. 0 means that none need to."
+            ),
+            ge=0,
+        ),
+    ] = 0
     manifest_interval_seconds: Annotated[
         Seconds,
         Meta(

@@ -12,6 +12,7 @@ from common.config.schema import Config
 from common.config.secret import Secret
 from common.errors import ConfigError, UserError
 from common.ids import MAX_BYTES, parse_room_id, parse_user_id
+from common.officers import parse_officer_key
 
 Place = Callable[..., str]
 """From dotted names to where the first that was set stands, e.g. ``config.yaml, line 7``."""
@@ -295,6 +296,30 @@ def _recipients(recipients: Sequence[str]) -> Iterator[Fault]:
         )
 
 
+def _approvers(auditbot: Auditbot) -> Iterator[Fault]:
+    option, keys = "auditbot.approvers", []
+    for number, text in enumerate(auditbot.approvers):
+        try:
+            keys.append(parse_officer_key(text))
+        except ValueError as error:
+            yield Fault(f"{option}[{number}]", f"{error}.", option)
+    for what in ({key.name for key in keys}, {key.data for key in keys}):
+        if len(what) < len(keys):
+            yield Fault(option, "names somebody twice: each needs a name and a key of their own.")
+    needed, there = auditbot.approvals_needed, len(auditbot.approvers)
+    if needed > there:
+        yield Fault(
+            "auditbot.approvals_needed",
+            f"is {needed}, but auditbot.approvers names {there}: nothing could ever be approved.",
+            option,
+        )
+    if there and not needed:
+        yield Fault(
+            option,
+            "is set, but auditbot.approvals_needed is not: write how many of them must approve.",
+        )
+
+
 def _store(auditbot: Auditbot) -> Iterator[Fault]:
     store = auditbot.s3
     for given, other, name, other_name in (
@@ -357,6 +382,7 @@ def _archive(config: Config) -> Iterator[Fault]:
     yield from _store(config.auditbot)
     yield from _retention(config)
     yield from _recipients(config.auditbot.age_recipients)
+    yield from _approvers(config.auditbot)
     yield from _sealing(config)
     yield from _destination(config.auditbot)
 

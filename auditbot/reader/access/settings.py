@@ -1,4 +1,4 @@
-"""Where the access log lies, and with which credentials entries are added to it.
+"""Where the access log lies, and with which credentials entries are added to it; cosignatures likewise.
 
 In this order: the option ``--access-log``, the variable ``STEWARD_AUDIT_ACCESS_LOG``, the file
 ``access-log.yaml`` in the reader's home. Credentials stand in the file, or come from a profile or the
@@ -25,6 +25,25 @@ FILE = "access-log.yaml"
 VARIABLE = "STEWARD_AUDIT_ACCESS_LOG"
 PROFILE_VARIABLE = "STEWARD_AUDIT_ACCESS_LOG_PROFILE"
 _LARGEST = 2**16
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What is added to a place: what it is called, and where the place is configured."""
+
+    what: str
+    file: str
+    variable: str
+    profile_variable: str
+
+
+ACCESS_LOG = Added("the access log", FILE, VARIABLE, PROFILE_VARIABLE)
+COSIGNATURES = Added(
+    "cosignatures",
+    "cosign.yaml",
+    "STEWARD_AUDIT_COSIGNATURES",
+    "STEWARD_AUDIT_COSIGNATURES_PROFILE",
+)
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,6 +96,8 @@ def access_place(
     archive: S3,
     environ: Mapping[str, str],
     option: str = "--access-log",
+    *,
+    added: Added = ACCESS_LOG,
 ) -> AccessPlace | None:
     """Return where entries are added, ``None`` if nobody wants that.
 
@@ -86,20 +107,21 @@ def access_place(
         archive: how the archive's store is reached; its keys are not used
         environ: the process's environment
         option: what the option is called
+        added: what is added there
 
     Raises:
         ConfigError: it is no place, or the file cannot be used.
     """
-    path = home / FILE
+    path = home / added.file
     file = _read(path)
-    url = given or environ.get(VARIABLE) or file.place
+    url = given or environ.get(added.variable) or file.place
     if not url:
         return None
     scheme, _, rest = url.partition(":")
     is_place = rest.strip("/") and (scheme == "file" or (scheme == "s3" and rest[:2] == "//"))
     if not is_place or (scheme == "s3" and not rest[2:].partition("/")[0]):
         raise ConfigError(
-            f"“{url}” is no place for the access log: write s3://BUCKET/PREFIX or file:DIRECTORY."
+            f"“{url}” is no place for {added.what}: write s3://BUCKET/PREFIX or file:DIRECTORY."
         )
     s3 = S3(
         endpoint_url=file.endpoint_url or archive.endpoint_url,
@@ -109,8 +131,10 @@ def access_place(
         path_style=archive.path_style if file.path_style is None else file.path_style,
         ca_file=file.ca_file or archive.ca_file,
     )
-    profile = environ.get(PROFILE_VARIABLE) or file.profile
-    by = option if given else VARIABLE if environ.get(VARIABLE) else f"“place” in “{path}”"
+    profile = environ.get(added.profile_variable) or file.profile
+    by = f"“place” in “{path}”"
+    if given or environ.get(added.variable):
+        by = option if given else added.variable
     origin = Origin(
         place=by,
         setting=f"{{}} in “{path}”",

@@ -8,6 +8,8 @@ import json
 import sys
 from pathlib import Path
 
+from auditbot.reader.commands.approving import add_approval_options, wanted_approvals
+from auditbot.reader.commands.cosignatures import add_place_option, officer_key, read_parties
 from auditbot.reader.commands.library import access_log, foreseen
 from auditbot.reader.commands.options import (
     Archive,
@@ -70,6 +72,17 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         help="a checkpoint that you kept: is this still the archive that was there then?",
     )
     command.add_argument(
+        "--cosigned-by",
+        type=officer_key,
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="the verifier key of somebody who cosigns the archive (NAME+…+…); again for each: does "
+        "it extend all that they cosigned?",
+    )
+    add_place_option(command, "the archive's own place")
+    add_approval_options(command)
+    command.add_argument(
         "--tsa-roots",
         type=Path,
         metavar="FILE",
@@ -124,6 +137,8 @@ async def run(archive: Archive, arguments: argparse.Namespace) -> list[Verified]
         identities=archive.identities,
         tsa_roots=read_roots(arguments.tsa_roots) if arguments.tsa_roots else (),
         progress=_progress if sys.stderr.isatty() else _silent,
+        cosigned=await read_parties(archive, arguments),
+        approvals=wanted_approvals(arguments),
     )
     results = await verify(archive.place, options, archive.memory)
     if sys.stderr.isatty():

@@ -32,6 +32,7 @@ class Context:
         media: the attachments that manifests list
         cited: the attachments that records say are stored
         roots: what the manifests sign, by stream and size
+        trees: the roots that the listed objects give, by stream and size
         manifest_digests: the hashes of the manifests, by key
     """
 
@@ -49,6 +50,7 @@ class Context:
     cited: dict[str, CitedFile] = field(default_factory=dict)
     listed_statements: dict[str, ListedFile] = field(default_factory=dict)
     roots: dict[tuple[str, int], str] = field(default_factory=dict)
+    trees: dict[tuple[str, int], bytes] = field(default_factory=dict)
     checkpoint_ms: dict[str, int] = field(default_factory=dict)
     """When the first manifest was made that names a checkpoint, by key."""
     manifest_digests: dict[str, str] = field(default_factory=dict)

@@ -4,12 +4,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from auditbot.reader.cosigning.notes import Cosignature, Cosigned
 from auditbot.reader.documents import Completeness, Manifest
 from auditbot.reader.layout import is_day_key
 from auditbot.reader.memory import Seen
 from auditbot.reader.read import ALWAYS, Period
 from auditbot.reader.signatures import Note
+from auditbot.reader.verify.approvals import NOBODY, Approvals, Wanted
 from auditbot.reader.verify.findings import Findings
+from common.officers import OfficerKey
 
 Progress = Callable[[int, int], None]
 """Is told how many objects and records were checked."""
@@ -44,6 +47,8 @@ class Options:
         progress: is told how far it is
         tsa_roots: the certificates (DER) of the authorities whose time stamps are trusted
         observe: is shown every manifest that a trusted key signed
+        cosigned: what others cosigned, each of whom must have cosigned this archive
+        approvals: whose approvals deletions have to have
     """
 
     now_ms: int
@@ -57,6 +62,18 @@ class Options:
     progress: Progress = no_progress
     tsa_roots: tuple[bytes, ...] = ()
     observe: Observe = _no_observer
+    cosigned: tuple[Cosigned, ...] = ()
+    approvals: Wanted = NOBODY
+
+
+@dataclass(frozen=True, slots=True)
+class Extended:
+    """That an archive extends all that a party cosigned of it, if ``last`` says of what."""
+
+    party: OfficerKey
+    number: int
+    last: Cosignature | None
+    is_right: bool
 
 
 @dataclass
@@ -130,6 +147,9 @@ class Verified:
         """Return how many records' content was destroyed on purpose."""
         return sum(self.sealed_counts[key] for key in self.erased)
 
+    approvals: Approvals = field(default_factory=Approvals)
+    extended: list[Extended] = field(default_factory=list)
+    """What becomes of the cosignatures that were asked for."""
     storage: Mapping[str, object] = field(default_factory=dict)
     unlisted: dict[str, int] = field(default_factory=dict)
     """Objects that no manifest lists yet, with when the newest one was made at first sight."""

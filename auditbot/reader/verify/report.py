@@ -122,8 +122,10 @@ def _lines(result: Verified, destination: str) -> Iterator[str]:
         yield (
             f"    time stamps   {result.stamps:,}, the last of {moment(result.stamped_ms)} UTC, by {by}"
         )
+    yield from _extended(result)
     if result.tombstones:
         yield f"    removed       {result.tombstones:,} on purpose, as signed removals say"
+    yield from _approved(result)
     yield from _shut(result)
     if result.parents:
         yield f"    room graph    {counted(result.parents, 'link')} between events followed"
@@ -137,6 +139,34 @@ def _lines(result: Verified, destination: str) -> Iterator[str]:
     yield verdict(result)
     yield from _findings(result, Severity.WRONG, "The first of them:")
     yield from _findings(result, Severity.NOTICE, "To know:")
+
+
+def _extended(result: Verified) -> Iterator[str]:
+    """Yield who cosigned the archive, and whether it goes on from there."""
+    for one in result.extended:
+        name = visible(one.party.name)
+        if one.last is None:
+            yield f"    cosigned      NEVER by {name}, as far as can be seen"
+            continue
+        when = moment(one.last.time_s * 1000)
+        yield (
+            f"    cosigned      {counted(one.number, 'time')} by {name}, the last on {when} UTC: "
+            f"{one.last.size:,} records of stream {one.last.stream}; "
+            + ("the archive extends them all" if one.is_right else "THIS IS NOT THAT ARCHIVE")
+        )
+
+
+def _approved(result: Verified) -> Iterator[str]:
+    """Yield who approved what was deleted on purpose."""
+    approvals = result.approvals
+    if approvals.documents:
+        by = ", ".join(
+            f"{visible(key.name)} ({number:,})"
+            for key, number in sorted(approvals.by.items(), key=lambda item: item[0].name)
+        )
+        more = f"; {approvals.without:,} without approval" if approvals.without else ""
+        what = counted(approvals.documents, "removal or erasure", "removals and erasures")
+        yield f"    approved      {what} by {by}{more}"
 
 
 def _shut(result: Verified) -> Iterator[str]:
@@ -244,6 +274,27 @@ def as_json(result: Verified) -> dict[str, object]:
         "time_stamps": result.stamps,
         "time_stamps_checked": result.stamps_known,
         "stamped_ms": result.stamped_ms,
+        "approvals": {
+            "documents": result.approvals.documents,
+            "without": result.approvals.without,
+            "by": {key.text: number for key, number in result.approvals.by.items()},
+        },
+        "cosigned": [
+            {
+                "by": one.party.text,
+                "cosignatures": one.number,
+                "right": one.is_right,
+                "last": None
+                if one.last is None
+                else {
+                    "time_s": one.last.time_s,
+                    "stream": one.last.stream,
+                    "records": one.last.size,
+                    "root": one.last.root.hex(),
+                },
+            }
+            for one in result.extended
+        ],
         "erased": sorted(result.erased),
         "records_sealed": result.sealed_records,
         "records_opened": result.opened_records,

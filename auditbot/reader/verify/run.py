@@ -11,6 +11,7 @@ from msgspec import structs
 from auditbot.reader.memory import Memory, Remembered, named_archive
 from auditbot.reader.verify import ending
 from auditbot.reader.verify.context import Context
+from auditbot.reader.verify.cosigned import check_cosigned
 from auditbot.reader.verify.described import check_described
 from auditbot.reader.verify.fetching import Checkers
 from auditbot.reader.verify.findings import Findings, Severity
@@ -142,7 +143,10 @@ async def _verify_server(
     result.has_strange_key = not keyring.anchors and (
         bool(options.fingerprints) or remembered.named
     )
-    statements = await load_statements(place, inventory, keyring.trust, findings)
+    statements = await load_statements(
+        place, inventory, keyring.trust, findings, options.approvals
+    )
+    result.approvals = statements.approvals
     result.days = tuple(day for _, day in sorted(statements.days.items()))
     with GraphCheck() as graph, Checkers(keyring.server_name, options.identities) as checkers:
         context = Context(
@@ -177,6 +181,7 @@ async def _finish(context: Context, strange: list[Item]) -> None:
     ending.check_sealed_to(context)
     ending.check_memory(context)
     ending.check_notes(context)
+    check_cosigned(context)
     check_foreign(context)
     check_strange(context.findings, strange)
     await check_described(context)

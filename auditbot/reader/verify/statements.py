@@ -25,6 +25,7 @@ from auditbot.reader.layout import (
 )
 from auditbot.reader.times import moment
 from auditbot.reader.trust import Trust
+from auditbot.reader.verify.approvals import NOBODY, Approvals, Wanted
 from auditbot.reader.verify.findings import Findings
 from auditbot.reader.verify.inventory import Inventory
 from auditbot.reader.verify.keyring import read_signed
@@ -37,6 +38,9 @@ _TYPES = {
     "reports": ("steward.completeness",),
     "erasures": ("steward.erasure",),
 }
+
+_APPROVED: dict[str, type[Removal] | type[Erasure]] = {"removals": Removal, "erasures": Erasure}
+"""What officers may have approved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class Statements:
     """The ids of the keys that signed them."""
     days: dict[str, Completeness] = field(default_factory=dict)
     """What the writer stated of each day, by key."""
+    approvals: Approvals = field(default_factory=Approvals)
     pages: set[str] = field(default_factory=set)
     """The same for people, as far as a valid statement names them."""
 
@@ -134,9 +139,21 @@ def _early(listed: ListedSegment, stone: Tombstone, findings: Findings) -> None:
 
 
 async def load_statements(
-    place: Place, inventory: Inventory, trust: Trust, findings: Findings
+    place: Place,
+    inventory: Inventory,
+    trust: Trust,
+    findings: Findings,
+    wanted: Wanted = NOBODY,
 ) -> Statements:
-    """Read what was stated beside the manifests; one that is not validly signed counts nothing."""
+    """Read what was stated beside the manifests; one that is not validly signed counts nothing.
+
+    Args:
+        place: where the archive is
+        inventory: what lies there
+        trust: the keys that may have signed it
+        findings: is told what is wrong
+        wanted: whose approvals deletions have to have
+    """
     found = Statements()
     for key in inventory.keys(_TYPES):
         if not key.endswith(".json") or not inventory.there(key):
@@ -152,6 +169,9 @@ async def load_statements(
         fault = _take(found, key, (body, signature), inventory.server, trust)
         if fault is not None:
             findings.wrong("statement", key, f"It counts nothing: {fault}.")
+        elif folder in _APPROVED:
+            stated = msgspec.json.decode(body, type=_APPROVED[folder])
+            found.approvals.take(key, body, stated, wanted, findings)
         elif key in found.days:
             await _check_page(place, found, key, findings)
     return found

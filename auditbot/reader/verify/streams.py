@@ -103,6 +103,8 @@ def _take(context: Context, chain: Chain, key: str, got: _Fetched, manifest: Man
     digest = hashlib.sha256(got.body).hexdigest()
     context.manifest_digests[key] = digest
     context.findings.add(*chain.follow(named, key, manifest, digest))
+    if chain.range is not None:
+        context.trees[(chain.stream, chain.range.end)] = chain.range.root()
     _check_note(context, chain, got.note, manifest)
     _count(context, manifest)
     context.listed_statements.update({item.key: item for item in manifest.statements})

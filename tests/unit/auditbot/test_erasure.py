@@ -455,13 +455,13 @@ async def test_of_two_who_erase_the_same_at_once_one_announces_it(
     whole = erasure._announce
     monkeypatch.setattr(erasure, "_announce", whole)
 
-    async def overtaken(*arguments: Any) -> Any:
+    async def overtaken(*arguments: Any, **more: Any) -> Any:
         monkeypatch.setattr(erasure, "_announce", whole)
         with monkeypatch.context() as patch:
             if state == "announced":
                 unable(patch, "keys", TransientError("time-out"))
             await erasure.apply(office.desk, first, reason="the first")
-        return await whole(*arguments)
+        return await whole(*arguments, **more)
 
     monkeypatch.setattr(erasure, "_announce", overtaken)
     told = await erasure.apply(office.desk, second, reason="the second")

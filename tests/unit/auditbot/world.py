@@ -90,6 +90,8 @@ class World:
     classes: tuple[RetentionClass, ...] = ()
     recover_redacted: bool = True
     admin: NothingKept = field(default_factory=NothingKept)
+    approvers: tuple[str, ...] = ()
+    approvals_needed: int = 0
 
     @property
     def config(self) -> Config:
@@ -116,6 +118,8 @@ class World:
                 keep_days=self.keep_days,
                 retention_classes=self.classes,
                 recover_redacted=self.recover_redacted,
+                approvers=self.approvers,
+                approvals_needed=self.approvals_needed,
             ),
         )
 

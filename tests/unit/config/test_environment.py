@@ -123,6 +123,17 @@ def test_a_missing_value_names_its_variable() -> None:
         load(None, {"STEWARD__ROOMS__FEDERATED": "true"})
 
 
+WITH = {
+    "approvers": {
+        "STEWARD__AUDITBOT__APPROVERS": (
+            "remora.n621.de+da77ade7+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2"
+        ),
+        "STEWARD__AUDITBOT__APPROVALS_NEEDED": "1",
+    },
+}
+"""What goes together."""
+
+
 @pytest.mark.parametrize("option", list(schema().options()), ids=lambda option: option.dotted)
 def test_every_option_can_come_from_the_environment(option) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001  # a parameter of pytest's
     given_text = {
@@ -141,7 +152,7 @@ def test_every_option_can_come_from_the_environment(option) -> None:  # type: ig
     if option.path[-1] == "age_recipients":
         given_text = ", ".join(f"age1{letter * 58}" for letter in "qp")
     pair = {"access_key_id": "SECRET_ACCESS_KEY", "secret_access_key": "ACCESS_KEY_ID"}
-    more = {option.variable: given_text}
+    more = {option.variable: given_text, **WITH.get(option.path[-1], {})}
     if option.path[-1] == "sse_kms_key_id":
         more["STEWARD__AUDITBOT__S3__SSE"] = "aws:kms"
     if option.path[-1] in {"erasable", "session_keys"}:

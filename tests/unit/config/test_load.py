@@ -122,6 +122,7 @@ def test_a_list_of_sections_elsewhere_is_refused() -> None:
 WITHOUT_SERVER_NAME = VALID.replace("  server_name: example.org\n", "")
 WITHOUT_APPSERVICE = VALID.replace(VALID[VALID.index("appservice") : VALID.index("encr")], "")
 
+ANNA = "remora.n621.de+da77ade7+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2"
 AGE_KEYS = json.dumps([f"age1{letter * 58}" for letter in "qp"])
 
 SENTENCES: list[tuple[str, int, list[str]]] = [
@@ -228,6 +229,19 @@ SENTENCES: list[tuple[str, int, list[str]]] = [
         ["nothing that the keys could open again"],
     ),
     (VALID + "auditbot:\n  compression: lz4\n", 10, ["zstd or gzip"]),
+    (VALID + "auditbot:\n  approvers: [anna.example.com]\n", 10, ["is no verifier key"]),
+    (
+        VALID + f"auditbot:\n  approvers: [{ANNA}, {ANNA}]\n  approvals_needed: 2\n",
+        10,
+        ["names somebody twice"],
+    ),
+    (VALID + f"auditbot:\n  approvers: [{ANNA}]\n", 10, ["approvals_needed is not"]),
+    (
+        VALID + f"auditbot:\n  approvers: [{ANNA}]\n  approvals_needed: 2\n",
+        11,
+        ["nothing could ever be approved"],
+    ),
+    (VALID + "auditbot:\n  approvals_needed: 1\n", 10, ["approvers names 0"]),
     (VALID + "auditbot:\n  destination: ftp://x\n", 10, ["s3://BUCKET/PREFIX", "“ftp://x”"]),
     (VALID + "auditbot:\n  destination: s3:x\n", 10, ["names no bucket"]),
     (VALID + "auditbot:\n  destination: s3://A_B/x\n", 10, ["lower-case"]),
