@@ -4,7 +4,6 @@ The promise kept: nothing is shown without what became of it, and nothing that s
 hides what was there before.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 from auditbot.reader.index.build import root_key
 from auditbot.reader.index.library import Library, Stored, detail_of
 from auditbot.reader.layout import server_of
+from auditbot.reader.said import edit_text
 from auditbot.reader.sealed import unopened
 
 Json = dict[str, Any]
@@ -198,16 +198,6 @@ def _is_of_same(first: Json, second: Json) -> bool:
 def is_readable(first: Json, late: Stored | None) -> bool:
     """Return whether an event could be read by the archive, at once or later."""
     return late is not None or first.get("enc_status") != "undecryptable"
-
-
-def edit_text(record: Json) -> str:
-    """Return what an edit makes of a message: its new content, not the fallback around it."""
-    try:
-        event = json.loads(record.get("event_json") or "{}")
-        body = event["content"]["m.new_content"]["body"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return str(record.get("body") or "").removeprefix("* ")
-    return str(body)
 
 
 def load(library: Library, roots: Sequence[int]) -> list[Message]:

@@ -15,7 +15,7 @@ from auditbot.reader.index.schema import KINDS, MEDIA_STATES, STATUSES
 from auditbot.reader.index.unopened import note_unopened, waiting_keys
 from auditbot.reader.index.words import indexed
 from auditbot.reader.layout import NEWER, VERSION
-from auditbot.reader.said import formatted_text, other_text
+from auditbot.reader.said import edit_text, formatted_text, other_text
 from auditbot.reader.sealed import STATE, UNOPENED, Contents
 from auditbot.reader.tree import GrowingRange, leaf_hash
 from auditbot.reader.unpack import DamagedArchiveError, Line, placed_lines
@@ -62,6 +62,8 @@ class _Record(msgspec.Struct):
     enc_error: str | None = None
     enc_device_id: str | None = None
     event_json: str | None = None
+    raw_b64: str | None = None
+    reply_to: str | None = None
     detail_json: str | None = None
     sealed: str | None = None
     sealed_to: str | None = None
@@ -272,8 +274,12 @@ class Builder:
                 "body": record.body,
                 "media_name": record.media_name,
                 "event_json": record.event_json,
+                "raw_b64": record.raw_b64,
+                "enc_status": record.enc_status,
                 "event_type": record.event_type,
                 "state_key": record.state_key,
+                "edit_of": record.edit_of,
+                "reply_to": record.reply_to,
             }
         )
 
@@ -467,6 +473,7 @@ def texts_of(record: Mapping[str, Any]) -> list[str]:
     parts = (
         record.get("body"),
         record.get("media_name"),
+        edit_text(record) if record.get("edit_of") else None,
         formatted_text(record),
         other_text(record),
     )

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, tzinfo
 from typing import Any
 
-from auditbot.reader.conversation import Edit, Message, edit_text
+from auditbot.reader.conversation import Edit, Message
 from auditbot.reader.layout import DEFAULT_CLASS
 from auditbot.reader.render.readers import readings
 from auditbot.reader.render.words import (
@@ -21,7 +21,7 @@ from auditbot.reader.render.words import (
     typed,
     why_not,
 )
-from auditbot.reader.said import formatted_text, other_text
+from auditbot.reader.said import edit_text, formatted_text, other_text
 from auditbot.reader.sealed import unopened
 from auditbot.reader.times import local
 
@@ -31,7 +31,8 @@ class Row:
     """One message.
 
     ``text`` is what was written first; ``latest_text`` what became of it; a deleted message
-    keeps both. ``edited_by_others`` counts edits by somebody who is not the author. Times are RFC 3339, ``time`` in the zone that was asked for.
+    keeps both. ``shown_as`` is what most clients show instead of the text, or of a later version.
+    ``edited_by_others`` counts edits by somebody who is not the author. Times are RFC 3339, ``time`` in the zone that was asked for.
     ``responsive`` is “yes” for what was asked for, “no” for what is only around it.
     """
 
@@ -96,7 +97,7 @@ def row_of(message: Message, zone: tzinfo = UTC, *, is_context: bool = False) ->
         kind=_kind(message),
         text=message.text if is_text else _told(message, zone),
         latest_text=message.latest_text if is_text else None,
-        shown_as=formatted_text(said) if message.is_readable else None,
+        shown_as=_shown_as(message),
         edits=len(message.edits),
         edited_by_others=sum(message.is_by_author(edit) is False for edit in message.edits),
         deleted_utc=_time(deletion.get("ts_origin"), UTC),
@@ -132,11 +133,17 @@ def as_json(message: Message, zone: tzinfo = UTC, *, is_context: bool = False) -
         **asdict(row_of(message, zone, is_context=is_context)),
         "versions": [
             {
-                "text": edit_text(edit.said),
+                "text": edit_text(edit.said) if edit.is_readable else None,
+                "not_readable_because": None
+                if edit.is_readable
+                else why_not(edit.stored.record, edit.said),
+                "shown_as": _version_shown_as(edit),
                 "sender": edit.stored.record.get("sender"),
                 "time_utc": _time(edit.stored.record.get("ts_origin"), UTC),
                 "valid": message.is_by_author(edit),
                 "event_id": edit.stored.record.get("event_id"),
+                "deleted_utc": _time(_deletion(edit).get("ts_origin"), UTC),
+                "deleted_by": _text(_deletion(edit).get("sender")),
             }
             for edit in message.edits
         ],
@@ -175,13 +182,14 @@ def table(
 
 
 def _below(message: Message, row: Row, zone: tzinfo) -> Iterator[str]:
-    if row.shown_as:
-        yield f"    most clients show this instead: {shown_line(row.shown_as)}"
+    yield from _instead(formatted_text(message.said) if message.is_readable else None)
     for edit in message.edits:
         is_own = message.is_by_author(edit)
         by = "" if is_own else f" BY {shown_line(edit.stored.record.get('sender'))}"
         at = (_time(edit.stored.record.get("ts_origin"), zone) or "")[:19].replace("T", " ")
-        yield f"    edited{by} {at}: {_version(edit)}"
+        back = " (taken back)" if edit.deleted is not None else ""
+        yield f"    edited{by} {at}{back}: {_version(edit)}"
+        yield from _instead(_version_shown_as(edit))
     if row.deleted_by:
         at = (_time(message.deletions[0].record.get("ts_origin"), zone) or "")[:19]
         because = f", because “{shown_line(row.deletion_reason)}”" if row.deletion_reason else ""
@@ -192,6 +200,11 @@ def _below(message: Message, row: Row, zone: tzinfo) -> Iterator[str]:
         size = f", {row.attachment_size:,} bytes" if row.attachment_size is not None else ""
         yield f"    attachment: {shown_line(row.attachment)}{size} ({row.attachment_state})"
     yield from _remarks(row, is_received=is_received_only(message))
+
+
+def _instead(text: str | None) -> Iterator[str]:
+    if text is not None:
+        yield f"    most clients show this instead: {shown_line(text)}"
 
 
 def _remarks(row: Row, *, is_received: bool) -> Iterator[str]:
@@ -217,6 +230,21 @@ def _version(edit: Edit) -> str:
     if edit.is_readable:
         return shown_line(edit_text(edit.said))
     return f"(not readable: {why_not(edit.stored.record, edit.said)})"
+
+
+def _shown_as(message: Message) -> str | None:
+    """Return what clients show instead of any of its versions, each on lines of its own."""
+    first = formatted_text(message.said) if message.is_readable else None
+    found = [first, *map(_version_shown_as, message.edits)]
+    return "\n".join(text for text in found if text is not None) or None
+
+
+def _version_shown_as(edit: Edit) -> str | None:
+    return formatted_text(edit.said) if edit.is_readable else None
+
+
+def _deletion(edit: Edit) -> dict[str, Any]:
+    return {} if edit.deleted is None else edit.deleted.record
 
 
 def _told(message: Message, zone: tzinfo) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-from auditbot.reader.conversation import Edit, Message, Reaction, edit_text
+from auditbot.reader.conversation import Edit, Message, Reaction
 from auditbot.reader.index.library import Library
 from auditbot.reader.layout import DEFAULT_CLASS
 from auditbot.reader.render.readers import readings
@@ -30,7 +30,7 @@ from auditbot.reader.render.words import (
     typed,
     why_not,
 )
-from auditbot.reader.said import formatted_text, other_text
+from auditbot.reader.said import edit_text, formatted_text, other_text
 from auditbot.reader.times import counted, local
 
 Json = dict[str, Any]

@@ -18,8 +18,9 @@ from email.policy import SMTP
 from pathlib import Path
 from typing import Any
 
-from auditbot.reader.conversation import Edit, Message, edit_text
+from auditbot.reader.conversation import Edit, Message
 from auditbot.reader.render.words import one_line, reaction_mark, spelled, why_not
+from auditbot.reader.said import edit_text
 from auditbot.reader.times import local
 from auditbot.reader.transcript.build import Attachment, Transcript
 from auditbot.reader.transcript.eml import (
