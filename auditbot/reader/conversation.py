@@ -21,6 +21,7 @@ Json = dict[str, Any]
 _GONE = frozenset({"arrived_redacted", "recovered_unredacted"})
 """What had been deleted before it was archived, and may be there all the same."""
 _NO_MESSAGE = frozenset({"m.room.redaction", "m.reaction"})
+CLEAR_EDIT = "edit that is NOT ENCRYPTED, although the message is"
 
 
 @dataclass(frozen=True)
@@ -161,12 +162,30 @@ class Message:
         original = self.first or self.late
         return None if original is None else _is_of_same(original.record, edit.stored.record)
 
+    def doubt_of(self, edit: Edit) -> str:
+        """Return why an edit is not what the author made of the message, "" if it is."""
+        is_by_author = self.is_by_author(edit)
+        if is_by_author is None:
+            return "edit of a message that is not archived in this room"
+        if not is_by_author:
+            return "edit by somebody else"
+        if edit.stored.record.get("edit_of") != self.record.get("event_id"):
+            return "edit of an edit, which clients ignore"
+        if self._is_encrypted and edit.stored.record.get("enc_status") == "clear":
+            # A homeserver could have written it; the sender's device vouches for nothing.
+            return CLEAR_EDIT
+        return ""
+
+    @property
+    def _is_encrypted(self) -> bool:
+        return self.record.get("enc_status") in {"decrypted", "undecryptable"}
+
     def _is_shown(self, edit: Edit) -> bool:
         """Return whether an edit is what the one who is named as the sender has said."""
         is_by_author = self.is_by_author(edit)
         if is_by_author is None:
             return _is_of_same(self.record, edit.stored.record)
-        return is_by_author
+        return not self.doubt_of(edit)
 
     @property
     def time_ms(self) -> int:
@@ -203,19 +222,10 @@ def is_readable(first: Json, late: Stored | None) -> bool:
 def load(library: Library, roots: Sequence[int]) -> list[Message]:
     """Return the messages of these roots, in their order; a negative one is a single record."""
     parts = _parts(library, [root for root in roots if root >= 0])
-    inner = [
-        _own_root(stored)
-        for group in parts.values()
-        for stored in group
-        if stored.record.get("edit_of")
-        or stored.record.get("event_type") == "m.reaction"
-        or stored.record.get("redacts")
-    ]
-    below = _parts(library, inner)
     messages = []
     for root in roots:
         if root >= 0:
-            messages.append(_message(root, parts.get(root, []), below))
+            messages.append(_message(root, parts.get(root, [])))
         else:
             messages.append(Message(root, others=list(library.stored([-root]))))
     if library.has_several_servers:
@@ -233,20 +243,23 @@ def _parts(library: Library, roots: Sequence[int]) -> dict[int, list[Stored]]:
     return groups
 
 
-def _own_root(stored: Stored) -> int:
-    room_id = stored.record.get("room_id")
-    return root_key(str(stored.record.get("event_id")), None if room_id is None else str(room_id))
-
-
-def _message(root: int, group: Iterable[Stored], below: dict[int, list[Stored]]) -> Message:
+def _message(root: int, group: Iterable[Stored]) -> Message:
     message = Message(root)
+    inner: list[Stored] = []
+    """What deletes an edit or a reaction."""
     receipts: list[Stored] = []
-    lists = {"media": message.media, "deletion": message.deletions, "receipt": receipts}
+    lists = {
+        "media": message.media,
+        "deletion": message.deletions,
+        "inner deletion": inner,
+        "receipt": receipts,
+    }
     later: dict[int, Stored] = {}
+    reactions: list[tuple[int, Stored]] = []
     edits: list[tuple[int, Stored]] = []
     for stored in group:
-        own = _own_root(stored)
-        match _part(stored.record, is_own=own == root):
+        own = _target(stored, "event_id")
+        match _part(stored, root, is_own=own == root):
             case "closing":
                 message.closed = stored
             case "original":
@@ -256,16 +269,26 @@ def _message(root: int, group: Iterable[Stored], below: dict[int, list[Stored]])
             case "edit":
                 edits.append((own, stored))
             case "reaction":
-                message.reactions.append(Reaction(stored, _deletion(stored, below.get(own, []))))
+                reactions.append((own, stored))
             case part:
                 lists.get(part, message.others).append(stored)
     message.late = later.get(root)
+    gone = {_target(item, "redacts"): item for item in reversed(inner)}
     message.edits = [
-        Edit(stored, later.get(own), _deletion(stored, below.get(own, [])))
-        for own, stored in edits
+        Edit(stored, later.get(own), _deletion(stored, gone.get(own))) for own, stored in edits
     ]
-    message.receipts = [*map(Receipt, receipts), *_receipts_of_parts(message, below)]
+    message.reactions = [
+        Reaction(stored, _deletion(stored, gone.get(own))) for own, stored in reactions
+    ]
+    message.others += inner
+    message.receipts = list(_receipts(message, receipts))
     return message
+
+
+def _target(stored: Stored, name: str) -> int:
+    """Return what a record names, as the index knows it: a message, or what belongs to one."""
+    room_id = stored.record.get("room_id")
+    return root_key(str(stored.record.get(name)), None if room_id is None else str(room_id))
 
 
 def _add_original(message: Message, stored: Stored) -> None:
@@ -285,34 +308,33 @@ _PARTS = {
 }
 
 
-def _part(record: Json, *, is_own: bool) -> str:
+def _part(stored: Stored, root: int, *, is_own: bool) -> str:
     """Return what a record is to the message that it belongs to."""
+    record = stored.record
     kind = record.get("kind")
     if kind != "event":
         return _PARTS.get(str(kind), "other")
     if record.get("redacts") is not None:
-        return "deletion"
+        return "deletion" if _target(stored, "redacts") == root else "inner deletion"
     if is_own:
         return "original"
     if record.get("edit_of") is not None:
         return "edit"
-    return "reaction" if record.get("event_type") == "m.reaction" else "other"
+    is_reaction = record.get("event_type") == "m.reaction"
+    return "reaction" if is_reaction and _target(stored, "rel_event_id") == root else "other"
 
 
-def _receipts_of_parts(message: Message, below: dict[int, list[Stored]]) -> Iterator[Receipt]:
-    """Yield the receipts that name an edit, a reaction or a deletion of a message."""
-    parts = [(edit.stored, "edit") for edit in message.edits]
-    parts += [(reaction.stored, "reaction") for reaction in message.reactions]
-    parts += [(stored, "deletion") for stored in message.deletions]
-    for part, of in parts:
-        for stored in below.get(_own_root(part), []):
-            if stored.record.get("kind") == "receipt":
-                yield Receipt(stored, of)
+def _receipts(message: Message, receipts: Iterable[Stored]) -> Iterator[Receipt]:
+    """Yield the receipts of a message, and which name an edit, a reaction or a deletion of it."""
+    parts = {_target(edit.stored, "event_id"): "edit" for edit in message.edits}
+    parts |= {_target(one.stored, "event_id"): "reaction" for one in message.reactions}
+    parts |= {_target(stored, "event_id"): "deletion" for stored in message.deletions}
+    for stored in receipts:
+        yield Receipt(stored, parts.get(_target(stored, "event_id"), "message"))
 
 
-def _deletion(stored: Stored, below: Iterable[Stored]) -> Stored | None:
+def _deletion(stored: Stored, found: Stored | None) -> Stored | None:
     """Return what deleted an edit or a reaction, its own record if that alone tells of it."""
-    found = next((item for item in below if item.record.get("redacts")), None)
     return stored if found is None and stored.record.get("content_state") in _GONE else found
 
 

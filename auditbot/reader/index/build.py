@@ -123,6 +123,9 @@ class Builder:
     _first_seq: int = 0
     _roots: list[int | None] = field(default_factory=list)
     """The roots of the records of this segment so far."""
+    _inner: dict[int, int] = field(default_factory=dict)
+    """The messages to which the edits, reactions and deletions of this segment belong."""
+    _seen: set[int | None] = field(default_factory=set)
     _content: int = 0
     _unopened: set[str] = field(default_factory=set)
     _decoder: msgspec.json.Decoder[_Record] = field(
@@ -165,6 +168,7 @@ class Builder:
     ) -> int:
         object_id, first_id = self._object(listed, stream, manifest)
         self._first_seq, self._roots = listed.first_seq, []
+        self._inner, self._seen = {}, set()
         self._content, self._unopened = 0, set()
         growing = GrowingRange(listed.first_seq)
         for rows in (self._rows, self._words, self._parts):
@@ -223,7 +227,10 @@ class Builder:
         event = event_key(record.event_id) if record.event_id else None
         own = root_key(record.event_id, record.room_id) if record.event_id else None
         root = self._root(record, own)
+        if record.kind == "event" and own is not None and root is not None and root != own:
+            self._take_in(own, root, object_id)
         self._roots.append(root)
+        self._seen.add(root)
         self._rows.append(
             (
                 record_id,
@@ -300,14 +307,37 @@ class Builder:
         if target is None and record.event_type == "m.reaction":
             target = record.rel_event_id
         if target is not None:
-            return root_key(target, record.room_id)
+            inner = self._root_of_inner(target, record.room_id)
+            return root_key(target, record.room_id) if inner is None else inner
         if record.kind in {"decryption", "media"} and record.of_seq is not None:
             return self._root_of_seq(record)
+        if record.kind == "receipt" and record.event_id is not None:
+            inner = self._root_of_inner(record.event_id, record.room_id)
+            return own if inner is None else inner
         if record.kind == "gap":
             return gap_key(record.stream, record.seq)
         if record.kind == "gap_closed" and record.of_seq is not None:
             return gap_key(*_of(record))
         return own
+
+    def _root_of_inner(self, event_id: str, room_id: str | None) -> int | None:
+        """Return the message to which an edit or a reaction belongs, ``None`` if it is neither."""
+        found = self._inner.get(root_key(event_id, room_id))
+        if found is not None:
+            return found
+        row = self.connection.execute(
+            "SELECT root FROM record WHERE event = ? AND room IS ? AND NOT begins",
+            (event_key(event_id), self._name(room_id)),
+        ).fetchone()
+        return row[0] if row else None
+
+    def _take_in(self, own: int, root: int, object_id: int) -> None:
+        """Note that an event belongs to a message, with what came before it and belongs to it."""
+        self._inner[own] = root
+        if own in self._seen:
+            self._write(object_id)
+            self._roots = [root if known == own else known for known in self._roots]
+        self.connection.execute("UPDATE record SET root = ? WHERE root = ?", (root, own))
 
     def _root_of_seq(self, record: _Record) -> int | None:
         stream, seq = _of(record)

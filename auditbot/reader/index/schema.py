@@ -3,8 +3,8 @@
 A record's row holds what it is found by; what it says is read from its object, by the place of
 its frame and line. ``record.id`` counts through an object without a gap, so a record is found
 by its number too. Events are known by 63 bits of the hash of their IDs: millions of names would
-be most of the file. What belongs to one message (its edits, deletion, reactions, later
-decryption, attachment) has the same ``root``, in which the room counts too: nobody edits, deletes
+be most of the file. What belongs to one message (its edits, deletion, reactions, the deletion of
+one of these, later decryption, attachment) has the same ``root``, in which the room counts too: nobody edits, deletes
 or answers a message from another room, so what names one there stands alone; ``begins`` is 1 where
 the record is of the message itself. A gap and its end have the same ``root`` too. ``first`` is the
 record that a later decryption speaks of, or that carries the attachment of a ``media`` record;
@@ -16,7 +16,7 @@ listed them; ``erased`` are the keys that were destroyed; ``infected`` are attac
 record, a scanner found something, so that none of their messages gives them out.
 """
 
-VERSION = 8
+VERSION = 9
 
 TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

@@ -140,7 +140,8 @@ def as_json(message: Message, zone: tzinfo = UTC, *, is_context: bool = False) -
                 "shown_as": _version_shown_as(edit),
                 "sender": edit.stored.record.get("sender"),
                 "time_utc": _time(edit.stored.record.get("ts_origin"), UTC),
-                "valid": message.is_by_author(edit),
+                "valid": message.is_by_author(edit) and not message.doubt_of(edit),
+                "doubt": message.doubt_of(edit) or None,
                 "event_id": edit.stored.record.get("event_id"),
                 "deleted_utc": _time(_deletion(edit).get("ts_origin"), UTC),
                 "deleted_by": _text(_deletion(edit).get("sender")),
@@ -187,8 +188,10 @@ def _below(message: Message, row: Row, zone: tzinfo) -> Iterator[str]:
         is_own = message.is_by_author(edit)
         by = "" if is_own else f" BY {shown_line(edit.stored.record.get('sender'))}"
         at = (_time(edit.stored.record.get("ts_origin"), zone) or "")[:19].replace("T", " ")
+        doubt = message.doubt_of(edit)
+        told = f" ({doubt})" if is_own and doubt else ""
         back = " (taken back)" if edit.deleted is not None else ""
-        yield f"    edited{by} {at}{back}: {_version(edit)}"
+        yield f"    edited{by} {at}{told}{back}: {_version(edit)}"
         yield from _instead(_version_shown_as(edit))
     if row.deleted_by:
         at = (_time(message.deletions[0].record.get("ts_origin"), zone) or "")[:19]

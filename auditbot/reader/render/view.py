@@ -224,7 +224,7 @@ class Viewer:
 
     def _version(self, message: Message, edit: Edit) -> Json:
         record = edit.stored.record
-        is_by_author = message.is_by_author(edit)
+        doubt = message.doubt_of(edit)
         is_readable = edit.is_readable
         return {
             "when": self._full(record.get("ts_origin")),
@@ -232,8 +232,8 @@ class Viewer:
             "shown_as": _maybe(formatted_text(edit.said)) if is_readable else None,
             "why": None if is_readable else why_not(record, edit.said),
             "sender": one_line(record.get("sender") or ""),
-            "valid": is_by_author is True,
-            "label": _LABELS[is_by_author],
+            "valid": not doubt,
+            "label": doubt,
             "deleted": edit.deleted is not None,
             "seq": edit.stored.seq,
         }
@@ -313,12 +313,6 @@ class Viewer:
 
 
 _SHORT = 120
-_LABELS = {
-    True: "",
-    False: "edit by somebody else",
-    None: "edit of a message that is not archived in this room",
-}
-"""By whether the author made it."""
 _HUES = 12
 
 

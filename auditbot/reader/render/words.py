@@ -5,11 +5,11 @@ text: every control and invisible character is spelled out.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import tzinfo
 from typing import Any
 
-from auditbot.reader.conversation import Message
+from auditbot.reader.conversation import CLEAR_EDIT, Message
 from auditbot.reader.index.library import detail_of
 from auditbot.reader.sealed import unopened
 from auditbot.reader.show import acted
@@ -203,7 +203,18 @@ def doubts(message: Message) -> list[str]:
     if message.is_original_missing:
         unknown = ": nobody can tell whether its author made the edit" if message.edits else ""
         found.append(f"the original is not archived in this room{unknown}")
+    found.extend(dict.fromkeys(_edit_doubts(message)))
     return [*found, *_archives(message)]
+
+
+def _edit_doubts(message: Message) -> Iterator[str]:
+    """Yield what a person should know of who wrote the later versions."""
+    for edit in message.edits:
+        if message.doubt_of(edit) == CLEAR_EDIT:
+            yield f"an {CLEAR_EDIT}"
+        trust = edit.said.get("enc_trust")
+        if trust and trust not in {"cross_signed", message.said.get("enc_trust")}:
+            yield f"an edit: {TRUST.get(str(trust), spelled(trust))}"
 
 
 def is_received_only(message: Message) -> bool:

@@ -258,7 +258,7 @@ class _Contents:
         """Yield the edits that clients show, each with what stood there before."""
         before = spelled(message.text or "")
         for edit in message.edits:
-            if not message.is_by_author(edit) or edit.deleted is not None:
+            if message.doubt_of(edit) or edit.deleted is not None:
                 continue
             record = edit.stored.record
             after = spelled(edit_text(edit.said)) if edit.is_readable else _unread(edit)
