@@ -330,7 +330,7 @@ def _receipts(message: Message, receipts: Iterable[Stored]) -> Iterator[Receipt]
     parts |= {_target(one.stored, "event_id"): "reaction" for one in message.reactions}
     parts |= {_target(stored, "event_id"): "deletion" for stored in message.deletions}
     for stored in receipts:
-        yield Receipt(stored, parts.get(_target(stored, "event_id"), "message"))
+        yield Receipt(stored, parts.get(_target(stored, "event_id"), ""))
 
 
 def _deletion(stored: Stored, found: Stored | None) -> Stored | None:

@@ -166,7 +166,7 @@ def _lines(
     yield from _indented(lost.names(library, _SHOWN), lost.count)
     yield f"Known gaps            {len(missing.gaps)}"
     yield from _indented(missing.gaps, len(missing.gaps))
-    silent_times = list(unrecorded(library, period, arguments.zone))
+    silent_times = list(unrecorded(library, period, arguments.zone, SystemClock().now_ms()))
     yield f"Times without record  {len(silent_times) or 'none known'}"
     yield from _indented(silent_times, len(silent_times))
     first, *rest = receipts_recorded(library, period, arguments.zone)

@@ -34,10 +34,12 @@ from auditbot.reader.index.context import (
 from auditbot.reader.index.library import Library
 from auditbot.reader.index.query import (
     Query,
+    never_read,
     not_searched,
     people,
     rooms,
     search,
+    unread,
     unsearched,
 )
 from auditbot.reader.memory import write_private
@@ -226,11 +228,17 @@ async def _search(arguments: argparse.Namespace) -> int:
 
 
 def tell_unsearched(opened: Open, *queries: Query) -> bool:
-    """Say if words that were asked for were not looked for everywhere; return whether."""
+    """Say if words that were asked for were not looked for everywhere; return whether they might be.
+
+    What nobody can read is told and no failure: no identity opens it.
+    """
     count = max((unsearched(opened.library, query) for query in queries), default=0)
     if count:
         has_identity = bool(opened.archive.identities)
         sys.stderr.write(f"{not_searched(count, has_identity=has_identity)}\n")
+    closed = max((unread(opened.library, query) for query in queries), default=0)
+    if closed:
+        sys.stderr.write(f"{never_read(closed)}\n")
     return count > 0
 
 

@@ -174,6 +174,34 @@ def unsearched(library: Library, query: Query) -> int:
     return int(found)
 
 
+def unread(library: Library, query: Query) -> int:
+    """Return how many messages might fit whose words nobody could read to this day.
+
+    They are of no type but that of what is encrypted, so that the types asked for do not count.
+    """
+    if (not query.text and not query.containing) or query.undecryptable:
+        return 0
+    conditions, values = _conditions(
+        library, replace(query, text="", containing=(), types=(), undecryptable=True)
+    )
+    (found,) = library.connection.execute(
+        "SELECT count(*) FROM record"  # noqa: S608  # conditions are ours, values are bound
+        f" WHERE {' AND '.join(conditions)} AND kind = ?"
+        " AND NOT EXISTS (SELECT 1 FROM record AS later WHERE later.first = record.id)",
+        [*values, KINDS.index("event")],
+    ).fetchone()
+    return int(found)
+
+
+def never_read(count: int) -> str:
+    """Return what is to be said of messages that were not searched because nobody can read them."""
+    were, says = ("message was", "it says") if count == 1 else ("messages were", "they say")
+    return (
+        f"{count:,} more {were} not searched: nobody could read what {says} to this day. "
+        "Asked for without words, “not readable at once” (--undecryptable) lists them."
+    )
+
+
 def not_searched(count: int, *, has_identity: bool) -> str:
     """Return what is to be said of messages whose words are sealed."""
     if has_identity:

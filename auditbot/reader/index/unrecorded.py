@@ -28,15 +28,22 @@ class _Export:
     start_ms: int
     end_ms: int
     is_over: bool
+    interval_ms: int
     previous: str | None
     previous_stopped_ms: int | None
     previous_destination: str | None
 
 
-def unrecorded(library: Library, period: Period, zone: tzinfo = UTC) -> Iterator[str]:
+def unrecorded(
+    library: Library, period: Period, zone: tzinfo = UTC, now_ms: int | None = None
+) -> Iterator[str]:
     """Yield when within a period nothing was recorded, or perhaps not, each in a sentence.
 
-    An end of the period that is open is the archive's own.
+    Args:
+        library: the index
+        period: of which time; an end that is open is ``now_ms``, or else the archive's own
+        zone: in which moments are told
+        now_ms: up to when the archive should reach, but for what is not signed yet
     """
     exports = _exports(library)
     servers = sorted({export.server for export in exports})
@@ -48,7 +55,7 @@ def unrecorded(library: Library, period: Period, zone: tzinfo = UTC) -> Iterator
         yield from _before(own[0], period, zone, of)
         for one, other in pairwise(_joined(own)):
             yield from _between(one, other, period, zone, of)
-        yield from _after(own, period, zone, of)
+        yield from _after(own, _up_to(period, own, now_ms), zone, of)
         yield from _silences(library, server, period, zone, of)
 
 
@@ -60,18 +67,20 @@ def _exports(library: Library) -> list[_Export]:
         " (SELECT max(created_ms) FROM manifest WHERE stream = first.stream),"
         " (SELECT max(closed) FROM manifest WHERE stream = first.stream),"
         # The last record of a stream says that it was stopped; its last manifest may come late.
-        " (SELECT max(last_ms) FROM object WHERE stream = first.stream)"
+        " (SELECT max(last_ms) FROM object WHERE stream = first.stream), interval_ms"
         " FROM manifest AS first WHERE number = 0 ORDER BY first.from_ms, first.stream"
     ).fetchall()
     stopped = {row[3]: row[4] for row in rows if row[3] is not None}
     found = []
-    for key, stream, start, previous, previous_ms, where, made, closed, last in rows:
+    for key, stream, start, previous, previous_ms, where, made, closed, last, interval in rows:
         end = stopped.get(stream)
         if end is None:
             end = last if closed and last is not None else made
         is_over = bool(closed) or stream in stopped
         server = str(server_of(key))
-        found.append(_Export(server, stream, start, end, is_over, previous, previous_ms, where))
+        found.append(
+            _Export(server, stream, start, end, is_over, interval, previous, previous_ms, where)
+        )
     return found
 
 
@@ -118,8 +127,21 @@ def _elsewhere(export: _Export, zone: tzinfo) -> str:
     )
 
 
+def _up_to(period: Period, exports: list[_Export], now_ms: int | None) -> Period:
+    """Return a period whose open end is now, if the archive should reach further than it does."""
+    last = _last(exports)
+    due_ms = 0 if last.is_over else last.interval_ms * MOST_INTERVALS + SLACK_MS
+    if period.end_ms is not None or now_ms is None or now_ms <= last.end_ms + due_ms:
+        return period
+    return Period(period.start_ms, now_ms)
+
+
+def _last(exports: list[_Export]) -> _Export:
+    return max(exports, key=lambda export: (export.end_ms, export.stream))
+
+
 def _after(exports: list[_Export], period: Period, zone: tzinfo, of: str) -> Iterator[str]:
-    last = max(exports, key=lambda export: (export.end_ms, export.stream))
+    last = _last(exports)
     start, end = period.start_ms, period.end_ms
     if (end is None or end <= last.end_ms) and (start is None or start < last.end_ms):
         return

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -19,10 +20,12 @@ from auditbot.reader.index.parts import has_parts
 from auditbot.reader.index.query import (
     Known,
     Query,
+    never_read,
     not_searched,
     people,
     rooms,
     search,
+    unread,
     unsearched,
 )
 from auditbot.reader.index.unrecorded import unrecorded
@@ -105,7 +108,7 @@ async def find(request: web.Request) -> web.Response:
     desk, asked = request.app[DESK], request.query
     texts = {name: asked.get(name, "")[:_LONGEST].strip() for name in _FIELDS}
     shown: Json = {"asked": texts, "found": None, "views": [], "problem": "", "audiences": []}
-    shown["not_searched"] = ""
+    shown["not_searched"] = []
     if any(texts.values()):
         try:
             query = _query(texts, desk)
@@ -158,11 +161,8 @@ def _found(desk: Desk, query: Query, page: int, window: Window | None) -> Json:
     # A page that no browser can show helps nobody: what was found is never left out.
     kept = _nearest(shown, set(here))
     viewer = Viewer(desk.library, desk.zone)
-    sealed = unsearched(desk.library, query)
     return {
-        "not_searched": not_searched(sealed, has_identity=bool(desk.archive.identities))
-        if sealed
-        else "",
+        "not_searched": list(_not_searched(desk, query)),
         "found": len(roots),
         "is_cut": len(roots) > _MOST_FOUND,
         "page": page,
@@ -174,6 +174,14 @@ def _found(desk: Desk, query: Query, page: int, window: Window | None) -> Json:
         "is_context_cut": shown.is_cut or len(kept) < len(shown.roots),
         "audiences": viewer.audiences.lists,
     }
+
+
+def _not_searched(desk: Desk, query: Query) -> Iterator[str]:
+    sealed, closed = unsearched(desk.library, query), unread(desk.library, query)
+    if sealed:
+        yield not_searched(sealed, has_identity=bool(desk.archive.identities))
+    if closed:
+        yield never_read(closed)
 
 
 def _nearest(shown: Surroundings, here: set[int]) -> list[int]:
@@ -347,7 +355,8 @@ async def coverage_page(request: web.Request) -> web.Response:
 
     def gather() -> tuple[Coverage, list[str]]:
         desk.log.write("coverage shown")
-        return count_coverage(desk.library), list(unrecorded(desk.library, ALWAYS, desk.zone))
+        times = unrecorded(desk.library, ALWAYS, desk.zone, desk.clock.now_ms())
+        return count_coverage(desk.library), list(times)
 
     coverage, times = await desk.work(gather)
     return render(

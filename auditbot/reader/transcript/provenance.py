@@ -15,7 +15,7 @@ from auditbot.reader.layout import server_of
 from auditbot.reader.read import ALWAYS, Period
 from auditbot.reader.render.view import Tally
 from auditbot.reader.render.words import one_line
-from auditbot.reader.times import moment
+from auditbot.reader.times import counted, moment
 from auditbot.reader.transcript.subject import Subject
 
 Json = dict[str, Any]
@@ -111,7 +111,7 @@ def missing(
     found.extend(_cut([f"{sentence}." for sentence in tally.gaps], "gaps"))
     found.extend(_gaps(library, period, subject))
     found.extend(_cut(_attachments(tally), "attachments"))
-    found.extend(removed(library, period, zone))
+    found.extend(_cut(list(removed(library, period, zone)), "times"))
     found.extend(_cut(list(unrecorded(library, period, zone)), "times without a record"))
     if subject is not None and subject.kind == "room":
         found.extend(room_begins(library, subject.known.name, period, zone))
@@ -148,8 +148,8 @@ def _without_bot(
     as_of = moment(without.as_of_ms, zone)
     if subject.kind == "person" and without.count:
         yield (
-            f"{without.count:,} rooms were without the bot on {as_of}; what was sent in them is "
-            "not in here."
+            f"{counted(without.count, 'room')} {'was' if without.count == 1 else 'were'} without the bot on {as_of}; what was sent in "
+            f"{'it' if without.count == 1 else 'them'} is not in here."
         )
     if subject.kind == "room":
         yield from (
@@ -160,18 +160,37 @@ def _without_bot(
 
 
 def removed(library: Library, period: Period, zone: tzinfo = UTC) -> Iterable[str]:
-    """Yield what of a period was deleted or erased on purpose, each in a sentence."""
+    """Yield what of a period was deleted or erased on purpose: a sentence for each run of it."""
+    start, end = period.bounds
     rows = library.connection.execute(
-        "SELECT first_seq, last_seq, first_ms, last_ms FROM object WHERE state = 'removed'"
-        " ORDER BY first_ms"
+        "SELECT stream, first_seq, last_seq, first_ms, last_ms FROM object"
+        " WHERE state = 'removed' AND first_ms < ? AND last_ms >= ? ORDER BY stream, first_seq",
+        (end, start),
     ).fetchall()
-    for first_seq, last_seq, first_ms, last_ms in rows:
-        starts = period.end_ms is None or first_ms < period.end_ms
-        if starts and (period.start_ms is None or last_ms >= period.start_ms):
-            yield (
-                f"{last_seq - first_seq + 1} records of {moment(first_ms, zone)} to "
-                f"{moment(last_ms, zone)} were deleted or erased on purpose; some may belong here."
-            )
+    runs: list[_Run] = []
+    for stream, first_seq, last_seq, first_ms, last_ms in rows:
+        if runs and (runs[-1].stream, runs[-1].last_seq + 1) == (stream, first_seq):
+            runs[-1].last_seq, runs[-1].last_ms = last_seq, last_ms
+        else:
+            runs.append(_Run(stream, first_seq, last_seq, first_ms, last_ms))
+    for run in sorted(runs, key=lambda run: run.first_ms):
+        count = run.last_seq - run.first_seq + 1
+        yield (
+            f"{counted(count, 'record')} of {moment(run.first_ms, zone)} to "
+            f"{moment(run.last_ms, zone)} {'was' if count == 1 else 'were'} deleted or erased on "
+            "purpose; some may belong here."
+        )
+
+
+@dataclass
+class _Run:
+    """Segments of a stream that follow each other and are all gone."""
+
+    stream: str
+    first_seq: int
+    last_seq: int
+    first_ms: int
+    last_ms: int
 
 
 def rooms_without_bot(library: Library, period: Period = ALWAYS) -> WithoutBot:

@@ -244,7 +244,8 @@ def test_the_report_tells_them_too(
 
     assert main(["report", "--from=2025-11-01", *words]) == 0
     said = capsys.readouterr().out
-    assert "Times without record  2\n" in said
+    assert "Times without record  3\n" in said
+    assert "    The archive reaches 2025-11-24 19:00:" in said, "up to now was asked for"
     assert "    The archive begins on 2025-11-24 16:00:00" in said
     assert "    Nothing was signed for 3 hours" in said
     assert "Rooms without the bot 1200\n    !board:example.org: no way in\n" in said
