@@ -110,6 +110,18 @@ LONGEST_FILE_BYTES = 16 * 1024
 """Of the description of an encrypted file; a sound one has some 500 bytes."""
 
 
+def with_file(content: JsonObject, wire: JsonObject) -> JsonObject:
+    """Return the part of a content that says which file clients show: of an edit the new one."""
+    new = mapping(content.get("m.new_content"))
+    is_edit = _is_edit(relation(wire)) or _is_edit(relation(content))
+    return new if is_edit and _address(new) is not None else content
+
+
+def _address(content: JsonObject) -> str | None:
+    url = string(mapping(content.get("file")).get("url")) or string(content.get("url"))
+    return url if url is not None and url.startswith("mxc://") else None
+
+
 def attachment(content: JsonObject) -> dict[str, Any] | None:
     """Return what is needed to fetch a message's file, ``None`` if it has none."""
     file = mapping(content.get("file"))

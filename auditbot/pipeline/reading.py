@@ -67,10 +67,12 @@ def columns_of(
 def attachment_of(envelope: Envelope, reading: Reading | None) -> Columns | None:
     """Return what is needed to fetch the file that an event carries, ``None`` if it has none."""
     if reading is None:
-        return contents.attachment(mapping(envelope.content))
+        known = mapping(envelope.content)
+        return contents.attachment(contents.with_file(known, known))
     if isinstance(reading, Undecryptable):
         return None
-    return contents.attachment(mapping(_decrypted_text(reading.payload).content))
+    clear = mapping(_decrypted_text(reading.payload).content)
+    return contents.attachment(contents.with_file(clear, mapping(envelope.content)))
 
 
 def _decrypted(reading: Decrypted) -> Columns:
@@ -121,7 +123,7 @@ def _said(envelope: Envelope, clear: _ClearText) -> Columns:
         "body_truncated": said.truncated,
         **contents.relations(wire),
         **contents.redaction(envelope, known),
-        **contents.media(known),
+        **contents.media(contents.with_file(known, wire)),
         **_as_sent(clear.data, sound=whole, column="event_json"),
         "payload_sha256": hashlib.sha256(clear.data).hexdigest(),
     }

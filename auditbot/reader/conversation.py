@@ -44,6 +44,7 @@ class Edit:
     stored: Stored
     late: Stored | None = None
     deleted: Stored | None = None
+    media: tuple[Stored, ...] = ()
 
     @property
     def said(self) -> Json:
@@ -96,7 +97,7 @@ class Message:
     @cached_property
     def record(self) -> Json:
         """Return the record of the event, or what is there of it."""
-        for stored in (self.first, self.closed, *self._told, *self.deletions):
+        for stored in (self.first, self.closed, *self.others, *self.deletions):
             if stored is not None:
                 return stored.record
         edits = [edit.stored.record for edit in self.edits]
@@ -106,14 +107,9 @@ class Message:
         return (edits + reactions + others + receipts + [{}])[0]
 
     @property
-    def _told(self) -> list[Stored]:
-        """Return what tells more of it than that somebody has read it."""
-        return [other for other in self.others if other.record.get("kind") != "receipt"]
-
-    @property
     def is_original_missing(self) -> bool:
         """Return whether there is only what others made of it, later."""
-        return self.first is None and self.closed is None and not self._told
+        return self.first is None and self.closed is None and not self.others
 
     @property
     def said(self) -> Json:
@@ -199,7 +195,7 @@ class Message:
         found = [self.first, self.late, self.closed, *self.media, *self.deletions, *self.others]
         found += [receipt.stored for receipt in self.receipts]
         for edit in self.edits:
-            found += [edit.stored, edit.late, edit.deleted]
+            found += [edit.stored, edit.late, edit.deleted, *edit.media]
         for reaction in self.reactions:
             found += [reaction.stored, reaction.taken_back]
         there = {stored.id: stored for stored in found if stored is not None}
@@ -275,7 +271,8 @@ def _message(root: int, group: Iterable[Stored]) -> Message:
     message.late = later.get(root)
     gone = {_target(item, "redacts"): item for item in reversed(inner)}
     message.edits = [
-        Edit(stored, later.get(own), _deletion(stored, gone.get(own))) for own, stored in edits
+        _edit(stored, later.get(own), _deletion(stored, gone.get(own)), message)
+        for own, stored in edits
     ]
     message.reactions = [
         Reaction(stored, _deletion(stored, gone.get(own))) for own, stored in reactions
@@ -283,6 +280,20 @@ def _message(root: int, group: Iterable[Stored]) -> Message:
     message.others += inner
     message.receipts = list(_receipts(message, receipts))
     return message
+
+
+def _edit(stored: Stored, late: Stored | None, deleted: Stored | None, message: Message) -> Edit:
+    """Return an edit; what became of its own attachment is not of the message's."""
+    places = {(item.stream, item.seq) for item in (stored, late) if item is not None}
+    media = tuple(item for item in message.media if _of(item) in places)
+    message.media = [item for item in message.media if item not in media]
+    return Edit(stored, late, deleted, media)
+
+
+def _of(stored: Stored) -> tuple[str, object]:
+    """Return stream and number of the record that another one speaks of."""
+    stream = detail_of(stored.record).get("of_stream") or stored.record.get("stream")
+    return str(stream), stored.record.get("of_seq")
 
 
 def _target(stored: Stored, name: str) -> int:

@@ -19,6 +19,7 @@ from auditbot.reader.render.words import (
     reaction_mark,
     shown_line,
     typed,
+    version_media_state,
     why_not,
 )
 from auditbot.reader.said import edit_text, formatted_text, other_text
@@ -138,6 +139,7 @@ def as_json(message: Message, zone: tzinfo = UTC, *, is_context: bool = False) -
                 if edit.is_readable
                 else why_not(edit.stored.record, edit.said),
                 "shown_as": _version_shown_as(edit),
+                "attachment": version_media_state(message, edit),
                 "sender": edit.stored.record.get("sender"),
                 "time_utc": _time(edit.stored.record.get("ts_origin"), UTC),
                 "valid": message.is_by_author(edit) and not message.doubt_of(edit),

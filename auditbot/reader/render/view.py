@@ -19,6 +19,7 @@ from auditbot.reader.render.words import (
     TIME_OF_RECEIPT,
     TRUST,
     act,
+    all_media,
     doubts,
     gap,
     is_received_only,
@@ -28,6 +29,7 @@ from auditbot.reader.render.words import (
     reaction_mark,
     spelled,
     typed,
+    version_media_state,
     why_not,
 )
 from auditbot.reader.said import edit_text, formatted_text, other_text
@@ -129,8 +131,7 @@ class Tally:
         self.late += message.late is not None
         if not message.is_readable:
             self.unreadable[why_not(record, message.said)] += 1
-        media = media_state(message)
-        if media is not None:
+        for media in all_media(message):
             self.attachments += 1
             if media["key"] is None:
                 self.attachments_missing.append(f"{media['name']} ({media['words']})")
@@ -234,6 +235,7 @@ class Viewer:
             "sender": one_line(record.get("sender") or ""),
             "valid": not doubt,
             "label": doubt,
+            "media": version_media_state(message, edit),
             "deleted": edit.deleted is not None,
             "seq": edit.stored.seq,
         }

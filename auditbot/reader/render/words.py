@@ -5,12 +5,12 @@ text: every control and invisible character is spelled out.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 
-from auditbot.reader.conversation import CLEAR_EDIT, Message
-from auditbot.reader.index.library import detail_of
+from auditbot.reader.conversation import CLEAR_EDIT, Edit, Message
+from auditbot.reader.index.library import Stored, detail_of
 from auditbot.reader.sealed import unopened
 from auditbot.reader.show import acted
 from auditbot.reader.times import local, moment
@@ -198,8 +198,7 @@ def doubts(message: Message) -> list[str]:
         and record.get("event_type") == "m.room.message"
     ):
         found.append("NOT ENCRYPTED, in an encrypted room")
-    if said.get("body_truncated"):
-        found.append("cut here; whole in the record")
+    found.extend(_odd(said))
     if message.is_original_missing:
         unknown = ": nobody can tell whether its author made the edit" if message.edits else ""
         found.append(f"the original is not archived in this room{unknown}")
@@ -207,11 +206,24 @@ def doubts(message: Message) -> list[str]:
     return [*found, *_archives(message)]
 
 
+def _odd(said: Mapping[str, Any]) -> Iterator[str]:
+    if said.get("body_truncated"):
+        yield "cut here; whole in the record"
+    inside = detail_of(dict(said)).get("relation_in_ciphertext")
+    if isinstance(inside, dict):
+        claim = one_line(", ".join(map(str, inside.values())))
+        yield f"a relation that only some clients follow, inside the ciphertext: {claim}"
+
+
 def _edit_doubts(message: Message) -> Iterator[str]:
     """Yield what a person should know of who wrote the later versions."""
     for edit in message.edits:
         if message.doubt_of(edit) == CLEAR_EDIT:
             yield f"an {CLEAR_EDIT}"
+        media = version_media_state(message, edit)
+        if media is not None:
+            digest = f", SHA-256 {media['sha256']}" if media["sha256"] else ""
+            yield f"an edit has an attachment of its own: {media['name']} ({media['words']}{digest})"
         trust = edit.said.get("enc_trust")
         if trust and trust not in {"cross_signed", message.said.get("enc_trust")}:
             yield f"an edit: {TRUST.get(str(trust), spelled(trust))}"
@@ -253,10 +265,26 @@ def _archives(message: Message) -> list[str]:
 
 def media_state(message: Message) -> dict[str, Any] | None:
     """Return what is known of a message's attachment, ``None`` if it has none."""
-    said = message.said
+    return _media_state(message.said, message.media)
+
+
+def all_media(message: Message) -> list[dict[str, Any]]:
+    """Return what is known of the attachments of all versions of a message."""
+    found = [media_state(message), *(version_media_state(message, one) for one in message.edits)]
+    return [media for media in found if media is not None]
+
+
+def version_media_state(message: Message, edit: Edit) -> dict[str, Any] | None:
+    """Return the same of an edit's attachment, ``None`` if it has none but the message's own."""
+    found = _media_state(edit.said, edit.media) if edit.is_readable else None
+    same = message.said.get("media_mxc") == edit.said.get("media_mxc")
+    return None if found is None or (same and not edit.media) else found
+
+
+def _media_state(said: Mapping[str, Any], media: Sequence[Stored]) -> dict[str, Any] | None:
     if not any(said.get(name) for name in ("media_mxc", "media_name", "media_status")):
         return None
-    last: Mapping[str, Any] = message.media[-1].record if message.media else said
+    last: Mapping[str, Any] = media[-1].record if media else said
     status, key = _status(last), last.get("media_key")
     state = "infected_kept" if status == "infected" and key else status
     return {

@@ -1,5 +1,6 @@
 """Everything that a transcript shows, gathered once for all its formats."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
@@ -13,7 +14,7 @@ from auditbot.reader.index.library import Library
 from auditbot.reader.media import ReplacedAttachmentError, fetch_file, picture_type, safe_name
 from auditbot.reader.read import Period
 from auditbot.reader.render.view import Viewer
-from auditbot.reader.render.words import media_state
+from auditbot.reader.render.words import all_media
 from auditbot.reader.times import moment
 from auditbot.reader.transcript.provenance import Sources, missing
 from auditbot.reader.transcript.subject import Subject, select
@@ -199,10 +200,9 @@ async def _attachments(
     found: dict[str, Attachment] = {}
     failed: list[str] = []
     replaced = set[str]()
-    for message in messages:
-        media = media_state(message)
-        key = media["key"] if media else None
-        if media is None or key is None or key in found or key in replaced:
+    for media in itertools.chain.from_iterable(map(all_media, messages)):
+        key = media["key"]
+        if key is None or key in found or key in replaced:
             continue
         try:
             path = await fetch_file(place, library, str(key))

@@ -182,8 +182,9 @@ def records_of(views: list[Json]) -> str:
 def _attach(mail: EmailMessage, transcript: Transcript, views: list[Json]) -> None:
     room_left = MOST_ATTACHED
     attached: set[str] = set()
-    for view in views:
-        key = view["media"]["key"] if view["media"] else None
+    shown = [media for view in views for media in (view["media"], *_of_versions(view)) if media]
+    for media in shown:
+        key = media["key"]
         found: Attachment | None = transcript.attachments.get(str(key)) if key else None
         if found is None or found.sha256 in attached or found.size > room_left:
             continue
@@ -193,6 +194,10 @@ def _attach(mail: EmailMessage, transcript: Transcript, views: list[Json]) -> No
         mail.add_attachment(
             found.path.read_bytes(), maintype=kind, subtype=subtype, filename=found.safe_name
         )
+
+
+def _of_versions(view: Json) -> list[Json | None]:
+    return [version["media"] for version in view["versions"]]
 
 
 def sound(text: str) -> str:

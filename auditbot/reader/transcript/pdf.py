@@ -58,9 +58,8 @@ def _data(transcript: Transcript, pictures: dict[str, str]) -> dict[str, Any]:
     for day, views in transcript.days:
         shown = []
         for view in views:
-            media = view["media"]
-            words = {**media, "size_words": size(media["size"])} if media else None
-            shown.append({**view, "media": words})
+            versions = [{**one, "media": _sized(one["media"])} for one in view["versions"]]
+            shown.append({**view, "media": _sized(view["media"]), "versions": versions})
         days.append({"day": day, "messages": shown})
     made = local(transcript.request.made_ms) or datetime(1970, 1, 1, tzinfo=UTC)
     return {
@@ -71,6 +70,10 @@ def _data(transcript: Transcript, pictures: dict[str, str]) -> dict[str, Any]:
         "audiences": transcript.audiences,
         "pictures": pictures,
     }
+
+
+def _sized(media: dict[str, Any] | None) -> dict[str, Any] | None:
+    return {**media, "size_words": size(media["size"])} if media else None
 
 
 def _copy_pictures(transcript: Transcript, folder: Path) -> dict[str, str]:

@@ -272,16 +272,20 @@ class _Contents:
             before = after
 
     def _attachments(self, view: Json) -> Iterator[Json]:
-        media = view["media"]
-        found = self.transcript.attachments.get(str(media["key"])) if media else None
-        if found is None:
-            return
+        versions = [version["media"] for version in view["versions"]]
+        for media in filter(None, (view["media"], *versions)):
+            found = self.transcript.attachments.get(str(media["key"]))
+            if found is not None and self._takes(found):
+                yield {"id": found.safe_name, "display": media["name"], "size": found.size}
+
+    def _takes(self, found: Attachment) -> bool:
+        """Put an attachment into the file; return whether it is in there."""
         if found.safe_name not in self.files:
             if self._bytes + found.size > MOST_ATTACHED:
-                return
+                return False
             self._bytes += found.size
             self.files[found.safe_name] = found
-        yield {"id": found.safe_name, "display": media["name"], "size": found.size}
+        return True
 
     def _notes(self, pair: Pair, thread: str) -> Iterator[tuple[str, object]]:
         """Yield what RSMF has no place for."""

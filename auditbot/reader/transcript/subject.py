@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 from auditbot.reader.index.context import ordered
 from auditbot.reader.index.library import Library
-from auditbot.reader.index.query import Known, Query, people, rooms, search
+from auditbot.reader.index.query import NOT_SHOWN, Known, Query, people, rooms, search
 from auditbot.reader.read import Period
 from auditbot.reader.render.words import one_line
 from common.errors import UserError
 
 _HOUR_MS = 3_600_000
+_NOT_SHOWN = ", ".join(map(str, NOT_SHOWN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +93,8 @@ def _around(library: Library, roots: list[int], span_ms: int) -> set[int]:
         if row is None:
             continue
         rows = library.connection.execute(
-            "SELECT DISTINCT coalesce(root, -id) FROM record WHERE room = ?"
-            " AND received_ms BETWEEN ? AND ? AND kind <> 3",
+            "SELECT DISTINCT coalesce(root, -id) FROM record WHERE room = ?"  # noqa: S608  # numbers of ours
+            f" AND received_ms BETWEEN ? AND ? AND kind NOT IN ({_NOT_SHOWN})",
             (row[0], row[1] - span_ms, row[1] + span_ms),
         )
         found.update(other for (other,) in rows)

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from auditbot.pipeline.hostile import read_envelope
+from auditbot.pipeline.reading import attachment_of
 from auditbot.pipeline.record import (
     Place,
     Record,
@@ -138,6 +139,23 @@ def test_new_content_means_something_in_an_edit_only(relation: object) -> None:
     content = {"body": "shown", "m.new_content": {"body": "not shown"}, "m.relates_to": relation}
 
     assert line_of(event("$1", content))["body"] == "shown"
+
+
+@pytest.mark.parametrize("is_edit", [True, False])
+def test_the_file_of_an_edit_is_the_one_that_clients_show(*, is_edit: bool) -> None:
+    old, new = "mxc://example.org/old", "mxc://example.org/new"
+    relation = {"rel_type": "m.replace", "event_id": "$0"} if is_edit else {}
+    said = {"body": "plan", "m.relates_to": relation}
+    shown = new if is_edit else None
+    for first, expected in (({}, shown), ({"url": old}, shown or old)):
+        for later in ({"url": new}, {"file": {"url": new}}):
+            content = {**said, **first, "m.new_content": {"body": "plan", **later}}
+            envelope = read_envelope(event("$1", content))
+            assert line_of(event("$1", content))["media_mxc"] == expected
+            file = attachment_of(envelope, None) or {}
+            assert file.get("url", file.get("file", {}).get("url")) == expected
+    content = {**said, "url": old, "m.new_content": {"body": "plan"}}
+    assert line_of(event("$1", content))["media_mxc"] == old
 
 
 def test_a_relation_inside_a_ciphertext_is_none_and_is_told_of() -> None:

@@ -10,14 +10,16 @@ import pytest
 
 from auditbot.reader.conversation import CLEAR_EDIT, Message, load
 from auditbot.reader.index.library import Library
-from auditbot.reader.index.query import Query, search
+from auditbot.reader.index.query import Query, people, search
 from auditbot.reader.index.sync import sync
 from auditbot.reader.memory import Remembered
+from auditbot.reader.read import ALWAYS
 from auditbot.reader.render.rows import as_json, row_of, table
 from auditbot.reader.render.view import Viewer
 from auditbot.reader.render.words import doubts
+from auditbot.reader.transcript.subject import Subject, select
 from auditbot.storage.reading import DirectoryPlace
-from tests.support.archive_maker import Maker
+from tests.support.archive_maker import Json, Maker
 
 ALICE, BOB = "@alice:example.org", "@bob:example.org"
 ROOM = "!room:example.org"
@@ -154,3 +156,59 @@ async def test_a_deletion_of_a_deletion_deletes_nothing(maker: Maker, library: L
     (message,) = await shown(maker, library)
     assert not message.is_deleted
     assert len(message.records) == 4
+
+
+def attach(maker: Maker, of: Json, name: str) -> str:
+    key, digest = maker.file(name.encode())
+    stored = {"media_status": "stored", "media_key": key, "media_sha256": digest}
+    maker.record("media", of_seq=of["seq"], room_id=ROOM, media_size=len(name), **stored)
+    return digest
+
+
+async def test_the_attachment_of_an_edit_hides_none(maker: Maker, library: Library) -> None:
+    named = {"msgtype": "m.file", "media_status": "pending", **SECRET}
+    old = {"media_name": "secret.pdf", "media_mxc": "mxc://example.org/old"}
+    new = {"media_name": "plan.pdf", "media_mxc": "mxc://example.org/new"}
+    first = maker.message("secret.pdf", ALICE, event_id="$said", **named, **old)
+    edit(maker, "plan.pdf", "$edit", "$said", **{**named, **new})
+    later = {**first, "seq": first["seq"] + 1}
+    digests = [attach(maker, later, "plan.pdf"), attach(maker, first, "secret.pdf")]
+    (message,) = await shown(maker, library)
+
+    row = row_of(message)
+    assert (row.attachment, row.attachment_sha256) == ("secret.pdf", digests[1])
+    assert f"plan.pdf (stored, SHA-256 {digests[0]})" in str(row.notes)
+    (version,) = as_json(message)["versions"]
+    assert (version["attachment"]["name"], version["attachment"]["sha256"]) == (
+        "plan.pdf",
+        digests[0],
+    )
+    viewer = Viewer(library, UTC)
+    view = viewer.view(message)
+    assert view["media"]["sha256"] == digests[1]
+    assert view["versions"][0]["media"]["sha256"] == digests[0]
+    assert viewer.tally.attachments == 2
+    assert len(message.records) == 4
+
+
+async def test_an_edit_of_the_words_has_no_attachment_of_its_own(
+    maker: Maker, library: Library
+) -> None:
+    named = {"media_name": "plan.pdf", "media_mxc": "mxc://example.org/1", **SECRET}
+    maker.message("plan.pdf", ALICE, event_id="$said", **named)
+    edit(maker, "the plan", "$edit", "$said", **named)
+    (message,) = await shown(maker, library)
+    assert row_of(message).notes is None
+    assert Viewer(library, UTC).view(message)["versions"][0]["media"] is None
+
+
+async def test_what_says_nothing_is_around_nobody_s_messages(
+    maker: Maker, library: Library
+) -> None:
+    maker.message("Hello", ALICE, event_id="$said", **SECRET)
+    maker.record("receipt", room_id=ROOM, event_id="$unknown", sender=BOB)
+    maker.record("graph", room_id=ROOM)
+    (message,) = await shown(maker, library)
+    (alice,) = people(library, ALICE)
+    roots, around = select(library, Subject("person", alice), ALWAYS, context_hours=1)
+    assert (roots, around) == ([message.root], set())
