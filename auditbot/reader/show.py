@@ -16,6 +16,12 @@ Record = Mapping[str, Any]
 
 _KEPT = frozenset("\u200c\u200d")
 """Joiners: invisible, but emoji and several scripts are spelled with them."""
+BLANK = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+    + "".join(map(chr, range(0xFE00, 0xFE0E)))
+    + "".join(map(chr, range(0xE0100, 0xE01F0)))
+)
+"""Letters, marks and signs, as far as Unicode goes, of which nobody sees anything."""
 _INDENT = "    "
 _PLAIN_ID = re.compile(r"[@#!$][A-Za-z0-9._=/+:~@#!$-]*")
 
@@ -33,13 +39,15 @@ _STATE = {
     "m.room.power_levels": "changed who may do what",
     "m.room.tombstone": "closed the room in favour of {replacement_room}",
 }
-_MEMBERSHIP = {
-    "join": "joined",
-    "invite": "invited {whom}",
-    "knock": "asked to enter",
-    "leave": "left",
-    "ban": "banned {whom}",
+_MEMBERSHIP = {"invite": "invited {whom}", "knock": "asked to enter", "ban": "banned {whom}"}
+_LEFT = {
+    ("invite", True): "declined the invitation",
+    ("invite", False): "took back the invitation of {whom}",
+    ("knock", True): "took back the request to enter",
+    ("knock", False): "refused entry to {whom}",
+    ("ban", False): "lifted the ban of {whom}",
 }
+"""By what somebody was before, and whether they did it themselves."""
 _TRUST = {
     "unverified_device": "from a device its owner has not verified",
     "unknown_device": "from an unknown device",
@@ -53,7 +61,7 @@ def visible(text: object) -> str:
     """Return text with every control, bidi and other invisible character spelled out."""
     return "".join(
         character
-        if character.isprintable() or character in _KEPT
+        if (character.isprintable() and character not in BLANK) or character in _KEPT
         else " "
         if character == "\xa0"
         else character.encode("unicode_escape").decode()
@@ -167,19 +175,52 @@ def _text(record: Record) -> str | None:
 
 
 def _state(record: Record) -> str:
-    content = _object(record.get("event_json")).get("content")
-    known: Mapping[str, Any] = content if isinstance(content, dict) else {}
+    event = _object(record.get("event_json"))
+    known = _object_in(event, "content")
     event_type = str(record.get("event_type"))
-    whom = _id(record.get("state_key"))
     if event_type == "m.room.member":
-        membership = known.get("membership")
-        if membership == "leave" and record.get("state_key") != record.get("sender"):
-            return f"removed {whom}"
-        sentence = _MEMBERSHIP.get(str(membership), "changed a membership")
-        return sentence.replace("{whom}", whom)
+        # What was before is as our homeserver says.
+        before = _object_in(_object_in(event, "unsigned"), "prev_content")
+        reason = known.get("reason")
+        because = f", because: {quoted(reason)}" if isinstance(reason, str) and reason else ""
+        return _membership(record, known, before) + because
     if event_type not in _STATE:
         return f"set {quoted(event_type)}"
-    return _GAP.sub(lambda gap: quoted(known.get(gap[1], "")), _STATE[event_type])
+    said = _GAP.sub(lambda gap: quoted(known.get(gap[1], "")), _STATE[event_type])
+    older = _object_in(known, "predecessor").get("room_id")
+    is_in_place = event_type == "m.room.create" and older
+    return f"{said} in place of {quoted(older)}" if is_in_place else said
+
+
+def _membership(record: Record, known: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+    membership, earlier = known.get("membership"), before.get("membership")
+    whom = _id(record.get("state_key"))
+    if membership == earlier == "join":
+        return _profile(known, before)
+    if membership == "join":
+        name = known.get("displayname")
+        return f"joined as {quoted(name)}" if isinstance(name, str) and name else "joined"
+    if membership == "leave":
+        is_own = record.get("state_key") == record.get("sender")
+        sentence = _LEFT.get((str(earlier), is_own), "left" if is_own else "removed {whom}")
+    else:
+        sentence = _MEMBERSHIP.get(str(membership), "changed a membership")
+    return sentence.replace("{whom}", whom)
+
+
+def _profile(known: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+    """Return what somebody who was in the room already changed of how they appear there."""
+    old, new = before.get("displayname"), known.get("displayname")
+    if old != new:
+        return f"changed their name from {quoted(old or '')} to {quoted(new or '')}"
+    if before.get("avatar_url") != known.get("avatar_url"):
+        return "changed their picture"
+    return "confirmed their membership"
+
+
+def _object_in(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _object(text: object) -> Mapping[str, Any]:

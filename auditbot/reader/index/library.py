@@ -14,6 +14,7 @@ from auditbot.reader.index.build import event_key
 from auditbot.reader.index.database import open_index
 from auditbot.reader.index.frames import Frames
 from auditbot.reader.index.remains import note_remains, wipe_remains
+from auditbot.reader.index.schema import KINDS
 from auditbot.reader.index.wording import Wording, decoded
 from auditbot.reader.layout import server_of, wrapped_key_of
 from auditbot.reader.memory import private_directory, write_private
@@ -117,6 +118,14 @@ class Library:
         found = [one for one in records if one.record.get("event_id") == event_id]
         here = (one for one in found if one.record.get("room_id") == room_id)
         return next(here, found[0] if found else None)
+
+    def late(self, stored: Stored) -> Stored | None:
+        """Return the record that says what an event says that could not be read at once."""
+        row = self.connection.execute(
+            "SELECT id FROM record WHERE first = ? AND kind = ? ORDER BY id LIMIT 1",
+            (stored.id, KINDS.index("decryption")),
+        ).fetchone()
+        return next(self.stored([row[0]]), None) if row else None
 
     def at(self, stream: str, seq: int) -> Stored | None:
         """Return a record by its number in its stream."""

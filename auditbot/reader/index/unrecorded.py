@@ -13,6 +13,7 @@ from auditbot.reader.index.schema import KINDS
 from auditbot.reader.layout import server_of
 from auditbot.reader.read import Period
 from auditbot.reader.render.words import act, one_line
+from auditbot.reader.said import content_of
 from auditbot.reader.times import MOST_INTERVALS, SLACK_MS, moment, span
 
 _GAP, _EVENT = KINDS.index("gap"), KINDS.index("event")
@@ -220,6 +221,36 @@ def room_begins(
             f"The first record of this room is of {moment(begins, zone)}: what was sent in it "
             "before that, if anything, is not in here."
         )
+
+
+def room_moved(
+    library: Library, room_id: str, period: Period, zone: tzinfo = UTC
+) -> Iterator[str]:
+    """Yield from which room people came to this one, and to which they went, within a period."""
+    first, after = period.bounds
+    rows = library.connection.execute(
+        "SELECT record.id FROM record JOIN name AS room ON room.id = room"
+        " JOIN name AS type ON type.id = type WHERE room.text = ? AND kind = ?"
+        " AND type.text IN ('m.room.create', 'm.room.tombstone')"
+        " AND received_ms >= ? AND received_ms < ? ORDER BY record.id",
+        (room_id, _EVENT, first, after),
+    ).fetchall()
+    for stored in library.stored(row[0] for row in rows):
+        record = stored.record
+        content, when = content_of(record), moment(record.get("ts_received"), zone)
+        before = content.get("predecessor")
+        if record.get("state_key") != "":
+            continue
+        if record.get("event_type") == "m.room.create" and isinstance(before, dict):
+            yield (
+                f"This room took the place of {one_line(before.get('room_id'))} on {when}: what was "
+                "said there is not in here."
+            )
+        elif record.get("event_type") == "m.room.tombstone":
+            yield (
+                f"This room was closed in favour of {one_line(content.get('replacement_room'))} on "
+                f"{when}: what was said there is not in here."
+            )
 
 
 def loose_gaps(library: Library, period: Period, *, everywhere: bool = False) -> list[str]:

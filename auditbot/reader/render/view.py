@@ -99,6 +99,8 @@ def _member(member: Mapping[str, Any]) -> Json:
     return {
         "user_id": one_line(member.get("user_id") or "?"),
         "name": one_line(member.get("name") or ""),
+        # A name in brackets could go on as if it were another person.
+        "words": named(member.get("user_id"), member.get("name")),
         "invited": member.get("membership") == "invite",
         "bot": member.get("kind") in {"bot", "appservice"},
     }
@@ -283,7 +285,8 @@ class Viewer:
         if found.record.get("room_id") != room_id:
             # What was said there is not shown to who reads this room.
             return {"anchor": None, "text": "a message of another room", "sender": ""}
-        body = one_line(found.record.get("body") or found.record.get("event_type") or "")
+        late = self._library.late(found)
+        body = one_line(_quotable(found.record, late.record if late else found.record))
         return {
             "anchor": f"m-{found.stream}-{found.seq}",
             "text": body if len(body) < _SHORT else body[:_SHORT] + "…",
@@ -312,6 +315,13 @@ class Viewer:
     def _full(self, moment_ms: object) -> str:
         when = local(moment_ms, self.zone)
         return when.strftime("%Y-%m-%d %H:%M:%S %Z") if when else ""
+
+
+def _quotable(first: Json, said: Json) -> str:
+    """Return what is quoted of a message that another one answers."""
+    if said is first and first.get("enc_status") == "undecryptable":
+        return "(not readable)"
+    return str(said.get("body") or other_text(said) or said.get("event_type") or "")
 
 
 _SHORT = 120

@@ -12,7 +12,7 @@ from typing import Any
 from auditbot.reader.conversation import CLEAR_EDIT, Edit, Message
 from auditbot.reader.index.library import Stored, detail_of
 from auditbot.reader.sealed import unopened
-from auditbot.reader.show import acted
+from auditbot.reader.show import BLANK, acted
 from auditbot.reader.times import local, moment
 
 _KEPT = frozenset("\n\t\u200c\u200d\ufe0f")
@@ -66,7 +66,7 @@ def spelled(text: object) -> str:
     """Return text with every control, bidi and other invisible character spelled out."""
     return "".join(
         character
-        if character.isprintable() or character in _KEPT
+        if (character.isprintable() and character not in BLANK) or character in _KEPT
         else " "
         if character in _SPACES
         else f"⟨U+{ord(character):04X}⟩"

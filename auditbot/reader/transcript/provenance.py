@@ -10,7 +10,7 @@ from typing import Any
 from auditbot.reader.conversation import Message
 from auditbot.reader.coverage import WithoutBot
 from auditbot.reader.index.library import Library
-from auditbot.reader.index.unrecorded import loose_gaps, room_begins, unrecorded
+from auditbot.reader.index.unrecorded import loose_gaps, room_begins, room_moved, unrecorded
 from auditbot.reader.layout import server_of
 from auditbot.reader.read import ALWAYS, Period
 from auditbot.reader.render.view import Tally
@@ -115,6 +115,7 @@ def missing(
     found.extend(_cut(list(unrecorded(library, period, zone)), "times without a record"))
     if subject is not None and subject.kind == "room":
         found.extend(room_begins(library, subject.known.name, period, zone))
+        found.extend(room_moved(library, subject.known.name, period, zone))
     found.extend(_without_bot(library, period, zone, subject))
     found.extend(f"The index ends before the archive: {one_line(fault)}" for fault in faults)
     return found

@@ -142,6 +142,38 @@ def test_what_was_read_later_names_the_first_record() -> None:
             "removed @bob:example.org",
         ),
         (
+            state(
+                "m.room.member", {"membership": "ban", "reason": "spam"}, key="@bob:example.org"
+            ),
+            'banned @bob:example.org, because: "spam"',
+        ),
+        (
+            state("m.room.member", {"membership": "join", "displayname": "Ali"}, key=ALICE),
+            ' joined as "Ali"',
+        ),
+        (
+            state(
+                "m.room.member",
+                {"membership": "join", "displayname": "Bob"},
+                key=ALICE,
+                unsigned={"prev_content": {"membership": "join", "displayname": "Alice"}},
+            ),
+            ' changed their name from "Alice" to "Bob"',
+        ),
+        (
+            state(
+                "m.room.member",
+                {"membership": "leave"},
+                key="@bob:example.org",
+                unsigned={"prev_content": {"membership": "ban"}},
+            ),
+            "lifted the ban of @bob:example.org",
+        ),
+        (
+            state("m.room.create", {"predecessor": {"room_id": "!old:example.org"}}),
+            'created the room in place of "!old:example.org"',
+        ),
+        (
             event("$1", {"reason": "spam"}, type="m.room.redaction", redacts="$0"),
             '"Alice" deleted $0, because: "spam"',
         ),

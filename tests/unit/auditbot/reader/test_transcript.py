@@ -113,13 +113,13 @@ async def test_the_page_shows_everything_and_nothing_in_it_acts(
         "deletedby @bob:example.org on 2025-11-24 17:00:11 CET, reason given: “typo”",
         "Delete this afterwards: buy before the news.",
         '👍 @alice:example.org "Alice", @carol:example.org "Carol"',
-        'in reply to @carol:example.org "Carol" chart.png',
+        'in reply to @carol:example.org "Carol" “chart.png”',
         'in the thread of @carol:example.org "Carol" “chart.png”',
         "the sender's client gives keys to verified devices only",
         "readable only later: its key was not received",
         "readable by 3 people, and whoever joined later",
         "16:00:08 UTC",
-        "1. @alice:example.org (Alice); @bob:example.org (Bob)",
+        '1. @alice:example.org "Alice"; @bob:example.org "Bob"',
         "1 could not be read",
         "RIGHT: nothing was changed, added or removed.",
         archive.maker.segments[0],
@@ -169,7 +169,7 @@ async def test_nobody_reacts_answers_or_leads_a_thread_as_somebody_else(tmp_path
     for text in (shown, body.get_content()):
         assert f"👍 {who}" in text
         assert f'"👍 @alice:example.org ⟨U+0022⟩Alice⟨U+0022⟩," {who}' in text
-    assert f"in reply to {who} I say so." in shown
+    assert f"in reply to {who} “I say so.”" in shown
     assert f"in the thread of {who} “I say so.”" in shown
     library.close()
 

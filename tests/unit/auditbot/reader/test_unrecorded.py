@@ -186,6 +186,27 @@ async def test_a_room_s_record_may_begin_after_the_archive(archive: Archive) -> 
     assert "The first record of this room is of 2025-11-24 17:00:09" in told
 
 
+async def test_the_room_before_and_the_room_after_are_told(archive: Archive) -> None:
+    for event_type, content in (
+        ("m.room.create", {"predecessor": {"room_id": "!old:example.org"}}),
+        ("m.room.tombstone", {"replacement_room": "!new:example.org"}),
+    ):
+        archive.maker.message(
+            "",
+            event_type=event_type,
+            state_key="",
+            body=None,
+            event_json=json.dumps({"content": content}),
+        )
+    archive.maker.segment()
+    archive.maker.manifest()
+    await archive.sync()
+    told = await missing(archive)
+    assert "This room took the place of !old:example.org on 2025-11-24 17:" in told
+    assert "This room was closed in favour of !new:example.org on 2025-11-24 17:" in told
+    assert "place of" not in await missing(archive, period=Period(None, NOON))
+
+
 async def test_rooms_without_the_bot_are_told_as_of_the_range(archive: Archive) -> None:
     def without(*rooms: str, count: int, **more: object) -> dict[str, object]:
         listed = [{"room_id": room, "reason": "no way in", "since_ms": 1} for room in rooms]
