@@ -141,7 +141,7 @@ def write(transcript: Transcript, form: str, output: Path) -> tuple[str, ...]:
             case "html":
                 write_html(transcript, output)
             case "pdf":
-                write_pdf(transcript, output)
+                return write_pdf(transcript, output)
             case "eml":
                 return write_eml(transcript, output).remarks
             case "rsmf":

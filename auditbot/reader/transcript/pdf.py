@@ -4,12 +4,15 @@ Typst sets it, in a process of its own with bounds on memory and time.
 """
 
 import json
+import re
 import shutil
 import struct
 import subprocess
 import sys
 import tempfile
+import unicodedata
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +26,16 @@ from common.errors import PermanentError
 _PICTURE_BYTES = 8 * 2**20
 _PICTURE_DOTS = 25_000_000
 _MOST_PICTURES = 200
+_FITTING = 40
+"""As many of the widest letters fit on a line."""
+_LONG = re.compile(rf"(?<!\S)(?![0-9a-f]{{64}}\b)\S{{{_FITTING + 1},}}")
+_BREAK, _JOINER = "\u200b", "\u200d"
+_NAMES = frozenset({"key", "sha256", "id", "stream"})
+_OURS = frozenset({"segments", "streams", "fingerprints", "standing", "kind"})
 
 
-def write_pdf(transcript: Transcript, path: Path) -> None:
-    """Write the document.
+def write_pdf(transcript: Transcript, path: Path) -> tuple[str, ...]:
+    """Write the document; return what a person should know of it, in sentences.
 
     Raises:
         PermanentError: it cannot be set; the sentence says what else to do.
@@ -51,6 +60,20 @@ def write_pdf(transcript: Transcript, path: Path) -> None:
                 "html, which a browser prints."
             )
         write_private(path, output.read_bytes())
+        shown = json.loads((folder / "data.json").read_bytes())["pictures"]
+    left_out = sum(
+        key not in shown
+        for key, item in transcript.attachments.items()
+        if item.picture is not None
+    )
+    if not left_out:
+        return ()
+    what = "picture is" if left_out == 1 else "pictures are"
+    sentence = (
+        f"{left_out:,} {what} named in the PDF and not shown: damaged, too large, of a kind that "
+        f"it cannot hold, or more than {_MOST_PICTURES:,} in all. The format html has them."
+    )
+    return (sentence,)
 
 
 def _data(transcript: Transcript, pictures: dict[str, str]) -> dict[str, Any]:
@@ -62,14 +85,41 @@ def _data(transcript: Transcript, pictures: dict[str, str]) -> dict[str, Any]:
             shown.append({**view, "media": _sized(view["media"]), "versions": versions})
         days.append({"day": day, "messages": shown})
     made = local(transcript.request.made_ms) or datetime(1970, 1, 1, tzinfo=UTC)
+    facts = {
+        name: value if name in _OURS else _broken(value)
+        for name, value in transcript.facts.items()
+    }
     return {
         # PDF/A asks for a date.
         "date": [made.year, made.month, made.day],
-        "facts": transcript.facts,
-        "days": days,
-        "audiences": transcript.audiences,
+        "facts": facts,
+        "days": _broken(days),
+        "audiences": _broken(transcript.audiences),
         "pictures": pictures,
     }
+
+
+def _broken(value: Any, name: str = "") -> Any:
+    """Return the same with places at which long words may end a line: none runs off the page."""
+    if isinstance(value, str) and name not in _NAMES:
+        return _LONG.sub(lambda found: _breakable(found[0]), value)
+    if isinstance(value, dict):
+        return {key: _broken(item, str(key)) for key, item in value.items()}
+    return [_broken(item, name) for item in value] if isinstance(value, list) else value
+
+
+def _breakable(word: str) -> str:
+    """Return a word of which every part fits on a line, but for marks that belong to a letter."""
+    parts: list[str] = []
+    together = 0
+    for before, character in pairwise(f"{_JOINER}{word}"):
+        is_bound = before == _JOINER or unicodedata.category(character)[0] in {"M", "C"}
+        if together >= _FITTING and not is_bound:
+            parts.append(_BREAK)
+            together = 0
+        parts.append(character)
+        together += 1
+    return "".join(parts)
 
 
 def _sized(media: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ Run as a module: folder with ``data.json`` and the pictures, and the file to wri
 import json
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import typst
 MEMORY_BYTES = 4 * 2**30
 SECONDS = 600
 ARCHIVAL, PLAIN, FAILED = 0, 3, 4
+_ONE = b"#image(sys.inputs.name, height: 45mm)"
 _ATTEMPTS = ((True, True), (False, True), (True, False), (False, False))
 """Whether as PDF/A and whether with pictures, the best first."""
 
@@ -28,9 +29,10 @@ def main(argv: Sequence[str]) -> int:
     main_file = folder / "main.typ"
     main_file.write_bytes(source)
     reason = ""
+    _drop_pictures(folder, lambda name: not _is_sound(folder, name))
     for is_archival, with_pictures in _ATTEMPTS:
         if not with_pictures:
-            _drop_pictures(folder / "data.json")
+            _drop_pictures(folder, lambda _: True)
         try:
             body = typst.compile(
                 main_file,
@@ -48,10 +50,23 @@ def main(argv: Sequence[str]) -> int:
     return FAILED
 
 
-def _drop_pictures(path: Path) -> None:
-    """Take the pictures out: one of them is damaged, perhaps on purpose."""
+def _drop_pictures(folder: Path, is_bad: Callable[[str], bool]) -> None:
+    """Take pictures out of the data: those that are damaged, perhaps on purpose."""
+    path = folder / "data.json"
     data = json.loads(path.read_bytes())
-    path.write_text(json.dumps({**data, "pictures": {}}), encoding="ascii")
+    kept = {key: name for key, name in data["pictures"].items() if not is_bad(name)}
+    path.write_text(json.dumps({**data, "pictures": kept}), encoding="ascii")
+
+
+def _is_sound(folder: Path, name: str) -> bool:
+    """Return whether a picture can be set, by itself: a damaged one must not take the others along."""
+    one = folder / "one.typ"
+    one.write_bytes(_ONE)
+    try:
+        typst.compile(one, root=folder, format="pdf", sys_inputs={"name": name})
+    except typst.TypstError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -29,12 +29,12 @@ from auditbot.reader.render.sheets import guarded, write_csv, write_jsonl, write
 from auditbot.reader.transcript.build import Request, Transcript, build
 from auditbot.reader.transcript.eml import address, write_eml
 from auditbot.reader.transcript.html import write_html
-from auditbot.reader.transcript.pdf import write_pdf
+from auditbot.reader.transcript.pdf import _data, write_pdf
 from auditbot.reader.transcript.subject import find_subject
 from auditbot.storage.reading import DirectoryPlace
 from common.errors import UserError
 from tests.support.archive_maker import NOON, Maker
-from tests.support.archive_story import ALICE, DESK, DIRECT, HOSTILE, MALLORY, tell_story
+from tests.support.archive_story import ALICE, DESK, DIRECT, HOSTILE, MALLORY, PNG, tell_story
 
 
 class Archive:
@@ -342,6 +342,11 @@ async def test_a_damaged_picture_does_not_stop_the_pdf(tmp_path: Path) -> None:
     broken = (
         b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR\x00\x00\x00\x10\x00\x00\x00\x10" + b"\xff" * 40
     )
+    sound, of_sound = maker.file(PNG)
+    first = maker.message("b.png", media_name="b.png", media_status="pending")
+    maker.record(
+        "media", of_seq=first["seq"], media_status="stored", media_key=sound, media_sha256=of_sound
+    )
     key, digest = maker.file(broken)
     sent = maker.message("#panic() *x* `y`", media_name="a.png", media_status="pending")
     maker.record(
@@ -353,9 +358,34 @@ async def test_a_damaged_picture_does_not_stop_the_pdf(tmp_path: Path) -> None:
     archive = Archive(maker, library)
     await archive.sync()
 
-    write_pdf(await archive.transcript("Lobby"), tmp_path / "t.pdf")
+    remarks = write_pdf(await archive.transcript("Lobby"), tmp_path / "t.pdf")
 
     assert (tmp_path / "t.pdf").read_bytes().startswith(b"%PDF-")
+    (sentence,) = remarks
+    assert sentence.startswith("1 picture is named in the PDF and not shown: damaged"), "not both"
+    library.close()
+
+
+async def test_no_word_runs_off_the_page(tmp_path: Path) -> None:
+    maker = Maker(tmp_path / "archive")
+    maker.publish_key()
+    digest, marked = "0123456789abcdef" * 4, "n\u0303" * 60
+    maker.message(f"{'W' * 500}sell {digest} {marked}", f"@{'x' * 250}:example.org")
+    maker.segment()
+    maker.manifest()
+    library = Library(tmp_path / "cache")
+    archive = Archive(maker, library)
+    await archive.sync()
+    transcript = await archive.transcript("Lobby")
+
+    (view,), (made,) = transcript.views, _data(transcript, {})["days"][0]["messages"]
+
+    for name in ("text", "sender"):
+        assert made[name].replace("\u200b", "") == view[name]
+        pieces = made[name].replace(digest, "").replace("\u200b", " ").split()
+        assert max(map(len, pieces)) <= 41
+    assert digest in made["text"]
+    assert "\u200b\u0303" not in made["text"]
     library.close()
 
 
