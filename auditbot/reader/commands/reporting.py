@@ -104,7 +104,12 @@ async def _report(arguments: argparse.Namespace) -> int:
     async with open_library(arguments) as opened:
         results = await results_of(opened, arguments.verify)
         judged = summed(opened, results)
-        opened.log.write("report", archive=opened.archive.destination)
+        opened.log.write(
+            "report",
+            archive=opened.archive.destination,
+            start_ms=period.start_ms,
+            end_ms=period.end_ms,
+        )
         for line in _lines(opened, period, judged, arguments):
             sys.stdout.write(f"{shown_line(line)}\n")
         days = [day for result in results or () for day in result.days]

@@ -47,9 +47,11 @@ from auditbot.reader.render.rows import table
 from auditbot.reader.render.sheets import write_csv, write_jsonl, write_parquet
 from auditbot.reader.render.words import one_line
 from auditbot.reader.times import counted, moment
+from auditbot.reader.transcript.provenance import removed
 from common.errors import ConfigError, UserError
 
 _CHUNK = 200
+_MOST_GONE = 5
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -212,6 +214,8 @@ async def _search(arguments: argparse.Namespace) -> int:
             "search",
             archive=opened.archive.destination,
             query=query.as_words(),
+            start_ms=query.period.start_ms,
+            end_ms=query.period.end_ms,
             found=len(roots),
             format=arguments.format,
             **({} if len(roots) == len(found) else {"fit": len(found)}),
@@ -224,6 +228,11 @@ async def _search(arguments: argparse.Namespace) -> int:
         if arguments.output is not None:
             sys.stderr.write(f"They are in “{one_line(arguments.output)}”.\n")
         is_sealed = tell_unsearched(opened, query)
+        gone = list(removed(opened.library, query.period, arguments.zone))
+        for sentence in gone[:_MOST_GONE]:
+            sys.stderr.write(f"To know: {sentence}\n")
+        if len(gone) > _MOST_GONE:
+            sys.stderr.write(f"… and {len(gone) - _MOST_GONE:,} more such times.\n")
     return 1 if opened.faults or is_sealed else 0
 
 

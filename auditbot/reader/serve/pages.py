@@ -1,6 +1,7 @@
 """The pages that show: overview, search, rooms, people, one message, coverage, verification."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from auditbot.reader.commands.library import not_everything
 from auditbot.reader.commands.options import ordered
 from auditbot.reader.conversation import load
 from auditbot.reader.coverage import Coverage
@@ -36,6 +38,7 @@ from auditbot.reader.render.words import log_detail, one_line, spelled
 from auditbot.reader.serve.chart import bars
 from auditbot.reader.serve.desk import Desk
 from auditbot.reader.times import local, moment
+from auditbot.reader.transcript.provenance import removed
 from auditbot.reader.verify.report import as_json, grouped, storage_words
 from common.errors import UserError
 
@@ -47,6 +50,7 @@ _MOST_FOUND = 5000
 _LONGEST = 500
 _FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(2999, 12, 31)
 MOST_ROWS = 200
+_MOST_GONE = 20
 
 DESK = web.AppKey("desk", Desk)
 
@@ -156,13 +160,23 @@ def _found(desk: Desk, query: Query, page: int, window: Window | None) -> Json:
         shown = around(desk.library, here, window, found=roots, newest_first=True)
         logged = {"context": window.as_words(), "shown": len(shown.roots)}
     desk.log.write(
-        "search", query=query.as_words(), found=len(roots), page=page, where="page", **logged
+        "search",
+        query=query.as_words(),
+        start_ms=query.period.start_ms,
+        end_ms=query.period.end_ms,
+        found=len(roots),
+        page=page,
+        where="page",
+        **logged,
     )
     # A page that no browser can show helps nobody: what was found is never left out.
     kept = _nearest(shown, set(here))
     viewer = Viewer(desk.library, desk.zone)
     return {
-        "not_searched": list(_not_searched(desk, query)),
+        "not_searched": [
+            *_not_searched(desk, query),
+            *itertools.islice(removed(desk.library, query.period, desk.zone), _MOST_GONE),
+        ],
         "found": len(roots),
         "is_cut": len(roots) > _MOST_FOUND,
         "page": page,
@@ -284,6 +298,7 @@ async def _timeline(request: web.Request, kind: str) -> web.Response:
             "views": views,
             "audiences": viewer.audiences.lists,
             "tally": viewer.tally,
+            "gone": _gone(desk, period),
         }
 
     shown = await desk.work(gather)
@@ -298,6 +313,17 @@ async def _timeline(request: web.Request, kind: str) -> web.Response:
         name=_name,
         **shown,
     )
+
+
+def _gone(desk: Desk, period: Period) -> list[str]:
+    """Return of what of a time nothing can be shown, though it may have been said."""
+    found = [
+        *removed(desk.library, period, desk.zone),
+        *unrecorded(desk.library, period, desk.zone),
+        *(not_everything(fault) for fault in (desk.synced.faults if desk.synced else ())),
+    ]
+    more = [f"… and {len(found) - _MOST_GONE:,} more."] if len(found) > _MOST_GONE else []
+    return found[:_MOST_GONE] + more
 
 
 def _days(desk: Desk, kind: str, known: Known, wanted: str) -> _Days:

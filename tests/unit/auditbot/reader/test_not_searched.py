@@ -78,3 +78,22 @@ async def test_what_was_removed_in_one_go_is_one_sentence(tmp_path: Path) -> Non
     ]
     assert not list(removed(library, Period(maker.now_ms, None)))
     library.close()
+
+
+def test_a_search_tells_of_what_was_removed_and_the_log_of_which_time(officer: Officer) -> None:
+    officer.maker.remove(officer.maker.segments[0])
+    officer.maker.manifest()
+    assert officer.types("search", "nosuchword", "--from", "2025-11-24") == 0
+    assert "To know: " in officer.told
+    assert "were deleted or erased on purpose; some may belong here." in officer.told
+    assert officer.types("search", "nosuchword", "--to", "2025-11-20") == 0
+    assert "To know" not in officer.told
+    assert officer.types("report", "--from", "2025-11-24") == 0
+    assert officer.types("log") == 0
+    for what in ("search: archive: ", "report: archive: "):
+        (line,) = [
+            line
+            for line in officer.said.splitlines()
+            if what in line and "from: 2025-11-24" in line
+        ]
+        assert "None" not in line

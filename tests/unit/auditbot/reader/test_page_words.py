@@ -6,6 +6,7 @@ from pathlib import Path
 from aiohttp.test_utils import TestClient
 from aiohttp.web import Application, Request
 
+from auditbot.reader.index.sync import Synced
 from auditbot.reader.serve.pages import DESK
 from tests.support.archive_maker import Maker
 from tests.support.archive_story import audience
@@ -94,3 +95,23 @@ async def test_a_time_in_utc_stays_on_one_line(maker: Maker, home: Path) -> None
     assert await asyncio.to_thread(types, maker, home, *words, f"--output={output}") == 0
 
     assert " UTC</span></div>" in output.read_text()
+
+
+async def test_a_day_without_a_record_is_no_silent_day(
+    page: TestClient[Request, Application], maker: Maker
+) -> None:
+    async def shown(day: str) -> str:
+        return await (await page.get(f"/room?id=!desk:example.org&day={day}")).text()
+
+    begin = await shown("2025-11-20")
+    assert "The archive begins on 2025-11-24" in begin
+    assert "The archive holds nothing of this day." in begin
+    assert "Nothing was said on this day." not in begin
+    assert "only; what came later is not in here." in await shown("2025-11-26")
+    assert page.app is not None
+    page.app[DESK].synced = Synced(faults=["a segment is damaged"])
+    assert "NOT EVERYTHING IS INDEXED: a segment is damaged" in await shown("2025-11-24")
+
+
+async def test_a_list_of_nobody_says_so(page: TestClient[Request, Application]) -> None:
+    assert "None of the archive fits." in await (await page.get("/people?part=zzz")).text()
