@@ -33,6 +33,7 @@ from auditbot.reader.index.context import (
 )
 from auditbot.reader.index.library import Library
 from auditbot.reader.index.query import (
+    Known,
     Query,
     never_read,
     not_searched,
@@ -52,6 +53,7 @@ from common.errors import ConfigError, UserError
 
 _CHUNK = 200
 _MOST_GONE = 5
+_MOST_NAMES = 10
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -308,6 +310,14 @@ def _none(what: str, part: str) -> str:
     return f"No {what} of the archive fits “{one_line(part)}”.\n"
 
 
+def _once(known: Known) -> str:
+    """Return what else it was called, in brackets."""
+    names = [f"“{one_line(name)}”" for name in known.others[:_MOST_NAMES]]
+    if len(known.others) > _MOST_NAMES:
+        names.append(f"{len(known.others) - _MOST_NAMES:,} more")
+    return f" (also {', '.join(names)})" if names else ""
+
+
 async def _rooms(arguments: argparse.Namespace) -> int:
     async with open_library(arguments) as opened:
         found = rooms(opened.library, arguments.part)
@@ -318,7 +328,7 @@ async def _rooms(arguments: argparse.Namespace) -> int:
             label = f" “{one_line(room.label)}”" if room.label else ""
             alias = f" {one_line(room.alias)}" if room.alias else ""
             sys.stdout.write(
-                f"{one_line(room.name)}{alias}{label}: {counted(room.events, 'event')}, "
+                f"{one_line(room.name)}{alias}{label}{_once(room)}: {counted(room.events, 'event')}, "
                 f"{moment(room.first_ms)} to {moment(room.last_ms)} UTC\n"
             )
     return 0
@@ -333,7 +343,7 @@ async def _people(arguments: argparse.Namespace) -> int:
         for person in found:
             label = f" “{one_line(person.label)}”" if person.label else ""
             sys.stdout.write(
-                f"{one_line(person.name)}{label}: {counted(person.events, 'event')}, "
+                f"{one_line(person.name)}{label}{_once(person)}: {counted(person.events, 'event')}, "
                 f"{moment(person.first_ms)} to {moment(person.last_ms)} UTC\n"
             )
     return 0

@@ -100,6 +100,13 @@ class _About:
     first_ms: int = 0
     last_ms: int = 0
     events: int = 0
+    labels: set[str] = field(default_factory=set)
+    """Every name in the segment."""
+
+    def call(self, label: str | None) -> None:
+        self.label = label or self.label
+        if label:
+            self.labels.add(label)
 
     def see(self, moment_ms: int) -> None:
         self.first_ms = min(self.first_ms or moment_ms, moment_ms)
@@ -366,14 +373,14 @@ class Builder:
         if room is not None:
             about = self._rooms.setdefault(room, _About())
             about.see(record.ts_received)
-            about.label = record.room_name or about.label
+            about.call(record.room_name)
             about.alias = record.room_alias or about.alias
             about.is_direct = record.is_direct if record.is_direct is not None else about.is_direct
             about.encrypted = record.encrypted if record.encrypted is not None else about.encrypted
         if sender is not None:
             about = self._people.setdefault(sender, _About())
             about.see(record.ts_received)
-            about.label = record.sender_name or about.label
+            about.call(record.sender_name)
 
     def _name(self, text: str | None) -> int | None:
         if text is None:
@@ -450,6 +457,15 @@ class Builder:
             [
                 (id_, about.label, about.first_ms, about.last_ms, about.events)
                 for id_, about in self._people.items()
+            ],
+        )
+        self.connection.executemany(
+            "INSERT OR IGNORE INTO called VALUES (?, ?)",
+            [
+                (id_, label.encode("utf-8", "replace").decode())
+                for known in (self._rooms, self._people)
+                for id_, about in known.items()
+                for label in about.labels
             ],
         )
         self._rooms.clear()

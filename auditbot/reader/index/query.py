@@ -1,5 +1,6 @@
 """What an officer asks → the messages that answer it, each whole with its edits and deletion."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -73,10 +74,12 @@ class Known:
     alias: str | None = None
     is_direct: bool | None = None
     encrypted: bool | None = None
+    others: tuple[str, ...] = ()
+    """What else it was called."""
 
 
 def rooms(library: Library, part: str = "") -> list[Known]:
-    """Return rooms by ID, address or a part of their name, those spoken in last first."""
+    """Return rooms by ID, address or a part of a name they have or had, those spoken in last first."""
     rows = library.connection.execute(
         "SELECT room.id, text, label, events, first_ms, last_ms, alias, is_direct, encrypted"
         " FROM room JOIN name ON name.id = room.id ORDER BY last_ms DESC, text"
@@ -85,23 +88,31 @@ def rooms(library: Library, part: str = "") -> list[Known]:
         Known(*row[:7], *(None if value is None else bool(value) for value in row[7:]))
         for row in rows
     )
-    return _fitting(known, part)
+    return _fitting(library, known, part)
 
 
 def people(library: Library, part: str = "") -> list[Known]:
-    """Return senders by ID or a part of their name or ID, those who wrote most first."""
+    """Return senders by ID or a part of it or of a name they have or had, those who wrote most first."""
     rows = library.connection.execute(
         "SELECT person.id, text, label, events, first_ms, last_ms FROM person"
         " JOIN name ON name.id = person.id ORDER BY events DESC, text"
     )
-    return _fitting((Known(*row) for row in rows), part)
+    return _fitting(library, (Known(*row) for row in rows), part)
 
 
-def _fitting(known: Iterator[Known], part: str) -> list[Known]:
+def _fitting(library: Library, known: Iterator[Known], part: str) -> list[Known]:
+    called: dict[int, list[str]] = defaultdict(list)
+    for id_, label in library.connection.execute(
+        "SELECT id, label FROM called ORDER BY id, label"
+    ):
+        called[id_].append(label)
+    found = [
+        replace(item, others=tuple(label for label in called[item.id] if label != item.label))
+        for item in known
+    ]
     if not part:
-        return list(known)
+        return found
     wanted = part.casefold()
-    found = list(known)
     exact = [item for item in found if part in {item.name, item.alias}]
     return exact or [
         item
@@ -109,6 +120,7 @@ def _fitting(known: Iterator[Known], part: str) -> list[Known]:
         if wanted in item.name.casefold()
         or wanted in (item.label or "").casefold()
         or wanted in (item.alias or "").casefold()
+        or any(wanted in label.casefold() for label in item.others)
     ]
 
 

@@ -13,7 +13,8 @@ begins with (MSC3440). Of an object's records
 ``content`` have a part that is sealed, ``of_day`` is whether the key of its day opened it; ``unopened`` names the keys to whose content the words of
 the object lack (see ``unopened.py``), ``awaited`` those that were not in the archive when a manifest
 listed them; ``erased`` are the keys that were destroyed; ``infected`` are attachments in which, by any
-record, a scanner found something, so that none of their messages gives them out.
+record, a scanner found something, so that none of their messages gives them out. ``room.label`` and ``person.label`` are what
+one is called now, ``called`` holds every name that one ever had in the archive.
 """
 
 VERSION = 9
@@ -75,6 +76,9 @@ CREATE TABLE person (
     events INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE infected (key TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE called (
+    id INTEGER NOT NULL, label TEXT NOT NULL, PRIMARY KEY (id, label)
+) WITHOUT ROWID;
 CREATE TABLE audience (
     hash TEXT NOT NULL, record INTEGER NOT NULL, PRIMARY KEY (hash, record)
 ) WITHOUT ROWID;
