@@ -226,7 +226,7 @@ async def _search(arguments: argparse.Namespace) -> int:
             ),
         )
         _write(opened, shown, arguments)
-        sys.stderr.write(_summary(opened, shown, roots, found))
+        sys.stderr.write(_summary(opened, shown, roots, found, str(arguments.zone)))
         if arguments.output is not None:
             sys.stderr.write(f"They are in “{one_line(arguments.output)}”.\n")
         is_sealed = tell_unsearched(opened, query)
@@ -253,7 +253,9 @@ def tell_unsearched(opened: Open, *queries: Query) -> bool:
     return count > 0
 
 
-def _summary(opened: Open, shown: Surroundings, roots: list[int], found: list[int]) -> str:
+def _summary(
+    opened: Open, shown: Surroundings, roots: list[int], found: list[int], zone: str
+) -> str:
     count = counted(len(roots), "message")
     if len(roots) < len(found):
         fit = "message fits" if len(found) == 1 else "messages fit"
@@ -266,7 +268,8 @@ def _summary(opened: Open, shown: Surroundings, roots: list[int], found: list[in
         if shown.is_cut
         else ""
     )
-    return f"{count}{more}. {cut}The index reaches {reach(opened.library)}.\n"
+    times = "" if zone == "UTC" else f"Times are those of {zone}. "
+    return f"{count}{more}. {cut}{times}The index reaches {reach(opened.library)}.\n"
 
 
 def _write(opened: Open, shown: Surroundings, arguments: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ import duckdb
 
 from auditbot.reader.conversation import Message
 from auditbot.reader.render.rows import COLUMNS, NUMBERS, as_json, row_of
-from auditbot.reader.render.words import shown_line
+from auditbot.reader.render.words import shown_line, spelled
 from common.errors import PermanentError
 
 _FORMULA = frozenset("=+-@\t\r|%＝＋－＠")
@@ -26,6 +26,11 @@ def guarded(value: object) -> object:
         return value
     text = value.replace("\x00", "⟨U+0000⟩")
     return f"'{text}" if text.lstrip()[:1] in _FORMULA and text.strip() else text
+
+
+def _told(value: object) -> object:
+    """Return a cell in which nothing turns the direction of the text and nothing is invisible."""
+    return spelled(value) if isinstance(value, str) else value
 
 
 def write_csv(
@@ -50,7 +55,7 @@ def write_csv(
     count = 0
     for message in messages:
         row = asdict(row_of(message, zone, is_context=message.root in context))
-        cells = [guarded(row[name]) for name in COLUMNS]
+        cells = [guarded(_told(row[name])) for name in COLUMNS]
         if is_seen:
             cells = [shown_line(cell) if isinstance(cell, str) else cell for cell in cells]
         writer.writerow(cells)

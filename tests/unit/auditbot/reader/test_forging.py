@@ -98,3 +98,23 @@ async def test_an_answer_quotes_what_was_readable_only_later(
         "(not readable)",
         "a message that is not archived",
     ]
+
+
+def test_a_sheet_turns_no_text_around(officer: Officer) -> None:
+    officer.maker.message("pay \u202e001\u202c now\u200b", MALLORY, sender_name="\ufeff=1+1")
+    officer.maker.segment()
+    officer.maker.manifest()
+    assert officer.types("search", "pay", "--output=t.csv", "--format=csv") == 0
+    text = (officer.folder / "t.csv").read_text()
+    assert "pay ⟨U+202E⟩001⟨U+202C⟩ now⟨U+200B⟩" in text
+    assert "⟨U+FEFF⟩=1+1" in text
+    assert not {"\u202e", "\u202c", "\u200b", "\ufeff"} & set(text)
+    assert officer.types("search", "pay", "--output=t.jsonl", "--format=jsonl") == 0
+    assert "\\u202e" in (officer.folder / "t.jsonl").read_text(), "programs get it as it is"
+
+
+def test_a_table_says_of_which_zone_its_times_are(officer: Officer) -> None:
+    assert officer.types("search", "price", "--zone=Europe/Berlin") == 0
+    assert "Times are those of Europe/Berlin." in officer.told
+    assert officer.types("search", "price") == 0
+    assert "Times are" not in officer.told
