@@ -23,8 +23,10 @@ MEDIA_STATES = (
     "missing",
     "hash_mismatch",
     "forbidden",
+    "infected",
     "gave_up",
 )
+"""What may become of attachments: said from the start, so that the first one is a rise."""
 
 
 def _metric(name: str, kind: Kind, meaning: str) -> Metric:
@@ -80,7 +82,10 @@ class Figures:
         """Return the figures of this moment; without the database only what is known without it."""
         found = [
             *(Sample(ERRORS, self.errors.get(one, 0), {"class": one}) for one in ERROR_CLASSES),
-            *(Sample(MEDIA, self.media.get(one, 0), {"status": one}) for one in MEDIA_STATES),
+            *(
+                Sample(MEDIA, self.media.get(one, 0), {"status": one})
+                for one in sorted({*MEDIA_STATES, *self.media})
+            ),
             Sample(INTERVAL, self.interval_ms / 1000),
         ]
         try:
