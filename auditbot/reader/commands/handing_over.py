@@ -14,7 +14,7 @@ from auditbot.reader.commands.library import (
 from auditbot.reader.commands.options import Archive, add_zone_option, open_archive
 from auditbot.reader.commands.outputs import add_force_option, refuse_taken
 from auditbot.reader.commands.searching import add_query_options, query_of, tell_unsearched
-from auditbot.reader.commands.transcripts import FORMATS, refuse, verified, write
+from auditbot.reader.commands.transcripts import refuse, verified
 from auditbot.reader.conversation import load
 from auditbot.reader.handover.cases import Case, Cases, Item, roots_of, with_items
 from auditbot.reader.handover.package import HandedOver, hand_over
@@ -25,6 +25,7 @@ from auditbot.reader.render.rows import table
 from auditbot.reader.render.words import one_line
 from auditbot.reader.times import counted
 from auditbot.reader.transcript.build import Request, gather
+from auditbot.reader.transcript.formats import FORMATS, write
 from auditbot.reader.verify.report import grouped
 from common.account import account_name
 from common.clock import SystemClock
@@ -70,7 +71,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command.add_argument(
         "--format",
         action="append",
-        choices=FORMATS,
+        choices=list(FORMATS),
         default=[],
         help="write the messages in this format too, beside the zip file; may be given again",
     )
