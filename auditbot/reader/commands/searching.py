@@ -45,6 +45,7 @@ from auditbot.reader.index.query import (
     unsearched,
 )
 from auditbot.reader.memory import write_private
+from auditbot.reader.render.audiences import Audiences
 from auditbot.reader.render.rows import table
 from auditbot.reader.render.sheets import write_csv, write_jsonl, write_parquet
 from auditbot.reader.render.words import one_line
@@ -290,17 +291,18 @@ def _summary(
 
 def _write(opened: Open, shown: Surroundings, arguments: argparse.Namespace) -> None:
     messages = messages_of(opened.library, list(shown.roots))
+    readers = Audiences(opened.library)
     output: Path | None = arguments.output
     if output is not None and arguments.format == "parquet":
-        write_parquet(messages, output, arguments.zone, shown.context)
+        write_parquet(messages, output, arguments.zone, shown.context, readers=readers)
         return
     if output is None:
-        _write_to(sys.stdout, messages, shown, arguments)
+        _write_to(sys.stdout, messages, shown, arguments, readers)
         sys.stdout.flush()
         return
     write_private(output, b"")
     with output.open("w", encoding="utf-8", newline="", errors="replace") as file:
-        _write_to(file, messages, shown, arguments)
+        _write_to(file, messages, shown, arguments, readers)
 
 
 async def _write_document(
@@ -334,14 +336,19 @@ async def _write_document(
 
 
 def _write_to(
-    file: TextIO, messages: Iterator[Message], shown: Surroundings, arguments: argparse.Namespace
+    file: TextIO,
+    messages: Iterator[Message],
+    shown: Surroundings,
+    arguments: argparse.Namespace,
+    readers: Audiences,
 ) -> None:
+    zone, context = arguments.zone, shown.context
     match arguments.format:
         case "csv":
             is_seen = file.isatty()
-            write_csv(messages, file, arguments.zone, shown.context, is_seen=is_seen)
+            write_csv(messages, file, zone, context, readers=readers, is_seen=is_seen)
         case "jsonl":
-            write_jsonl(messages, file, arguments.zone, shown.context)
+            write_jsonl(messages, file, zone, context, readers=readers)
         case _:
             marked = None if arguments.context is None else shown.context
             file.writelines(f"{line}\n" for line in table(messages, arguments.zone, marked))

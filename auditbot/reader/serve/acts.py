@@ -15,6 +15,7 @@ from auditbot.reader.handover.cases import Case, Item, with_items
 from auditbot.reader.handover.package import hand_over
 from auditbot.reader.index.library import Stored
 from auditbot.reader.media import InfectedAttachmentError, fetch_file
+from auditbot.reader.render.audiences import Audiences
 from auditbot.reader.render.sheets import write_csv, write_jsonl
 from auditbot.reader.serve.desk import Desk
 from auditbot.reader.serve.pages import DESK, render
@@ -187,7 +188,8 @@ async def _made(desk: Desk, stored: list[Stored], what: str, name: str) -> _Made
     if what in {"csv", "jsonl"}:
         buffer = io.StringIO(newline="")
         writer = write_csv if what == "csv" else write_jsonl
-        writer(messages, buffer, desk.zone)
+        readers = Audiences(desk.library)
+        await desk.work(lambda: writer(messages, buffer, desk.zone, readers=readers))
         return _Made(buffer.getvalue().encode("utf-8", "replace"), what)
     async with desk.alone():
         transcript = await gather(

@@ -13,6 +13,7 @@ from auditbot.reader.conversation import Message, load
 from auditbot.reader.index.library import Library
 from auditbot.reader.media import ReplacedAttachmentError, fetch_file, picture_type, safe_name
 from auditbot.reader.read import Period
+from auditbot.reader.render.audiences import Audiences
 from auditbot.reader.render.view import Viewer
 from auditbot.reader.render.words import all_media
 from auditbot.reader.times import moment
@@ -68,10 +69,15 @@ class Transcript:
     request: Request
     messages: list[Message]
     views: list[Json]
-    audiences: list[Json]
+    readers: Audiences
     facts: Json
     attachments: dict[str, Attachment] = field(default_factory=dict)
     """By the key of the object."""
+
+    @property
+    def audiences(self) -> list[Json]:
+        """Return the sets of people who could read something, by their numbers from 1 on."""
+        return self.readers.lists
 
     @property
     def context(self) -> frozenset[int]:
@@ -147,6 +153,7 @@ async def gather(
         if request.period.end_ms is not None
         else "the end",
         "zone": request.zone_name,
+        "reach": moment(library.until_ms, request.zone) if library.until_ms else "",
         "made": f"{moment(request.made_ms)} UTC",
         "made_by": request.made_by,
         "version": software(),
@@ -175,7 +182,7 @@ async def gather(
         "segments": sources.listed(),
         "streams": sources.streams(),
     }
-    return Transcript(request, messages, views, viewer.audiences.lists, facts, attachments)
+    return Transcript(request, messages, views, viewer.audiences, facts, attachments)
 
 
 def _period(request: Request, messages: list[Message]) -> Period:

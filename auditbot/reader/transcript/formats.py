@@ -34,7 +34,8 @@ def _sheet(writer: Callable[..., int]) -> Write:
     def write(transcript: Transcript, path: Path) -> tuple[str, ...]:
         write_private(path, b"")
         with path.open("w", encoding="utf-8", newline="", errors="replace") as file:
-            writer(transcript.messages, file, transcript.request.zone, transcript.context)
+            zone, readers = transcript.request.zone, transcript.readers
+            writer(transcript.messages, file, zone, transcript.context, readers=readers)
         return ()
 
     return write

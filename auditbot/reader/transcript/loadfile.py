@@ -46,6 +46,11 @@ FIELDS = (
     "PARTICIPANTS",
     "PARTICIPANTCOUNT",
     "READERSET",
+    "HISTORYVISIBILITY",
+    "LATERREADERS",
+    "LATERREADERCOUNT",
+    "INVITED",
+    "INVITEDCOUNT",
     "DATESENT",
     "DATERECEIVED",
     "SORTDATE",
@@ -136,6 +141,11 @@ def _several(values: list[str]) -> str:
     return "; ".join(one_line(value).replace(";", "⟨U+003B⟩") for value in values)
 
 
+def _named(people: list[str]) -> str:
+    more = len(people) - MOST_LISTED
+    return _several(people[:MOST_LISTED]) + (f"; and {more:,} more" if more > 0 else "")
+
+
 @dataclass
 class _Export:
     """What is written, while it is written."""
@@ -179,7 +189,8 @@ class _Export:
         media = view["media"]
         number = self._number(_number_of(view))
         child = self._number(f"{number}-A1") if media else ""
-        row = row_of(message, is_context=view["context"])
+        counts = self.transcript.readers.counts(message)
+        row = row_of(message, is_context=view["context"], readers=counts)
         parent = {
             **self._of_all(),
             "DOCID": number,
@@ -191,7 +202,9 @@ class _Export:
             **self._native(
                 number,
                 ".json",
-                json.dumps(as_json(message, is_context=view["context"]), indent=1).encode(),
+                json.dumps(
+                    as_json(message, is_context=view["context"], readers=counts), indent=1
+                ).encode(),
             ),
             "TEXTPATH": self._text(number, self._document(view)),
         }
@@ -201,7 +214,7 @@ class _Export:
 
     def _about(self, message: Message, view: Json, row: Row) -> Json:
         record = message.record
-        people = self._people(view)
+        people, later, invited = self._people(view)
         deleted = view["deleted"]
         return {
             "ROOMID": view["room_id"],
@@ -209,10 +222,14 @@ class _Export:
             "ROOMTYPE": "direct" if record.get("is_direct") is True else "room",
             "AUTHOR": view["sender"],
             "AUTHORNAME": view["sender_name"],
-            "PARTICIPANTS": _several(people[:MOST_LISTED])
-            + (f"; and {len(people) - MOST_LISTED:,} more" if len(people) > MOST_LISTED else ""),
+            "PARTICIPANTS": _named(people),
             "PARTICIPANTCOUNT": len(people),
             "READERSET": view["audience"],
+            "HISTORYVISIBILITY": one_line(record.get("history_visibility") or ""),
+            "LATERREADERS": _named(later),
+            "LATERREADERCOUNT": row.later_people,
+            "INVITED": _named(invited),
+            "INVITEDCOUNT": row.invited_people,
             "DATESENT": _utc(record.get("ts_origin")),
             "DATERECEIVED": _utc(record.get("ts_received")),
             "SORTDATE": _utc(record.get("ts_origin")) or _utc(record.get("ts_received")),
@@ -240,14 +257,19 @@ class _Export:
             "RESPONSIVE": row.responsive,
         }
 
-    def _people(self, view: Json) -> list[str]:
-        """Return who wrote it and who was in the room, as far as it is known."""
+    def _people(self, view: Json) -> tuple[list[str], list[str], list[str]]:
+        """Return who wrote it or was in the room, joined later, and was invited, if it is known."""
         found = {view["sender"]: None} if view["sender"] else {}
-        if view["audience"] is not None:
-            for member in self.transcript.audiences[view["audience"] - 1]["members"] or ():
-                if not member["invited"]:
-                    found[member["user_id"]] = None
-        return list(found)
+        if view["audience"] is None:
+            return list(found), [], []
+        audience = self.transcript.audiences[view["audience"] - 1]
+        for member in audience["members"] or ():
+            if not member["invited"]:
+                found[member["user_id"]] = None
+        later, invited = (
+            [person["user_id"] for person in audience[name]] for name in ("later", "invited")
+        )
+        return list(found), later, invited
 
     def _attachment(self, number: str, parent: Json, media: Json) -> Json:
         """Return the row of an attachment; one that is not here has a text that says why."""
@@ -320,6 +342,11 @@ _OF_PARENT = (
     "PARTICIPANTS",
     "PARTICIPANTCOUNT",
     "READERSET",
+    "HISTORYVISIBILITY",
+    "LATERREADERS",
+    "LATERREADERCOUNT",
+    "INVITED",
+    "INVITEDCOUNT",
     "DATESENT",
     "DATERECEIVED",
     "SORTDATE",
@@ -404,10 +431,23 @@ def _readers(transcript: Transcript) -> bytes:
             return len(text)
 
     writer = csv.writer(_Lines())
-    writer.writerow(("READERSET", "USERID", "NAME", "HOW", "BOT"))
+    writer.writerow(("READERSET", "USERID", "NAME", "HOW", "BOT", "INVITED", "JOINED"))
     for audience in transcript.audiences:
         for person in audience["members"] or ():
             how = "invited" if person["invited"] else "member"
-            name, bot = guarded(person["name"]), "Y" if person["bot"] else "N"
-            writer.writerow((audience["number"], person["user_id"], name, how, bot))
+            writer.writerow((audience["number"], *_person(person, how)))
+        for person in audience["later"]:
+            writer.writerow(
+                (audience["number"], *_person(person, "joined later"), "", person["joined"])
+            )
+        for person in audience["invited"]:
+            times = person["when"], person["joined"]
+            writer.writerow((audience["number"], *_person(person, "invited then"), *times))
+        more = audience["later_more"] + audience["invited_more"]
+        if more:
+            writer.writerow((audience["number"], "", f"and {more:,} more"))
     return _BEGIN.encode() + sound("".join(lines)).encode()
+
+
+def _person(person: Json, how: str) -> tuple[object, ...]:
+    return person["user_id"], guarded(person["name"]), how, "Y" if person["bot"] else "N"
