@@ -1,5 +1,6 @@
 """Everything that a transcript shows, gathered once for all its formats."""
 
+import hashlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -228,11 +229,14 @@ def describe(path: Path, name: str) -> Attachment:
     """Return what is to be known of an attachment on this machine."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
+        file.seek(0)
+        # Its name on this machine is the hash of what is stored, which may be encrypted.
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Attachment(
         path=path,
-        sha256=path.name,
+        sha256=digest,
         name=name,
-        safe_name=safe_name(path.name, name, head),
+        safe_name=safe_name(digest, name, head),
         picture=picture_type(head),
         size=path.stat().st_size,
     )
