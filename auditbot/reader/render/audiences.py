@@ -55,6 +55,8 @@ class Audiences:
     _same: dict[tuple[object, ...], int] = field(default_factory=dict)
     _counts: list[Counts] = field(default_factory=list)
     _members: dict[str, list[Json] | None] = field(default_factory=dict)
+    _people: dict[tuple[str, str, bool, bool], Json] = field(default_factory=dict)
+    _joined: dict[int, Json] = field(default_factory=dict)
     _memberships: Memberships = field(init=False)
 
     def __post_init__(self) -> None:
@@ -66,11 +68,10 @@ class Audiences:
         audience_id = record.get("audience_id")
         if not isinstance(audience_id, str):
             return None
-        place = (message.first.id if message.first else 0) or (
-            message.records[0].id if message.records else 0
-        )
+        first = message.first or next(iter(message.records), None)
+        place = first.id if first else 0
         visibility = str(record.get("history_visibility"))
-        server = server_of(message.records[0].key) if message.records else None
+        server = server_of(first.key) if first else None
         room_id = str(record.get("room_id") or "")
         # Of every room: its events also say which of its members are bots.
         history, at = self._memberships.of(room_id, server), 0
@@ -115,7 +116,7 @@ class Audiences:
     ) -> tuple[Json, Counts]:
         history = where.history
         listed = self._listed(message, audience_id)
-        members = None if listed is None else [_member(one, history.bots) for one in listed]
+        members = None if listed is None else [self._member(one, history.bots) for one in listed]
         count = message.record.get("audience_count")
         inside, asked = people_of(listed or ())
         if listed is None:
@@ -158,16 +159,41 @@ class Audiences:
             self._members[audience_id] = found
         return self._members[audience_id]
 
+    def _member(self, member: Mapping[str, Any], bots: set[str]) -> Json:
+        # The same people stand in one set after the other.
+        user_id = str(member.get("user_id") or "?")
+        is_bot = member.get("kind") in BOTS or user_id in bots
+        key = (
+            user_id,
+            str(member.get("name") or ""),
+            member.get("membership") == "invite",
+            is_bot,
+        )
+        if key not in self._people:
+            user_id, name, is_invited, _ = key
+            self._people[key] = {
+                "user_id": one_line(user_id),
+                "name": one_line(name),
+                # A name in brackets could go on as if it were another person.
+                "words": named(user_id, name),
+                "invited": is_invited,
+                "bot": is_bot,
+            }
+        return self._people[key]
+
     def _later(self, change: Change, bots: set[str]) -> Json:
-        return {
-            "user_id": one_line(change.user_id or "?"),
-            "name": one_line(change.name),
-            "words": named(change.user_id, change.name),
-            "bot": change.user_id in bots,
-            "when": moment(change.moment_ms, self.zone),
-            "joined": moment(change.moment_ms, self.zone),
-            "records": [change.record],
-        }
+        if change.record not in self._joined:
+            self._joined[change.record] = {
+                "user_id": one_line(change.user_id or "?"),
+                "name": one_line(change.name),
+                "words": named(change.user_id, change.name),
+                "words": named(change.user_id, change.name),
+                "bot": change.user_id in bots,
+                "when": moment(change.moment_ms, self.zone),
+                "joined": moment(change.moment_ms, self.zone),
+                "records": [change.record],
+            }
+        return self._joined[change.record]
 
     def _invited(self, where: "_At", inside: set[str], asked: set[str]) -> list[Json]:
         """Return who was invited then, and when they joined."""
@@ -253,14 +279,3 @@ def _later_words(visibility: str, known: Counts, invited: int) -> str:
             return f", and whoever was invited then, once they join ({_told(people, invited - people)})"
         case _:
             return ""
-
-
-def _member(member: Mapping[str, Any], bots: set[str]) -> Json:
-    user_id = str(member.get("user_id") or "?")
-    return {
-        "user_id": one_line(user_id),
-        "name": one_line(member.get("name") or ""),
-        "words": named(member.get("user_id"), member.get("name")),
-        "invited": member.get("membership") == "invite",
-        "bot": member.get("kind") in BOTS or user_id in bots,
-    }
