@@ -5,7 +5,7 @@ The two share no code.
 
 import tempfile
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC
 from pathlib import Path
 
@@ -224,4 +224,5 @@ async def _is_handed_over(library: Library, result: Verified, folder: Path) -> N
     assert done.attachments == 1
     with zipfile.ZipFile(done.path) as packed:
         packed.extractall(folder / "case")
-    assert verify_handover.main([str(folder / "case")]) == 0
+    check: Callable[[list[str]], int] = verify_handover.main
+    assert check([str(folder / "case")]) == 0
