@@ -203,6 +203,26 @@ async def test_another_rooms_and_another_servers_joins_do_not_count(
     assert (await told(maker, library)).later("here") == []
 
 
+async def test_a_joining_that_cannot_be_opened_is_counted(
+    maker: Maker, library: Library, tmp_path: Path
+) -> None:
+    room = Room(maker, "shared", ALICE)
+    room.says("first")
+    shut = {"event_json": None, "sealed": "eA==", "sealed_sha256": "0" * 64}
+    key = "v1/example.org/keys/content-s-2025-11-24-default-1.age"
+    fields = {**room.fields, "body": None, "msgtype": None, "sealed_to": key, **shut}
+    maker.message("", BOB, **{**fields, "event_type": "m.room.member", "state_key": BOB})
+
+    found = await told(maker, library)
+    transcript = await Archive(maker, library).transcript("Room")
+    write_html(transcript, tmp_path / "t.html")
+
+    assert found.sets["first"]["sealed"] == 1
+    assert found.later("first") == []
+    shown = " ".join(Page((tmp_path / "t.html").read_text()).text.split())
+    assert "1 change of membership in this room cannot be opened here" in shown
+
+
 async def test_the_page_and_the_sheet_tell_it(
     maker: Maker, library: Library, tmp_path: Path
 ) -> None:
