@@ -238,6 +238,17 @@ async def test_what_has_attachments_goes_with_them(tmp_path: Path) -> None:
         ) as answer:
             assert answer.headers["Content-Disposition"] == 'attachment; filename="messages.zip"'
             packed = zipfile.ZipFile(io.BytesIO(await answer.read()))
+        async with me.post(
+            f"{served.base}/export",
+            data={"format": "dat", "m": message},
+            headers={"Origin": served.base},
+        ) as answer:
+            assert answer.headers["Content-Disposition"] == 'attachment; filename="messages.zip"'
+            loaded = zipfile.ZipFile(io.BytesIO(await answer.read()))
+    names = loaded.namelist()
+    assert "messages.dat/loadfile.dat" in names
+    (native,) = [name for name in names if re.search(r"/NATIVES/.*-A1\.", name)]
+    assert loaded.read(native) == b"No picture."
     links = re.findall(r'href="(messages-files/[^"]+)"', packed.read("messages.html").decode())
     assert links
     for link in links:

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,16 @@ async def _visit(url: str, folder: Path) -> None:
         await done.wait()
         await page.goto(f"file://{folder / 'transcript.html'}")
         await _take(page, "transcript")
+        done = await asyncio.create_subprocess_exec(
+            str(Path(sys.executable).parent / "steward"), "audit", "subject", "@carol:example.org",
+            "--destination=file:archive", "--home=home", "--zone=Europe/Berlin", "--verify=all",
+            "--from=2026-03-27", "--output=subject.zip", cwd=folder, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        await done.wait()
+        with zipfile.ZipFile(folder / "subject.zip") as packed:
+            packed.extractall(folder / "subject")
+        await page.goto(f"file://{folder / 'subject' / 'index.html'}")
+        await _take(page, "subject")
         await opened.close()
 
 

@@ -14,7 +14,7 @@ from auditbot.reader.commands.library import (
 from auditbot.reader.commands.options import Archive, add_zone_option, open_archive
 from auditbot.reader.commands.outputs import add_force_option, refuse_taken
 from auditbot.reader.commands.searching import add_query_options, query_of, tell_unsearched
-from auditbot.reader.commands.transcripts import FORMATS, refuse, verified, write
+from auditbot.reader.commands.transcripts import refuse, verified
 from auditbot.reader.conversation import load
 from auditbot.reader.handover.cases import Case, Cases, Item, roots_of, with_items
 from auditbot.reader.handover.package import HandedOver, hand_over
@@ -25,6 +25,7 @@ from auditbot.reader.render.rows import table
 from auditbot.reader.render.words import one_line
 from auditbot.reader.times import counted
 from auditbot.reader.transcript.build import Request, gather
+from auditbot.reader.transcript.formats import FORMATS, write
 from auditbot.reader.verify.report import grouped
 from common.account import account_name
 from common.clock import SystemClock
@@ -70,7 +71,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command.add_argument(
         "--format",
         action="append",
-        choices=FORMATS,
+        choices=list(FORMATS),
         default=[],
         help="write the messages in this format too, beside the zip file; may be given again",
     )
@@ -195,7 +196,7 @@ def roots_there(library: Library, stored: list[Stored]) -> list[int]:
 async def _export(arguments: argparse.Namespace) -> int:
     async with open_library(arguments) as opened:
         case = cases_of(opened.archive).load(arguments.name)
-        output = arguments.output or Path(f"case-{_safe(case.name)}.zip")
+        output = arguments.output or Path(f"case-{safe(case.name)}.zip")
         return await _hand_over(opened, case, arguments, output, tuple(arguments.format))
 
 
@@ -211,7 +212,7 @@ async def _prove(arguments: argparse.Namespace) -> int:
             created_by=account_name(),
             items=(item_of(stored, now_ms, ""),),
         )
-        output = arguments.output or Path(f"proof-{_safe(arguments.event_id)}.zip")
+        output = arguments.output or Path(f"proof-{safe(arguments.event_id)}.zip")
         return await _hand_over(opened, case, arguments, output)
 
 
@@ -247,7 +248,7 @@ async def _hand_over(
     opened.log.write(
         "handed over", case=case.name, records=done.records, sha256=done.sha256, output=str(output)
     )
-    sys.stdout.write(_told(done))
+    sys.stdout.write(told(done))
     if formats:
         await _write_too(opened, case, request, output, formats)
     return 1 if done.standing == "wrong" or opened.faults else 0
@@ -271,7 +272,8 @@ def _beside(output: Path, form: str) -> Path:
     return output.with_name(f"{output.stem}.{form}")
 
 
-def _told(done: HandedOver) -> str:
+def told(done: HandedOver) -> str:
+    """Return what is said of a hand-over that was written."""
     missing = "".join(f"    missing: {one_line(sentence)}\n" for sentence in done.missing)
     return (
         f"{done.path}: {counted(done.messages, 'message')}, {counted(done.records, 'record')} with "
@@ -292,5 +294,6 @@ def _event(library: Library, event_id: str) -> Stored:
     return found
 
 
-def _safe(name: str) -> str:
+def safe(name: str) -> str:
+    """Return a part of a file's name."""
     return "".join(c if c.isascii() and c.isalnum() else "-" for c in name).strip("-")[:60] or "x"

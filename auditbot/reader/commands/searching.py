@@ -21,7 +21,8 @@ from auditbot.reader.commands.options import (
     quantity,
     span_ms,
 )
-from auditbot.reader.commands.outputs import add_force_option, refuse_taken
+from auditbot.reader.commands.outputs import add_force_option
+from auditbot.reader.commands.transcripts import refuse, summed
 from auditbot.reader.conversation import Message, load
 from auditbot.reader.index.context import (
     MOST_BESIDE,
@@ -44,16 +45,24 @@ from auditbot.reader.index.query import (
     unsearched,
 )
 from auditbot.reader.memory import write_private
+from auditbot.reader.render.audiences import Audiences
 from auditbot.reader.render.rows import table
 from auditbot.reader.render.sheets import write_csv, write_jsonl, write_parquet
 from auditbot.reader.render.words import one_line
 from auditbot.reader.times import counted, moment
+from auditbot.reader.transcript.build import MOST_MESSAGES, Request, gather
+from auditbot.reader.transcript.formats import FORMATS, write
 from auditbot.reader.transcript.provenance import removed
+from common.account import account_name
+from common.clock import SystemClock
 from common.errors import ConfigError, UserError
 
 _CHUNK = 200
 _MOST_GONE = 5
 _MOST_NAMES = 10
+_DOCUMENTS = FORMATS.keys() - {"csv", "jsonl"}
+_FILES = {*_DOCUMENTS, "parquet"}
+"""The formats that no terminal shows."""
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -92,9 +101,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     command.add_argument(
         "--format",
-        choices=["table", "jsonl", "csv", "parquet"],
+        choices=["table", "parquet", *FORMATS],
         default="table",
-        help="how to write them (default table)",
+        help="how to write them (default table); all but table, csv and jsonl need --output, and "
+        "eml, rsmf and dat write a folder",
     )
     command.add_argument("--output", type=Path, metavar="FILE", help="write them to a file")
     add_force_option(command)
@@ -202,7 +212,9 @@ async def _search(arguments: argparse.Namespace) -> int:
     query = query_of(arguments)
     window: Window | None = arguments.context
     if arguments.output is not None:
-        refuse_taken(arguments.output, arguments)
+        refuse(arguments.format, arguments.output, arguments)
+    elif arguments.format in _FILES:
+        raise ConfigError(f"As {arguments.format} it needs a name: give it with --output.")
     async with open_library(arguments) as opened:
         # All of it: what is not shown is counted, and not marked as if it had not been found.
         found = search(opened.library, query, newest_first=arguments.newest)
@@ -225,10 +237,15 @@ async def _search(arguments: argparse.Namespace) -> int:
                 {} if window is None else {"context": window.as_words(), "shown": len(shown.roots)}
             ),
         )
-        _write(opened, shown, arguments)
+        remarks: tuple[str, ...] = ()
+        if arguments.format in _DOCUMENTS:
+            remarks = await _write_document(opened, shown, query, arguments)
+        else:
+            _write(opened, shown, arguments)
         sys.stderr.write(_summary(opened, shown, roots, found, str(arguments.zone)))
         if arguments.output is not None:
             sys.stderr.write(f"They are in “{one_line(arguments.output)}”.\n")
+        sys.stderr.writelines(f"    to know: {one_line(sentence)}\n" for sentence in remarks)
         is_sealed = tell_unsearched(opened, query)
         gone = list(removed(opened.library, query.period, arguments.zone))
         for sentence in gone[:_MOST_GONE]:
@@ -274,30 +291,64 @@ def _summary(
 
 def _write(opened: Open, shown: Surroundings, arguments: argparse.Namespace) -> None:
     messages = messages_of(opened.library, list(shown.roots))
+    readers = Audiences(opened.library)
     output: Path | None = arguments.output
-    if arguments.format == "parquet":
-        if output is None:
-            raise ConfigError("A Parquet file needs a name: give it with --output.")
-        write_parquet(messages, output, arguments.zone, shown.context)
+    if output is not None and arguments.format == "parquet":
+        write_parquet(messages, output, arguments.zone, shown.context, readers=readers)
         return
     if output is None:
-        _write_to(sys.stdout, messages, shown, arguments)
+        _write_to(sys.stdout, messages, shown, arguments, readers)
         sys.stdout.flush()
         return
     write_private(output, b"")
     with output.open("w", encoding="utf-8", newline="", errors="replace") as file:
-        _write_to(file, messages, shown, arguments)
+        _write_to(file, messages, shown, arguments, readers)
+
+
+async def _write_document(
+    opened: Open, shown: Surroundings, query: Query, arguments: argparse.Namespace
+) -> tuple[str, ...]:
+    """Write what was found in one of the formats that are read without Steward."""
+    if len(shown.roots) > MOST_MESSAGES:
+        raise UserError(
+            f"{len(shown.roots):,} messages are too many for one document (at most "
+            f"{MOST_MESSAGES:,}): choose a shorter time with --from and --to."
+        )
+    judged = summed(opened, None)
+    request = Request(
+        archive=opened.archive.destination,
+        subject=None,
+        period=query.period,
+        zone=arguments.zone,
+        zone_name=str(arguments.zone),
+        made_ms=SystemClock().now_ms(),
+        made_by=account_name(),
+        verdict=judged.words,
+        standing=judged.standing,
+        fingerprints=judged.fingerprints,
+        faults=opened.faults,
+        case=f"Search: {query.as_words()}",
+    )
+    place = None if arguments.no_sync else opened.archive.place
+    messages = load(opened.library, list(shown.roots))
+    transcript = await gather(opened.library, place, request, messages, set(shown.context))
+    return write(transcript, arguments.format, arguments.output)
 
 
 def _write_to(
-    file: TextIO, messages: Iterator[Message], shown: Surroundings, arguments: argparse.Namespace
+    file: TextIO,
+    messages: Iterator[Message],
+    shown: Surroundings,
+    arguments: argparse.Namespace,
+    readers: Audiences,
 ) -> None:
+    zone, context = arguments.zone, shown.context
     match arguments.format:
         case "csv":
             is_seen = file.isatty()
-            write_csv(messages, file, arguments.zone, shown.context, is_seen=is_seen)
+            write_csv(messages, file, zone, context, readers=readers, is_seen=is_seen)
         case "jsonl":
-            write_jsonl(messages, file, arguments.zone, shown.context)
+            write_jsonl(messages, file, zone, context, readers=readers)
         case _:
             marked = None if arguments.context is None else shown.context
             file.writelines(f"{line}\n" for line in table(messages, arguments.zone, marked))

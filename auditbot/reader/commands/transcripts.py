@@ -13,27 +13,18 @@ from auditbot.reader.commands.options import (
     period_of,
 )
 from auditbot.reader.commands.outputs import add_force_option, refuse_taken
-from auditbot.reader.memory import write_private
-from auditbot.reader.render.sheets import write_csv, write_jsonl
 from auditbot.reader.render.words import one_line
 from auditbot.reader.times import counted
-from auditbot.reader.transcript.build import Request, Transcript, build
-from auditbot.reader.transcript.eml import write_eml
+from auditbot.reader.transcript.build import Request, build
 from auditbot.reader.transcript.folder import refuse_used
-from auditbot.reader.transcript.html import write_html
-from auditbot.reader.transcript.pdf import write_pdf
-from auditbot.reader.transcript.rsmf import write_rsmf
+from auditbot.reader.transcript.formats import FORMATS, write
 from auditbot.reader.transcript.subject import find_subject
 from auditbot.reader.verify.options import Options, Verified
 from auditbot.reader.verify.report import overall, verdicts
 from auditbot.reader.verify.run import verify
 from common.account import account_name
 from common.clock import SystemClock
-from common.errors import PermanentError
 
-FORMATS = ("html", "pdf", "csv", "jsonl", "eml", "rsmf")
-FOLDERS = frozenset({"eml", "rsmf"})
-"""Those of more than one file."""
 NOT_VERIFIED = "Not verified as a whole; the records shown were."
 
 
@@ -51,9 +42,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     add_zone_option(command)
     command.add_argument(
         "--format",
-        choices=FORMATS,
+        choices=list(FORMATS),
         default="html",
-        help="default html; eml and rsmf write a folder with a file for each room and day",
+        help="default html; eml and rsmf write a folder with a file for each room and day, dat one "
+        "with a load file for review platforms",
     )
     command.add_argument("--output", type=Path, metavar="FILE", help="where to write it")
     add_force_option(command)
@@ -123,37 +115,10 @@ def refuse(form: str, output: Path, arguments: argparse.Namespace) -> None:
     Raises:
         UserError: a folder with files is where one is to be made, or a file is there.
     """
-    if form in FOLDERS:
+    if form in FORMATS and FORMATS[form].is_folder:
         refuse_used(output)
     else:
         refuse_taken(output, arguments)
-
-
-def write(transcript: Transcript, form: str, output: Path) -> tuple[str, ...]:
-    """Write a transcript in a format; return what a person should know of it, in sentences.
-
-    Raises:
-        UserError: a folder with files is where one is to be made.
-        PermanentError: it cannot be written.
-    """
-    try:
-        match form:
-            case "html":
-                write_html(transcript, output)
-            case "pdf":
-                return write_pdf(transcript, output)
-            case "eml":
-                return write_eml(transcript, output).remarks
-            case "rsmf":
-                return write_rsmf(transcript, output).remarks
-            case _:
-                write_private(output, b"")
-                with output.open("w", encoding="utf-8", newline="", errors="replace") as file:
-                    writer = write_csv if form == "csv" else write_jsonl
-                    writer(transcript.messages, file, transcript.request.zone, transcript.context)
-    except OSError as error:
-        raise PermanentError(f"“{output}” cannot be written: {error.strerror}.") from error
-    return ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC
 from importlib.resources import files
 from pathlib import Path
@@ -25,7 +25,7 @@ from auditbot.reader.layout import server_of
 from auditbot.reader.memory import write_private
 from auditbot.reader.render.sheets import write_csv, write_jsonl
 from auditbot.reader.render.templates import templates
-from auditbot.reader.transcript.build import Request, gather
+from auditbot.reader.transcript.build import Request, Transcript, gather
 from auditbot.reader.transcript.html import render, stylesheet
 from auditbot.reader.verify.report import grouped
 from auditbot.storage.reading import Place
@@ -74,8 +74,51 @@ async def hand_over(
     if not messages:
         raise UserError(f"The case “{case.name}” is empty: add messages to it first.")
     transcript = await gather(library, place, request, messages, set())
-    request = transcript.request
-    stored = records_of(library, messages)
+    return await pack(library, place, case, transcript, path)
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """What a package holds besides the messages that it is of.
+
+    Args:
+        messages: further messages whose records are proved
+        audiences: the sets of their readers
+        records: the numbers of further records that are proved
+        files: further files, by their names
+    """
+
+    messages: tuple[Message, ...] = ()
+    audiences: tuple[Json, ...] = ()
+    records: tuple[int, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+NOTHING_MORE = More()
+
+
+async def pack(
+    library: Library,
+    place: Place,
+    case: Case,
+    transcript: Transcript,
+    path: Path,
+    *,
+    more: More = NOTHING_MORE,
+) -> HandedOver:
+    """Write the zip file of messages that were gathered, with all that proves them.
+
+    Raises:
+        UserError: they are of several servers.
+        DamagedArchiveError: a proof does not hold.
+    """
+    request, messages = transcript.request, transcript.messages
+    stored = records_of(
+        library,
+        [*messages, *more.messages],
+        [*transcript.audiences, *more.audiences],
+        more.records,
+    )
     servers = {server_of(item.key) for item in stored}
     if len(servers) != 1:
         raise UserError("A case is of one homeserver: make one for each.")
@@ -99,9 +142,11 @@ async def hand_over(
         contents.add(name, attachment.path.read_bytes())
         shown[key] = {"inline": None, "link": name}
     contents.add("transcript.html", render(transcript, shown).encode("utf-8", "replace"))
-    contents.add("messages.csv", _sheet(messages, write_csv))
-    contents.add("messages.jsonl", _sheet(messages, write_jsonl))
+    contents.add("messages.csv", _sheet(transcript, write_csv))
+    contents.add("messages.jsonl", _sheet(transcript, write_jsonl))
     contents.add("verify.py", files("auditbot.reader.handover").joinpath("verify.py").read_bytes())
+    for name, body in more.files.items():
+        contents.add(name, body)
     fingerprint = str(vouched.document["fingerprint"])
     _explain(contents, case, transcript.facts, fingerprint)
     body = contents.zipped()
@@ -120,9 +165,22 @@ async def hand_over(
     )
 
 
-def records_of(library: Library, messages: Iterable[Message]) -> list[Stored]:
-    """Return all records of messages and the lists of who could read them, in order."""
-    found: dict[int, Stored] = {}
+def records_of(
+    library: Library,
+    messages: Iterable[Message],
+    audiences: Iterable[Json] = (),
+    records: Iterable[int] = (),
+) -> list[Stored]:
+    """Return all records of messages and what says who could read them, in order.
+
+    Args:
+        library: the index
+        messages: the messages
+        audiences: the sets of readers, whose later ones are named by records of their own
+        records: the numbers of further records
+    """
+    later = [number for audience in audiences for number in audience["records"]]
+    found = {stored.id: stored for stored in library.stored(dict.fromkeys([*later, *records]))}
     for message in messages:
         for stored in message.records:
             found[stored.id] = stored
@@ -208,7 +266,7 @@ def _explain(contents: _Contents, case: Case, facts: Mapping[str, Any], fingerpr
     contents.add("verify.html", page.encode("utf-8", "replace"))
 
 
-def _sheet(messages: list[Message], writer: Any) -> bytes:
+def _sheet(transcript: Transcript, writer: Any) -> bytes:
     buffer = io.StringIO(newline="")
-    writer(messages, buffer, UTC)
+    writer(transcript.messages, buffer, UTC, readers=transcript.readers)
     return buffer.getvalue().encode("utf-8", "replace")

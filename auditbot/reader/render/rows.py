@@ -7,6 +7,7 @@ from typing import Any
 
 from auditbot.reader.conversation import Edit, Message
 from auditbot.reader.layout import DEFAULT_CLASS
+from auditbot.reader.render.audiences import NOT_COUNTED, Counts
 from auditbot.reader.render.readers import readings
 from auditbot.reader.render.words import (
     GAPS,
@@ -35,6 +36,9 @@ class Row:
     keeps both. ``shown_as`` is what most clients show instead of the text, or of a later version.
     ``edited_by_others`` counts edits by somebody who is not the author. Times are RFC 3339, ``time`` in the zone that was asked for.
     ``responsive`` is “yes” for what was asked for, “no” for what is only around it.
+    ``audience_count`` counts all members, ``audience_people`` and ``audience_bots`` tell them apart;
+    ``later_people`` joined later and could read it then, ``invited_people`` were invited at that time
+    and could once they joined: see ``audiences.py``. They are ``None`` where nobody counted.
     """
 
     time: str | None
@@ -67,6 +71,12 @@ class Row:
     trust: str | None
     audience_count: int | None
     audience_id: str | None
+    audience_people: int | None
+    audience_bots: int | None
+    history_visibility: str | None
+    later_people: int | None
+    later_bots: int | None
+    invited_people: int | None
     retention_class: str | None
     notes: str | None
     event_id: str | None
@@ -77,10 +87,29 @@ class Row:
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
-NUMBERS = frozenset({"edits", "edited_by_others", "attachment_size", "audience_count", "seq"})
+NUMBERS = frozenset(
+    {
+        "edits",
+        "edited_by_others",
+        "attachment_size",
+        "audience_count",
+        "audience_people",
+        "audience_bots",
+        "later_people",
+        "later_bots",
+        "invited_people",
+        "seq",
+    }
+)
 
 
-def row_of(message: Message, zone: tzinfo = UTC, *, is_context: bool = False) -> Row:
+def row_of(
+    message: Message,
+    zone: tzinfo = UTC,
+    *,
+    is_context: bool = False,
+    readers: Counts = NOT_COUNTED,
+) -> Row:
     """Return a message's row."""
     record, said = message.record, message.said
     media = media_state(message) or {}
@@ -118,6 +147,12 @@ def row_of(message: Message, zone: tzinfo = UTC, *, is_context: bool = False) ->
         trust=_text(said.get("enc_trust")),
         audience_count=_number(record.get("audience_count")),
         audience_id=_text(record.get("audience_id")),
+        audience_people=readers.people,
+        audience_bots=readers.bots,
+        history_visibility=_text(record.get("history_visibility")),
+        later_people=readers.later_people,
+        later_bots=readers.later_bots,
+        invited_people=readers.invited_people,
         retention_class=_text(record.get("retention_class")),
         notes="; ".join(doubts(message)) or None,
         event_id=_text(record.get("event_id")),
@@ -128,10 +163,16 @@ def row_of(message: Message, zone: tzinfo = UTC, *, is_context: bool = False) ->
     )
 
 
-def as_json(message: Message, zone: tzinfo = UTC, *, is_context: bool = False) -> dict[str, Any]:
+def as_json(
+    message: Message,
+    zone: tzinfo = UTC,
+    *,
+    is_context: bool = False,
+    readers: Counts = NOT_COUNTED,
+) -> dict[str, Any]:
     """Return a message for programs: its row, its edits and every record that it is made of."""
     return {
-        **asdict(row_of(message, zone, is_context=is_context)),
+        **asdict(row_of(message, zone, is_context=is_context, readers=readers)),
         "versions": [
             {
                 "text": edit_text(edit.said) if edit.is_readable else None,

@@ -12,7 +12,8 @@ from typing import Any, TextIO
 import duckdb
 
 from auditbot.reader.conversation import Message
-from auditbot.reader.render.rows import COLUMNS, NUMBERS, as_json, row_of
+from auditbot.reader.render.audiences import NOT_COUNTED, Audiences
+from auditbot.reader.render.rows import COLUMNS, NUMBERS, Row, as_json, row_of
 from auditbot.reader.render.words import shown_line, spelled
 from common.errors import PermanentError
 
@@ -39,6 +40,7 @@ def write_csv(
     zone: tzinfo = UTC,
     context: Collection[int] = (),
     *,
+    readers: Audiences | None = None,
     is_seen: bool = False,
 ) -> int:
     """Write comma-separated values (RFC 4180); return how many messages.
@@ -48,13 +50,14 @@ def write_csv(
         file: where
         zone: in which times are
         context: the roots of those that are only around others
+        readers: who could read what; without it nobody is counted
         is_seen: whether it goes to a terminal, which would obey what is in texts
     """
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
     count = 0
     for message in messages:
-        row = asdict(row_of(message, zone, is_context=message.root in context))
+        row = asdict(_row(message, zone, context, readers))
         cells = [guarded(_told(row[name])) for name in COLUMNS]
         if is_seen:
             cells = [shown_line(cell) if isinstance(cell, str) else cell for cell in cells]
@@ -68,11 +71,16 @@ def write_jsonl(
     file: TextIO,
     zone: tzinfo = UTC,
     context: Collection[int] = (),
+    *,
+    readers: Audiences | None = None,
 ) -> int:
     """Write one JSON object a line, in ASCII; return how many messages."""
     count = 0
     for message in messages:
-        file.write(json.dumps(as_json(message, zone, is_context=message.root in context)) + "\n")
+        is_context = message.root in context
+        counts = NOT_COUNTED if readers is None else readers.counts(message)
+        found = as_json(message, zone, is_context=is_context, readers=counts)
+        file.write(json.dumps(found) + "\n")
         count += 1
     return count
 
@@ -82,6 +90,8 @@ def write_parquet(
     path: Path,
     zone: tzinfo = UTC,
     context: Collection[int] = (),
+    *,
+    readers: Audiences | None = None,
 ) -> int:
     """Write a Parquet file that only its owner may read; return how many messages.
 
@@ -94,7 +104,8 @@ def write_parquet(
         with tempfile.TemporaryDirectory(prefix=".steward-rows-", dir=path.parent) as name:
             folder = Path(name)
             made = folder / "rows.parquet"
-            count = _write_rows(messages, made, folder / "rows.jsonl", zone, context)
+            rows = (_row(message, zone, context, readers) for message in messages)
+            count = _write_rows(rows, made, folder / "rows.jsonl")
             made.chmod(0o600)
             made.replace(path)
     except OSError as error:
@@ -104,13 +115,18 @@ def write_parquet(
     return count
 
 
-def _write_rows(
-    messages: Iterable[Message], path: Path, lines: Path, zone: tzinfo, context: Collection[int]
-) -> int:
+def _row(
+    message: Message, zone: tzinfo, context: Collection[int], readers: Audiences | None
+) -> Row:
+    counts = NOT_COUNTED if readers is None else readers.counts(message)
+    return row_of(message, zone, is_context=message.root in context, readers=counts)
+
+
+def _write_rows(found: Iterable[Row], path: Path, lines: Path) -> int:
     count = 0
     with lines.open("w", encoding="utf-8") as file:
-        for message in messages:
-            row: dict[str, Any] = asdict(row_of(message, zone, is_context=message.root in context))
+        for one in found:
+            row: dict[str, Any] = asdict(one)
             # DuckDB refuses lone surrogates, which a hostile text may hold.
             file.write(json.dumps(_sound(row), ensure_ascii=False) + "\n")
             count += 1

@@ -13,6 +13,7 @@ from typing import Any
 from auditbot.reader.conversation import Edit, Message, Reaction
 from auditbot.reader.index.library import Library
 from auditbot.reader.layout import DEFAULT_CLASS
+from auditbot.reader.render.audiences import Audiences
 from auditbot.reader.render.readers import readings
 from auditbot.reader.render.words import (
     GAPS,
@@ -33,77 +34,9 @@ from auditbot.reader.render.words import (
     why_not,
 )
 from auditbot.reader.said import edit_text, formatted_text, other_text
-from auditbot.reader.times import counted, local
+from auditbot.reader.times import local
 
 Json = dict[str, Any]
-
-
-@dataclass
-class Audiences:
-    """Who could read what, each set of people numbered once."""
-
-    library: Library
-    numbers: dict[str, int] = field(default_factory=dict)
-    lists: list[Json] = field(default_factory=list)
-
-    def number(self, message: Message) -> int | None:
-        """Return the number of a message's audience."""
-        audience_id = message.record.get("audience_id")
-        if not isinstance(audience_id, str):
-            return None
-        if audience_id not in self.numbers:
-            before = message.records[0].id if message.records else 0
-            found = self.library.members(audience_id, before)
-            count = message.record.get("audience_count")
-            if found is None and count == 0:
-                found = []  # nobody has to be listed
-            members = None if found is None else list(map(_member, found))
-            self.numbers[audience_id] = len(self.lists) + 1
-            self.lists.append(
-                {
-                    "number": len(self.lists) + 1,
-                    "id": audience_id,
-                    "count": count,
-                    "words": _counted(members, count),
-                    "members": members,
-                }
-            )
-        return self.numbers[audience_id]
-
-    def words(self, message: Message) -> str | None:
-        """Return by how many a message could be read, and by whom besides, later."""
-        number = self.number(message)
-        if number is None:
-            return None
-        more = _LATER.get(str(message.record.get("history_visibility")), "")
-        return f"{self.lists[number - 1]['words']}{more}"
-
-
-_LATER = {
-    "shared": ", and whoever joined later",
-    "world_readable": ", and anybody, member or not",
-}
-
-
-def _counted(members: list[Json] | None, count: object) -> str:
-    """Return how many people and how many bots were in a room; Steward's own are bots."""
-    if members is None:
-        return counted(count, "member") if isinstance(count, int) else "a set of members"
-    inside = [member for member in members if not member["invited"]]
-    bots = sum(bool(member["bot"]) for member in inside)
-    people = counted(len(inside) - bots, "person", "people") if len(inside) > bots else "nobody"
-    return f"{people} and {counted(bots, 'bot')}" if bots else people
-
-
-def _member(member: Mapping[str, Any]) -> Json:
-    return {
-        "user_id": one_line(member.get("user_id") or "?"),
-        "name": one_line(member.get("name") or ""),
-        # A name in brackets could go on as if it were another person.
-        "words": named(member.get("user_id"), member.get("name")),
-        "invited": member.get("membership") == "invite",
-        "bot": member.get("kind") in {"bot", "appservice"},
-    }
 
 
 @dataclass
@@ -125,7 +58,8 @@ class Tally:
         record = message.record
         if record.get("kind") == "gap" and message.closed is None:
             self.gaps.append(gap(message, zone))
-        if message.is_state or record.get("kind") not in {"event", "decryption"}:
+        is_said = record.get("kind") in {"event", "decryption"} and not _is_alone(message)
+        if message.is_state or not is_said:
             return
         self.messages += 1
         self.edited += bool(message.edits)
@@ -163,7 +97,7 @@ class Viewer:
 
     def __init__(self, library: Library, zone: tzinfo) -> None:
         self.zone = zone
-        self.audiences = Audiences(library)
+        self.audiences = Audiences(library, zone)
         self.tally = Tally()
         self.names = Names(library)
         self._library = library
@@ -326,12 +260,20 @@ def _quotable(first: Json, said: Json) -> str:
 
 _SHORT = 120
 _HUES = 12
+_ALONE = frozenset({"m.reaction", "m.room.redaction"})
 
 
 def _is_act(message: Message) -> bool:
     if not message.is_readable or message.record.get("content_state") == "arrived_redacted":
         return False
+    if _is_alone(message):
+        return True
     return message.is_state or message.record.get("kind") in GAPS | {"control"}
+
+
+def _is_alone(message: Message) -> bool:
+    """Return whether it was said of a message that is not shown here."""
+    return message.root < 0 and message.record.get("event_type") in _ALONE
 
 
 def _of_receipt(message: Message) -> list[str]:

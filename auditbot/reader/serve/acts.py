@@ -15,13 +15,13 @@ from auditbot.reader.handover.cases import Case, Item, with_items
 from auditbot.reader.handover.package import hand_over
 from auditbot.reader.index.library import Stored
 from auditbot.reader.media import InfectedAttachmentError, fetch_file
+from auditbot.reader.render.audiences import Audiences
 from auditbot.reader.render.sheets import write_csv, write_jsonl
 from auditbot.reader.serve.desk import Desk
 from auditbot.reader.serve.pages import DESK, render
 from auditbot.reader.serve.security import COOKIE, Door, let_in
 from auditbot.reader.transcript.build import Transcript, describe, gather
-from auditbot.reader.transcript.html import write_html
-from auditbot.reader.transcript.pdf import write_pdf
+from auditbot.reader.transcript.formats import write
 from common.errors import StewardError, UserError
 
 DOOR = web.AppKey("door", Door)
@@ -33,6 +33,7 @@ _TYPES = {
     "jsonl": "application/x-ndjson",
     "html": "text/html",
     "pdf": "application/pdf",
+    "dat": "application/zip",
     "zip": "application/zip",
 }
 
@@ -187,7 +188,8 @@ async def _made(desk: Desk, stored: list[Stored], what: str, name: str) -> _Made
     if what in {"csv", "jsonl"}:
         buffer = io.StringIO(newline="")
         writer = write_csv if what == "csv" else write_jsonl
-        writer(messages, buffer, desk.zone)
+        readers = Audiences(desk.library)
+        await desk.work(lambda: writer(messages, buffer, desk.zone, readers=readers))
         return _Made(buffer.getvalue().encode("utf-8", "replace"), what)
     async with desk.alone():
         transcript = await gather(
@@ -200,8 +202,8 @@ def _written(transcript: Transcript, what: str) -> _Made:
     with tempfile.TemporaryDirectory(prefix="steward-export-") as name:
         folder = Path(name)
         path = folder / f"messages.{what}"
-        (write_html if what == "html" else write_pdf)(transcript, path)
-        if len(list(folder.iterdir())) > 1:
+        write(transcript, what, path)
+        if path.is_dir() or len(list(folder.iterdir())) > 1:
             # Attachments that are not in the page itself lie beside it, and go along.
             return _Made(_packed(folder), "zip")
         return _Made(path.read_bytes(), what)

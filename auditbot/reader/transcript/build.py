@@ -1,5 +1,6 @@
 """Everything that a transcript shows, gathered once for all its formats."""
 
+import hashlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from auditbot.reader.conversation import Message, load
 from auditbot.reader.index.library import Library
 from auditbot.reader.media import ReplacedAttachmentError, fetch_file, picture_type, safe_name
 from auditbot.reader.read import Period
+from auditbot.reader.render.audiences import Audiences
 from auditbot.reader.render.view import Viewer
 from auditbot.reader.render.words import all_media
 from auditbot.reader.times import moment
@@ -68,10 +70,15 @@ class Transcript:
     request: Request
     messages: list[Message]
     views: list[Json]
-    audiences: list[Json]
+    readers: Audiences
     facts: Json
     attachments: dict[str, Attachment] = field(default_factory=dict)
     """By the key of the object."""
+
+    @property
+    def audiences(self) -> list[Json]:
+        """Return the sets of people who could read something, by their numbers from 1 on."""
+        return self.readers.lists
 
     @property
     def context(self) -> frozenset[int]:
@@ -147,6 +154,7 @@ async def gather(
         if request.period.end_ms is not None
         else "the end",
         "zone": request.zone_name,
+        "reach": moment(library.until_ms, request.zone) if library.until_ms else "",
         "made": f"{moment(request.made_ms)} UTC",
         "made_by": request.made_by,
         "version": software(),
@@ -175,7 +183,7 @@ async def gather(
         "segments": sources.listed(),
         "streams": sources.streams(),
     }
-    return Transcript(request, messages, views, viewer.audiences.lists, facts, attachments)
+    return Transcript(request, messages, views, viewer.audiences, facts, attachments)
 
 
 def _period(request: Request, messages: list[Message]) -> Period:
@@ -221,11 +229,14 @@ def describe(path: Path, name: str) -> Attachment:
     """Return what is to be known of an attachment on this machine."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
+        file.seek(0)
+        # Its name on this machine is the hash of what is stored, which may be encrypted.
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Attachment(
         path=path,
-        sha256=path.name,
+        sha256=digest,
         name=name,
-        safe_name=safe_name(path.name, name, head),
+        safe_name=safe_name(digest, name, head),
         picture=picture_type(head),
         size=path.stat().st_size,
     )

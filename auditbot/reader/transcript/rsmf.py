@@ -297,7 +297,7 @@ class _Contents:
         yield "In reply to", one_line(record.get("reply_to") or "")
         yield "Shown by most clients instead", view["shown_as"]
         yield "Device", view["trust"]
-        yield "Readable by", record.get("audience_count")
+        yield "Readable by", view["audience_words"] or record.get("audience_count")
         yield from _changes(message, view)
         if media:
             yield "Attachment", f"{media['name']}, {media['words']}"

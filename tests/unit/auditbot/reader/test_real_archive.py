@@ -4,7 +4,9 @@ The two share no code.
 """
 
 import tempfile
-from collections.abc import AsyncIterator
+import zipfile
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC
 from pathlib import Path
 
 import pyrage
@@ -12,6 +14,9 @@ import pytest
 
 from auditbot.operations import destination, holds, keys, over
 from auditbot.reader.conversation import Message, load
+from auditbot.reader.handover import verify as verify_handover
+from auditbot.reader.handover.cases import Case, Item
+from auditbot.reader.handover.package import hand_over
 from auditbot.reader.handover.proofs import Prover
 from auditbot.reader.index.library import Library
 from auditbot.reader.index.query import Query, search
@@ -19,7 +24,9 @@ from auditbot.reader.index.sql import ask
 from auditbot.reader.index.sync import sync
 from auditbot.reader.media import fetch_file
 from auditbot.reader.memory import Remembered
+from auditbot.reader.read import ALWAYS
 from auditbot.reader.render.words import media_state
+from auditbot.reader.transcript.build import Request
 from auditbot.reader.unpack import DamagedArchiveError
 from auditbot.reader.verify.findings import Severity
 from auditbot.reader.verify.options import Options, Verified
@@ -184,6 +191,7 @@ async def test_an_encrypted_archive_is_right_inside_and_outside(
     assert media is not None
     path = await fetch_file(DirectoryPlace(tmp_path / "archive"), library, str(media["key"]))
     assert path.read_bytes() == PNG
+    await _is_handed_over(library, outside, tmp_path)
     answer = ask(library, "SELECT body FROM records WHERE event_id = '$1'")
     assert [row[0] for row in answer.rows] == ["sealed words"]
     assert not list((tmp_path / "clear").iterdir())
@@ -191,3 +199,30 @@ async def test_an_encrypted_archive_is_right_inside_and_outside(
     with pytest.raises(DamagedArchiveError, match="--identity"):
         ask(library, "SELECT 1")
     library.close()
+
+
+async def _is_handed_over(library: Library, result: Verified, folder: Path) -> None:
+    """Make sure that a picture of an encrypted archive proves itself once it is opened."""
+    stored = library.event("$image")
+    assert stored is not None
+    request = Request(
+        archive="file:archive",
+        subject=None,
+        period=ALWAYS,
+        zone=UTC,
+        zone_name="UTC",
+        made_ms=NOON,
+        made_by="olivia",
+        verdict="RIGHT",
+        standing="right",
+        fingerprints=tuple(result.fingerprints),
+    )
+    item = Item(stored.stream, stored.seq, "$image", NOON, "olivia")
+    case = Case("picture", "file:archive", NOON, "olivia", items=(item,))
+    place = DirectoryPlace(folder / "archive")
+    done = await hand_over(library, place, case, request, folder / "case.zip")
+    assert done.attachments == 1
+    with zipfile.ZipFile(done.path) as packed:
+        packed.extractall(folder / "case")
+    check: Callable[[list[str]], int] = verify_handover.main
+    assert check([str(folder / "case")]) == 0
