@@ -187,7 +187,6 @@ class Audiences:
                 "user_id": one_line(change.user_id or "?"),
                 "name": one_line(change.name),
                 "words": named(change.user_id, change.name),
-                "words": named(change.user_id, change.name),
                 "bot": change.user_id in bots,
                 "when": moment(change.moment_ms, self.zone),
                 "joined": moment(change.moment_ms, self.zone),
