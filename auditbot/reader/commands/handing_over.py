@@ -283,7 +283,7 @@ def told(done: HandedOver) -> str:
         f"    signing key {grouped(done.fingerprint)}\n"
         f"    files.json  {done.files_sha256}\n"
         "Tell the receiver these by another way than you send the file. They check it with:\n"
-        f'    python3 verify.py --key "{grouped(done.fingerprint)}" --files {done.files_sha256}\n'
+        f'    python3 -I verify.py --key "{grouped(done.fingerprint)}" --files {done.files_sha256}\n'
     )
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Check a hand-over from an archive: are these the records that were archived?
 
-    python3 verify.py [--key FINGERPRINT] [--files HASH] [FOLDER]
+    python3 -I verify.py [--key FINGERPRINT] [--files HASH] [FOLDER]
 
 Needs Python 3.8 or newer and nothing else: no network, no package. It reads the files beside it
 and proves of each record that it is in the Merkle tree (RFC 6962, section 2.1) whose root was
