@@ -247,7 +247,7 @@ async def test_what_has_attachments_goes_with_them(tmp_path: Path) -> None:
             loaded = zipfile.ZipFile(io.BytesIO(await answer.read()))
     names = loaded.namelist()
     assert "messages.dat/loadfile.dat" in names
-    (native,) = [name for name in names if re.search(r"/NATIVES/.*-A1\.", name)]
+    (native,) = [name for name in names if re.search(r"/NATIVES/.*-A001\.", name)]
     assert loaded.read(native) == b"No picture."
     links = re.findall(r'href="(messages-files/[^"]+)"', packed.read("messages.html").decode())
     assert links

@@ -186,18 +186,19 @@ class _Export:
         }
 
     def _family(self, message: Message, view: Json) -> Iterator[Json]:
-        """Yield a message's row, and that of its attachment."""
-        media = view["media"]
+        """Yield a message's row, and those of its attachments, which edits may have brought too."""
+        versions = [version["media"] for version in view["versions"]]
+        attached = [media for media in (view["media"], *versions) if media]
         number = self._number(_number_of(view))
-        child = self._number(f"{number}-A1") if media else ""
+        children = [self._number(f"{number}-A{place:03}") for place, _ in enumerate(attached, 1)]
         counts = self.transcript.readers.counts(message)
         row = row_of(message, is_context=view["context"], readers=counts)
         parent = {
             **self._of_all(),
             "DOCID": number,
             "BEGATTACH": number,
-            "ENDATTACH": child or number,
-            "ATTACHCOUNT": 1 if media else 0,
+            "ENDATTACH": [number, *children][-1],
+            "ATTACHCOUNT": len(children),
             "RECORDTYPE": "event" if view["act"] else "message",
             **self._about(message, view, row),
             **self._native(
@@ -210,7 +211,7 @@ class _Export:
             "TEXTPATH": self._text(number, self._document(view)),
         }
         yield parent
-        if media:
+        for child, media in zip(children, attached, strict=True):
             yield self._attachment(child, parent, media)
 
     def _about(self, message: Message, view: Json, row: Row) -> Json:

@@ -237,7 +237,7 @@ async def test_the_page_and_the_sheet_tell_it(
 
     shown = " ".join(Page((tmp_path / "t.html").read_text()).text.split())
     assert (
-        "Joined later, and could read it then: @bob:example.org (<b>Bob</b>⟨U+202E⟩), "
+        'Joined later, and could read it then: @bob:example.org "<b>Bob</b>⟨U+202E⟩", '
         "joined 2025-11-24 17:00:03" in shown
     )
     assert "nobody, as far as this archive knows" in shown

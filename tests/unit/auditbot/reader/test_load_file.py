@@ -229,6 +229,25 @@ def test_without_a_name_nothing_is_printed_that_no_terminal_shows(officer: Offic
             officer.types("search", "price", f"--format={form}")
 
 
+async def test_what_an_edit_brings_belongs_to_the_family(made: Made, tmp_path: Path) -> None:
+    made.maker.message("one", event_id="$1", media_name="one.pdf", media_mxc="mxc://a/1")
+    made.maker.message(
+        "* two",
+        event_id="$2",
+        edit_of="$1",
+        rel_type="m.replace",
+        media_name="two.pdf",
+        media_mxc="mxc://a/2",
+    )
+
+    write_dat(await made.transcript(), tmp_path / "dat")
+
+    _, parent, *children = load(tmp_path / "dat")
+    assert [child["FILENAME"] for child in children] == ["one.pdf", "two.pdf"]
+    assert parent["ATTACHCOUNT"] == "2"
+    assert {row["ENDATTACH"] for row in (parent, *children)} == {children[1]["DOCID"]}
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_cell_is_one_cell(text: str) -> None:
     found = cell(text)
