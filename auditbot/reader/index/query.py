@@ -114,14 +114,19 @@ def _fitting(library: Library, known: Iterator[Known], part: str) -> list[Known]
         return found
     wanted = part.casefold()
     exact = [item for item in found if part in {item.name, item.alias}]
-    return exact or [
+    present = [
         item
         for item in found
         if wanted in item.name.casefold()
         or wanted in (item.label or "").casefold()
         or wanted in (item.alias or "").casefold()
-        or any(wanted in label.casefold() for label in item.others)
     ]
+    # Anybody may have borrowed a name for a moment: only where nobody has it now, former ones count.
+    return (
+        exact
+        or present
+        or [item for item in found if any(wanted in name.casefold() for name in item.others)]
+    )
 
 
 def search(

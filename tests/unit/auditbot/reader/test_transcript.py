@@ -26,6 +26,7 @@ from auditbot.reader.memory import Remembered
 from auditbot.reader.read import ALWAYS, Period
 from auditbot.reader.render.rows import table
 from auditbot.reader.render.sheets import guarded, write_csv, write_jsonl, write_parquet
+from auditbot.reader.render.words import spelled
 from auditbot.reader.transcript.build import Request, Transcript, build
 from auditbot.reader.transcript.eml import address, write_eml
 from auditbot.reader.transcript.html import write_html
@@ -457,7 +458,7 @@ async def test_sheets_hold_every_message_and_no_formula(archive: Archive, tmp_pa
     assert len(rows) == len(messages) == 17
     texts = {row["event_id"]: row["text"] for row in rows}
     assert texts["$11"].startswith("'=HYPERLINK")
-    assert texts["$10"] == HOSTILE
+    assert texts["$10"] == spelled(HOSTILE)
     for row in rows:
         assert not any(re.match(r"\s*[=+\-@|%]", cell) for cell in row.values())
 
