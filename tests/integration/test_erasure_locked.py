@@ -219,11 +219,11 @@ async def test_two_who_erase_the_same_at_once_write_one_document(
 ) -> None:
     whole, both = erasure._announce, asyncio.Barrier(2)
 
-    async def at_once(*arguments: Any) -> Any:
+    async def at_once(*arguments: Any, **more: Any) -> Any:
         # Both have found what is to be destroyed, and that nobody announced it.
         async with asyncio.timeout(30):
             await both.wait()
-        return await whole(*arguments)
+        return await whole(*arguments, **more)
 
     monkeypatch.setattr(erasure, "_announce", at_once)
     made = Office(database, tmp_path)
