@@ -301,7 +301,7 @@ async def every_page_opens(served: Served, visit: Visit) -> None:
         ("/person?id=@alice:example.org", "Between us: the price was too low."),
         ("/", "As of the manifest of 2025-11-24 17:00:31; when all rooms"),
         ("/coverage", "1 could not be read to this day"),
-        ("/coverage", "None known since the archive began."),
+        ("/coverage", "only; what came later is not in here."),
         ("/verification", "Signing key"),
         ("/verification", "no lock: whoever may write there may delete"),
         ("/cases", "There is none yet."),
