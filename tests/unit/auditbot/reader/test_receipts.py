@@ -94,7 +94,7 @@ def test_nothing_is_said_of_readers_where_no_receipts_were_recorded(
 
     text = shown(tmp_path / "t.html")
     assert "read by" not in text
-    assert "receipt" not in text
+    assert "receipts" not in text
 
 
 def test_json_lines_say_who_read_what_and_hold_the_records(
