@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from auditbot.reader.layout import VERSION
+from auditbot.reader.parse import parse
 
 LARGEST_DOCUMENT_BYTES = 64 * 2**20
 
@@ -19,7 +20,7 @@ class _Versioned(msgspec.Struct, frozen=True):
 def is_newer(body: bytes) -> bool:
     """Return whether a document or a record says that it is of a later major version."""
     try:
-        return msgspec.json.decode(body, type=_Versioned).v > VERSION
+        return parse(body, type=_Versioned).v > VERSION
     except ValueError:
         return False
 

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
+from auditbot.reader.parse import parse
 from auditbot.storage.addressing import place_name
 from auditbot.storage.syncing import sync_folder, sync_made
 from common.errors import PermanentError
@@ -153,7 +154,7 @@ class Memory:
         except OSError as error:
             raise PermanentError(f"“{self.path}” cannot be read: {error.strerror}.") from error
         try:
-            return msgspec.json.decode(body, type=_File)
+            return parse(body, type=_File)
         except ValueError as error:
             raise PermanentError(
                 f"“{self.path}”, which remembers the archives seen before, is damaged: bring it "

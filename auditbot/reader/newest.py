@@ -5,6 +5,7 @@ import msgspec
 from auditbot.reader.coverage import WithoutBot
 from auditbot.reader.documents import LARGEST_DOCUMENT_BYTES, Manifest
 from auditbot.reader.layout import manifest_key
+from auditbot.reader.parse import parse
 from auditbot.storage.reading import Place
 
 
@@ -22,7 +23,7 @@ async def rooms_without_bot(place: Place) -> WithoutBot:
     for _, key in newest.values():
         try:
             body = await place.get(key, most_bytes=LARGEST_DOCUMENT_BYTES)
-            manifest = msgspec.json.decode(body, type=Manifest)
+            manifest = parse(body, type=Manifest)
         except ValueError:
             continue
         rooms = manifest.rooms

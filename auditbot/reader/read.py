@@ -11,11 +11,10 @@ from datetime import UTC, date, datetime
 from itertools import pairwise
 from typing import Any, Protocol, cast
 
-import msgspec
-
 from auditbot.reader.day_keys import DayKeys
 from auditbot.reader.layout import NEWER, VERSION, is_otherwise_packed
 from auditbot.reader.open_sealed import unseal
+from auditbot.reader.parse import parse
 from auditbot.reader.sealed import Contents, Wrapped, key_name
 from auditbot.reader.unpack import DamagedArchiveError, lines
 from auditbot.storage.reading import Item
@@ -223,7 +222,7 @@ def _hole(stream: str, expected: int, found: int) -> str:
 
 def _record(key: str, number: int, line: bytes) -> dict[str, Any]:
     try:
-        record = msgspec.json.decode(line)
+        record: Any = parse(line)
     except ValueError as error:
         raise DamagedArchiveError(f"“{key}”, line {number}, is no JSON.") from error
     if not isinstance(record, dict):

@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import msgspec
 import pyrage
 import zstandard
 
 from auditbot.reader.layout import is_content_key
 from auditbot.reader.open_sealed import unseal
+from auditbot.reader.parse import parse
 from auditbot.reader.unpack import LONGEST_LINE_BYTES, DamagedArchiveError
 
 Json = dict[str, Any]
@@ -168,7 +168,7 @@ def with_content(record: Json, content: bytes) -> Json:
         DamagedArchiveError: it is the content of another record, or says what is no content.
     """
     try:
-        said = msgspec.json.decode(content)
+        said: Any = parse(content)
     except ValueError:
         said = None
     place = (record.get("stream"), record.get("seq"))

@@ -23,6 +23,7 @@ from auditbot.reader.access.entries import (
     read,
 )
 from auditbot.reader.memory import locked, write_private
+from auditbot.reader.parse import parse
 from auditbot.reader.signatures import PublicKey, key_of_pem
 from auditbot.reader.verify.fetching import ahead, tasks
 from auditbot.storage.reading import Item, Place
@@ -301,7 +302,7 @@ class Ends:
 
     def _load(self) -> _File:
         try:
-            return msgspec.json.decode(self.path.read_bytes(), type=_File)
+            return parse(self.path.read_bytes(), type=_File)
         except FileNotFoundError:
             return _File()
         except OSError as error:

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from auditbot.reader.parse import parse
 from auditbot.reader.signatures import PublicKey, key_of_base64, unbase64
 
 TYPE = "steward.access"
@@ -119,8 +120,8 @@ def digest_of(body: bytes) -> str:
 def read(body: bytes) -> Read | None:
     """Return the entry in an object's bytes, ``None`` if there is none."""
     try:
-        outer = msgspec.json.decode(body, type=_Sealed)
-        entry = msgspec.json.decode(outer.signed, type=Entry)
+        outer = parse(body, type=_Sealed)
+        entry = parse(outer.signed, type=Entry)
         signed = outer.signed.encode()
     except (ValueError, RecursionError):
         return None

@@ -39,6 +39,7 @@ from auditbot.reader.access.entries import (
     sealed,
 )
 from auditbot.reader.memory import locked, write_private
+from auditbot.reader.parse import parse
 from auditbot.reader.signatures import PublicKey
 from auditbot.storage.adding import Adding, RefusedError, TakenKeyError
 from auditbot.storage.syncing import sync_folder
@@ -302,7 +303,7 @@ def _place_id(place: str) -> str:
 def _state_in(path: Path) -> State | None:
     """Return what a file says, ``None`` if it is damaged."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=State)
+        return parse(path.read_bytes(), type=State)
     except ValueError:
         return None
 

@@ -11,8 +11,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from auditbot.reader.access.settings import COSIGNATURES, AccessPlace
 from auditbot.reader.commands.cosignatures import OPTION, add_place_option, cosigning_place
 from auditbot.reader.commands.library import access_log, foreseen
@@ -35,6 +33,7 @@ from auditbot.reader.documents import LARGEST_DOCUMENT_BYTES, Manifest
 from auditbot.reader.layout import server_of
 from auditbot.reader.memory import Seen as SeenStream
 from auditbot.reader.memory import locked
+from auditbot.reader.parse import parse
 from auditbot.reader.render.words import one_line
 from auditbot.reader.show import visible
 from auditbot.reader.times import moment
@@ -277,7 +276,7 @@ async def _checkpoint(desk: _Desk, result: Verified, seen: SeenStream) -> _Check
     changed = f"“{seen.key}” was changed while it was verified: verify again."
     if hashlib.sha256(body).hexdigest() != seen.sha256:
         raise PermanentError(changed)
-    manifest = msgspec.json.decode(body, type=Manifest)
+    manifest = parse(body, type=Manifest)
     if server_of(manifest.checkpoint.key) != result.server:
         raise PermanentError(f"“{seen.key}” names a checkpoint of another server.")
     note_body = await place.get(manifest.checkpoint.key, most_bytes=_NOTE_MOST)

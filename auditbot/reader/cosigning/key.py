@@ -12,6 +12,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from auditbot.reader.memory import private_directory
+from auditbot.reader.parse import parse
 from auditbot.storage.syncing import sync_folder
 from common.approvals import Signed
 from common.errors import PermanentError, UserError
@@ -119,7 +120,7 @@ def read_key(folder: Path) -> Signer:
     if mode & 0o077:
         raise PermanentError(f"“{path}” holds a private key and others may read it: chmod 600 it.")
     try:
-        known = msgspec.json.decode(body, type=_File)
+        known = parse(body, type=_File)
     except ValueError:
         known = None
     seed = unbase64(known.private_key) if known is not None else None

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from auditbot.reader.memory import private_directory, write_private
+from auditbot.reader.parse import parse
 from common.errors import PermanentError
 from common.officers import LATEST_S
 
@@ -57,7 +58,7 @@ class Seen:
         """
         try:
             with self.path.open("rb") as file:
-                known = msgspec.json.decode(file.read(_LARGEST), type=_File)
+                known = parse(file.read(_LARGEST), type=_File)
         except FileNotFoundError:
             known = None
         except OSError as error:

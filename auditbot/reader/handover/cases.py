@@ -9,6 +9,7 @@ import msgspec
 
 from auditbot.reader.index.library import Library, Stored
 from auditbot.reader.memory import private_directory, write_private
+from auditbot.reader.parse import parse
 from common.errors import PermanentError, UserError
 
 _MOST_ITEMS = 100_000
@@ -74,7 +75,7 @@ class Cases:
         """
         path = self._path(name)
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Case)
+            return parse(path.read_bytes(), type=Case)
         except FileNotFoundError:
             raise UserError(
                 f"There is no case “{name}”: begin it with “steward audit case create”."
@@ -87,7 +88,7 @@ class Cases:
         found = []
         for path in sorted(self.folder.glob("*.json")):
             try:
-                found.append(msgspec.json.decode(path.read_bytes(), type=Case).name)
+                found.append(parse(path.read_bytes(), type=Case).name)
             except (OSError, ValueError):
                 continue
         return found

@@ -5,10 +5,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from auditbot.reader.index.library import IndexedManifest
 from auditbot.reader.layout import server_of
+from auditbot.reader.parse import parse
 from auditbot.reader.signatures import parse_note
 from auditbot.reader.unpack import DamagedArchiveError
 from auditbot.reader.verify.findings import Findings
@@ -78,7 +77,7 @@ def _ordered(rotations: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
 
     def when(pair: tuple[bytes, bytes]) -> int:
         try:
-            return int(msgspec.json.decode(pair[0])["created_ms"])
+            return int(parse(pair[0])["created_ms"])
         except (ValueError, KeyError, TypeError):
             return 0
 

@@ -15,6 +15,7 @@ from auditbot.reader.index.schema import KINDS, MEDIA_STATES, STATUSES
 from auditbot.reader.index.unopened import note_unopened, waiting_keys
 from auditbot.reader.index.words import indexed
 from auditbot.reader.layout import NEWER, VERSION
+from auditbot.reader.parse import parse
 from auditbot.reader.said import edit_text, formatted_text, other_text
 from auditbot.reader.sealed import STATE, UNOPENED, Contents
 from auditbot.reader.tree import GrowingRange, leaf_hash
@@ -278,7 +279,7 @@ class Builder:
 
     def _texts(self, record: _Record, line: Line) -> list[str]:
         if record.sealed is not None:
-            opened = self.contents.open(msgspec.json.decode(line.data)).record
+            opened = self.contents.open(parse(line.data)).record
             self._content += 1
             if opened[STATE] in UNOPENED:
                 self._unopened.add(str(record.sealed_to))
@@ -300,7 +301,7 @@ class Builder:
     def _decoded(self, key: str, line: Line) -> _Record:
         try:
             record = self._decoder.decode(line.data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if is_newer(line.data):
                 raise DamagedArchiveError(_newer(key, line)) from error
             raise DamagedArchiveError(f"“{key}”, line {line.number}, is no record.") from error

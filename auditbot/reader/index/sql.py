@@ -17,6 +17,7 @@ from auditbot.reader.index.library import Library
 from auditbot.reader.index.literals import literal
 from auditbot.reader.layout import is_gzip
 from auditbot.reader.memory import write_private
+from auditbot.reader.parse import parse
 from auditbot.reader.unpack import LONGEST_LINE_BYTES, lines
 from common.errors import UserError
 
@@ -100,9 +101,7 @@ def _files(library: Library, folder: Path) -> Iterator[ClearFile]:
 
 def _with_content(library: Library, key: str, body: bytes) -> bytes:
     """Return an object with the content of its records, as far as it can be opened."""
-    records = (
-        library.contents.open(msgspec.json.decode(line)).record for line in lines(key, body)
-    )
+    records = (library.contents.open(parse(line)).record for line in lines(key, body))
     return zstandard.ZstdCompressor(level=1).compress(
         b"".join(msgspec.json.encode(record) + b"\n" for record in records)
     )

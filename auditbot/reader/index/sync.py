@@ -9,8 +9,6 @@ import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-import msgspec
-
 from auditbot.reader.documents import ListedFile, ListedSegment, Manifest, is_newer
 from auditbot.reader.index.build import Builder
 from auditbot.reader.index.library import Library
@@ -27,6 +25,7 @@ from auditbot.reader.layout import (
 )
 from auditbot.reader.memory import Remembered
 from auditbot.reader.open_sealed import opens, unseal
+from auditbot.reader.parse import parse
 from auditbot.reader.unpack import DamagedArchiveError
 from auditbot.reader.verify.fetching import ahead
 from auditbot.reader.verify.findings import Findings
@@ -267,7 +266,7 @@ class _Sync:
         if is_newer(body):
             raise DamagedArchiveError(NEWER.format(what=f"“{key}”"))
         try:
-            manifest = msgspec.json.decode(body, type=Manifest)
+            manifest = parse(body, type=Manifest)
         except ValueError as error:
             raise DamagedArchiveError(f"“{key}” is no manifest: run verify.") from error
         fault = self.keyring.trust.judge(manifest.key_id, manifest.created_ms, body, signature)

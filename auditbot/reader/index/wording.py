@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from auditbot.reader.index.build import texts_of
 from auditbot.reader.index.parts import (
     add_parts,
@@ -23,6 +21,7 @@ from auditbot.reader.index.parts import (
 )
 from auditbot.reader.index.unopened import WHOLE, note_unopened, waiting_keys
 from auditbot.reader.index.words import indexed
+from auditbot.reader.parse import parse
 from auditbot.reader.sealed import STATE, UNOPENED, Contents
 from auditbot.reader.unpack import DamagedArchiveError, lines
 
@@ -162,7 +161,7 @@ def decoded(key: str, line: bytes) -> dict[str, Any]:
         DamagedArchiveError: it holds none.
     """
     try:
-        record = msgspec.json.decode(line)
+        record: Any = parse(line)
     except ValueError as error:
         raise DamagedArchiveError(f"“{key}” holds a line that is no record.") from error
     if not isinstance(record, dict):

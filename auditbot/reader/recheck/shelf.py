@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from auditbot.reader.day_keys import DayKeys
 from auditbot.reader.documents import LARGEST_DOCUMENT_BYTES, ListedFile, Manifest
 from auditbot.reader.index.library import Library
 from auditbot.reader.layout import SegmentKey, sessions_key
 from auditbot.reader.open_sealed import unidentified, unseal
+from auditbot.reader.parse import parse
 from auditbot.reader.recheck.opening import Session
 from auditbot.reader.sealed import KEYLESS, SEALED
 from auditbot.reader.unpack import DamagedArchiveError, lines
@@ -28,9 +27,6 @@ from common.errors import PermanentError
 _DAYS = 3
 """Days whose keys are in memory at once."""
 _SLACK = 2
-
-_decoder = msgspec.json.Decoder(Session)
-_sealed = msgspec.json.Decoder(dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +97,7 @@ class Shelf:
         if hashlib.sha256(body).hexdigest() != sha256:
             raise DamagedArchiveError("it is not the manifest that was indexed: run verify.")
         try:
-            return msgspec.json.decode(body, type=Manifest)
+            return parse(body, type=Manifest)
         except ValueError as error:
             raise DamagedArchiveError("it is no manifest: run verify.") from error
 
@@ -114,7 +110,7 @@ class Shelf:
         wrapped = self.library.day_key(file.key) or await DayKeys(self.place).get(file.key)
         clear = await asyncio.to_thread(unseal, file.key, body, self.library.identities, wrapped)
         try:
-            return [_decoder.decode(line) for line in lines(file.key, clear)]
+            return [parse(line, type=Session) for line in lines(file.key, clear)]
         except ValueError as error:
             raise DamagedArchiveError("it holds what is no room key.") from error
 
@@ -123,9 +119,9 @@ class Shelf:
         found: list[Session] = []
         for number, line in enumerate(lines(key, body), 1):
             try:
-                sealed = _sealed.decode(line)
+                sealed = parse(line, type=dict[str, Any])
                 state, content = self.library.contents.content(sealed)
-                session = None if content is None else _decoder.decode(content)
+                session = None if content is None else parse(content, type=Session)
             except ValueError as error:
                 raise DamagedArchiveError(f"line {number} is no room key.") from error
             if session is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from auditbot.reader.documents import Erasure, Removal
+from auditbot.reader.parse import parse
 from auditbot.reader.verify.findings import Findings
 from common.approvals import Approved, approvers_of, digest_of, parse_plan, people
 from common.officers import OfficerKey
@@ -80,7 +81,7 @@ def _approvers(body: bytes, stated: Removal | Erasure) -> list[OfficerKey]:
         raise ValueError("the plan is of another act")
     if plan.server_name != stated.server_name:
         raise ValueError("the plan is of another server")
-    if digest_of(msgspec.json.decode(body)) not in {one.sha256 for one in plan.documents}:
+    if digest_of(parse(body)) not in {one.sha256 for one in plan.documents}:
         raise ValueError("the plan is not of what it lists")
     if not plan.made_ms <= stated.created_ms <= plan.expires_ms + _SLACK_MS:
         raise ValueError("the plan had not been made, or had expired")

@@ -183,7 +183,7 @@ class _Check:
         self._result.raw_bytes += len(line) + 1
         try:
             record = self._decoder.decode(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             sentence = "This line is no record."
             if is_newer(line):
                 sentence = NEWER.format(what="This record")

@@ -1,11 +1,11 @@
 """What is checked last: statements, attachments, what was seen before, the hint to the end."""
 
-import msgspec
 from msgspec import structs
 
 from auditbot.reader.documents import Head, Manifest
 from auditbot.reader.layout import is_media, manifest_key, signature_key
 from auditbot.reader.memory import Seen
+from auditbot.reader.parse import parse
 from auditbot.reader.read import ALWAYS
 from auditbot.reader.times import moment, span
 from auditbot.reader.verify.context import Context
@@ -169,7 +169,7 @@ async def check_head(context: Context) -> None:
     """Look at the hint to the newest manifest; it proves nothing, but may tell of a loss."""
     key = f"v1/{context.inventory.server}/state/head.json"
     try:
-        head = msgspec.json.decode(await context.place.get(key, most_bytes=_HEAD_MOST), type=Head)
+        head = parse(await context.place.get(key, most_bytes=_HEAD_MOST), type=Head)
     except (MissingObjectError, TooLargeError):
         context.findings.notice("head", key, "There is no hint to the newest manifest.")
         return
@@ -203,7 +203,7 @@ async def _came_since(context: Context, head: Head) -> bool:
         return False
     try:
         body, signature = await read_signed(context.place, head.manifest)
-        manifest = msgspec.json.decode(body, type=Manifest)
+        manifest = parse(body, type=Manifest)
     except (MissingObjectError, TooLargeError, ValueError):
         return False
     fault = context.keyring.trust.judge(manifest.key_id, manifest.created_ms, body, signature)

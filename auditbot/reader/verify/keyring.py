@@ -3,10 +3,9 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-import msgspec
-
 from auditbot.reader.documents import LARGEST_DOCUMENT_BYTES, Manifest, Rotation
 from auditbot.reader.layout import signature_key, signing_key_id
+from auditbot.reader.parse import parse
 from auditbot.reader.signatures import PublicKey, key_of_base64, key_of_pem
 from auditbot.reader.trust import SignedRotation, Trust, build_trust
 from auditbot.reader.verify.findings import Findings
@@ -172,7 +171,7 @@ async def _rotations(
             continue
         body, signature = await read_signed(place, name)
         try:
-            document = msgspec.json.decode(body, type=Rotation)
+            document = parse(body, type=Rotation)
         except ValueError:
             findings.wrong("rotation", name, "It is no key rotation.")
             continue
@@ -188,7 +187,7 @@ async def _first_manifest(place: Place, inventory: Inventory) -> Manifest | None
         for _, key in inventory.manifests[stream]:
             try:
                 body = await place.get(key, most_bytes=LARGEST_DOCUMENT_BYTES)
-                return msgspec.json.decode(body, type=Manifest)
+                return parse(body, type=Manifest)
             except (ValueError, MissingObjectError, TooLargeError):
                 continue
     return None

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-import msgspec
 import pyrage
 
 from auditbot.reader.documents import ListedSegment
 from auditbot.reader.open_sealed import UnfitIdentityError
+from auditbot.reader.parse import parse
 from auditbot.reader.sealed import key_name, opened_content, unwrapped, with_content
 from auditbot.reader.unpack import DamagedArchiveError, lines
 from auditbot.reader.verify.findings import Finding
@@ -65,7 +66,7 @@ def _check_line(
     if b'"sealed":"' not in line:
         return
     try:
-        record = msgspec.json.decode(line)
+        record: Any = parse(line)
         secret = secrets.get(key_name(record))
         if secret is None:
             return

@@ -9,6 +9,7 @@ import pyrage
 
 from auditbot.reader.layout import is_content_key
 from auditbot.reader.open_sealed import UnfitIdentityError
+from auditbot.reader.parse import parse
 from auditbot.reader.sealed import opened_content, unwrapped
 from auditbot.reader.unpack import DamagedArchiveError, lines
 from auditbot.reader.verify.findings import Finding
@@ -37,13 +38,12 @@ class SessionsResult:
 def read_sessions(key: str, body: bytes) -> SessionsResult:
     """Return what the lines of an object say, and which of them are none."""
     result = SessionsResult()
-    decoder = msgspec.json.Decoder(_Line)
     try:
         for number, line in enumerate(lines(key, body), 1):
             if len(result.findings) >= _MOST_FINDINGS:
                 break
             try:
-                found = decoder.decode(line)
+                found = parse(line, type=_Line)
             except ValueError:
                 found = None
             if (

@@ -3,8 +3,6 @@
 import hashlib
 from dataclasses import dataclass, field
 
-import msgspec
-
 from auditbot.reader.documents import (
     LARGEST_DOCUMENT_BYTES,
     Completeness,
@@ -23,6 +21,7 @@ from auditbot.reader.layout import (
     page_key,
     server_folder,
 )
+from auditbot.reader.parse import parse
 from auditbot.reader.times import moment
 from auditbot.reader.trust import Trust
 from auditbot.reader.verify.approvals import NOBODY, Approvals, Wanted
@@ -170,7 +169,7 @@ async def load_statements(
         if fault is not None:
             findings.wrong("statement", key, f"It counts nothing: {fault}.")
         elif folder in _APPROVED:
-            stated = msgspec.json.decode(body, type=_APPROVED[folder])
+            stated = parse(body, type=_APPROVED[folder])
             found.approvals.take(key, body, stated, wanted, findings)
         elif key in found.days:
             await _check_page(place, found, key, findings)
@@ -205,10 +204,10 @@ def _take(
     folder = key.split("/")[2]
     found.digests[key] = hashlib.sha256(body).hexdigest()
     try:
-        stated = msgspec.json.decode(body, type=Statement)
-        removal = msgspec.json.decode(body, type=Removal) if folder == "removals" else None
-        day = msgspec.json.decode(body, type=Completeness) if folder == "reports" else None
-        erasure = msgspec.json.decode(body, type=Erasure) if folder == "erasures" else None
+        stated = parse(body, type=Statement)
+        removal = parse(body, type=Removal) if folder == "removals" else None
+        day = parse(body, type=Completeness) if folder == "reports" else None
+        erasure = parse(body, type=Erasure) if folder == "erasures" else None
     except ValueError:
         return "it is no statement of a form that is known here"
     fault = trust.judge(stated.key_id or stated.old_key_id, stated.created_ms, body, signature)
@@ -249,7 +248,7 @@ def _take_removal(found: Statements, key: str, removal: Removal) -> None:
 
 def _take_hold(found: Statements, body: bytes) -> None:
     try:
-        hold = msgspec.json.decode(body, type=HoldStated)
+        hold = parse(body, type=HoldStated)
     except ValueError:
         return
     if hold.type == "steward.hold_release":

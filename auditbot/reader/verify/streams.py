@@ -4,11 +4,10 @@ import asyncio
 import hashlib
 from dataclasses import dataclass
 
-import msgspec
-
 from auditbot.reader.documents import Manifest, is_newer
 from auditbot.reader.layout import NEWER, is_recipients, manifest_key, signature_key
 from auditbot.reader.memory import Seen
+from auditbot.reader.parse import parse
 from auditbot.reader.signatures import Note, parse_note
 from auditbot.reader.verify.chain import Chain
 from auditbot.reader.verify.context import Context
@@ -58,7 +57,7 @@ async def check_stream(
 async def _fetch(context: Context, key: str) -> _Fetched:
     body, signature = await read_signed(context.place, key)
     try:
-        manifest = msgspec.json.decode(body, type=Manifest)
+        manifest = parse(body, type=Manifest)
     except ValueError as error:
         return _Fetched(body, signature, None, None, str(error))
     prefix = f"v1/{context.inventory.server}/checkpoints/"
