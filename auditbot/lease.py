@@ -229,7 +229,7 @@ class Leases:
 def _parsed(body: bytes) -> _Lease | None:
     try:
         return msgspec.json.decode(body, type=_Lease)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return None
 
 

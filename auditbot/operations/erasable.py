@@ -11,12 +11,11 @@ import msgspec
 from auditbot.content_keys import BY_PERSON, LAST_SEQ, SEAL_CONTENT
 from auditbot.gaps import READER
 from auditbot.operations.desk import Desk, Place, day_text
-from auditbot.operations.held import names, rooms_of, rooms_of_person
+from auditbot.operations.held import Segment, names, rooms_of, rooms_of_person
 from auditbot.operations.holds import Hold, active
 from auditbot.operations.recorded import recorded, said_by, unsealed
 from auditbot.pipeline.hostile import key as database_key
 from auditbot.pipeline.retention import DEFAULT
-from auditbot.pipeline.seal import lines_in
 from auditbot.pipeline.segment import DAY_MS
 from common.database.pool import Connection, Database, Row
 from common.errors import UserError
@@ -263,7 +262,7 @@ def _in_class(segment: Row, label: str | None) -> int:
 async def _count_sealed(desk: Desk, row: Row) -> int:
     """Return how many records of a day are sealed to its key, as they say it where they lie."""
     segments = await desk.database.fetch(
-        "SELECT object_key, version_id FROM audit_segment WHERE stream = $1 AND day = $2"
+        "SELECT object_key, version_id, sha256 FROM audit_segment WHERE stream = $1 AND day = $2"
         " AND removed_ms IS NULL ORDER BY first_seq",
         row["stream"],
         row["day"],
@@ -271,8 +270,8 @@ async def _count_sealed(desk: Desk, row: Row) -> int:
     found = 0
     async with desk.store(Place(row["destination"], row["endpoint_url"], None)) as store:
         for segment in segments:
-            body = await store.get(segment["object_key"], segment["version_id"])
-            lines = (_sealed.decode(line) for line in lines_in(body))
+            there = Segment(segment["object_key"], segment["version_id"], segment["sha256"])
+            lines = [_sealed.decode(line) for line in await there.lines(store)]
             found += sum(line.sealed_to == row["object_key"] for line in lines)
     return found
 

@@ -1,5 +1,8 @@
 """Whether a hold names a record, and the segments in which it may."""
 
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -9,6 +12,10 @@ from auditbot.operations.holds import Hold
 from auditbot.pipeline.hostile import key
 from auditbot.pipeline.seal import lines_in
 from auditbot.storage.port import ArchiveStore
+from common.errors import PermanentError
+from common.telemetry.log import Log
+
+log = Log("audit.holds")
 
 
 async def rooms_of(desk: Desk, hold: Hold) -> frozenset[str]:
@@ -29,16 +36,50 @@ async def rooms_of_person(desk: Desk, user: str) -> set[str]:
     return {str(row["room_id"]) for row in rows}
 
 
+class ChangedObjectError(PermanentError):
+    """What lies in the storage is not what was stored there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stored segment; ``sha256`` is of what was stored."""
+
+    key: str
+    version_id: str | None
+    sha256: str
+
+    async def lines(self, store: ArchiveStore) -> Sequence[bytes]:
+        """Return its lines.
+
+        Raises:
+            ChangedObjectError: whoever may write there changed it; what it says counts for nothing.
+            TransientError: the store is away.
+            PermanentError: it is missing, or cannot be read.
+        """
+        body = await store.get(self.key, self.version_id)
+        if hashlib.sha256(body).hexdigest() != self.sha256:
+            raise ChangedObjectError(
+                f"“{self.key}” is not what was stored there: somebody changed it. Run “steward audit "
+                "verify”."
+            )
+        return list(lines_in(body))
+
+
 async def is_named(
-    store: ArchiveStore, name: str, version_id: str | None, hold: Hold, rooms: frozenset[str]
+    store: ArchiveStore, segment: Segment, hold: Hold, rooms: frozenset[str]
 ) -> bool:
-    """Return whether a hold names any record of a segment."""
+    """Return whether a hold names any record of a segment, or may."""
     if not hold.rooms and not hold.users:
         return True
-    if name.endswith(".age"):
+    if segment.key.endswith(".age"):
         return True  # we cannot read it, so it may be held
-    body = await store.get(name, version_id)
-    return any(names(hold, msgspec.json.decode(line), rooms) for line in lines_in(body))
+    try:
+        lines = await segment.lines(store)
+    except ChangedObjectError as error:
+        # A hold must not end because somebody took its records out of a segment.
+        log.error("a segment counts as held", reason=error)
+        return True
+    return any(names(hold, msgspec.json.decode(line), rooms) for line in lines)
 
 
 def names(hold: Hold, record: dict[str, Any], rooms: frozenset[str]) -> bool:

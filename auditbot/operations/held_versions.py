@@ -36,7 +36,7 @@ async def unseen(desk: Desk, hold: Hold, rooms: str) -> Sequence[Row]:
     """Return the segments that were not looked through for a hold and these rooms, in order."""
     return await desk.database.fetch(
         f"SELECT audit_segment.stream, audit_segment.day, last_seq, first_ms, last_ms, object_key,"  # noqa: S608  # our words
-        f" version_id, {_PLACE} FROM audit_segment"
+        f" version_id, sha256, {_PLACE} FROM audit_segment"
         " JOIN audit_stream ON audit_stream.id = audit_segment.stream"
         " WHERE audit_segment.state = 'uploaded' AND removed_ms IS NULL"
         " AND version_id IS NOT NULL AND audit_segment.day BETWEEN $2 AND $3"

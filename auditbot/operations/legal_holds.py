@@ -15,7 +15,7 @@ from functools import partial
 from typing import TypeVar
 
 from auditbot.operations.desk import Desk, Place
-from auditbot.operations.held import is_named, rooms_of
+from auditbot.operations.held import Segment, is_named, rooms_of
 from auditbot.operations.held_versions import (
     Version,
     media,
@@ -325,7 +325,8 @@ async def _set(store: ArchiveStore, version: Version) -> None:
 async def _concerns(store: ArchiveStore, row: Row, hold: Hold, rooms: frozenset[str]) -> bool:
     if not hold.meets(row["first_ms"], row["last_ms"]):
         return False
-    return await is_named(store, row["object_key"], row["version_id"], hold, rooms)
+    segment = Segment(row["object_key"], row["version_id"], row["sha256"])
+    return await is_named(store, segment, hold, rooms)
 
 
 def _objects(counts: Counter[str]) -> str:

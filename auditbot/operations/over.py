@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from auditbot.operations.desk import Desk, Place, day_text
-from auditbot.operations.held import is_named, rooms_of
+from auditbot.operations.held import Segment, is_named, rooms_of
 from auditbot.operations.holds import Hold, active
 from auditbot.operations.removing import count_left, is_unproved
 from auditbot.operations.retention_text import ClassLine, survey_text
@@ -337,7 +337,7 @@ async def _is_held(desk: Desk, day: StreamDay, hold: Hold, rooms: frozenset[str]
         return True  # we cannot read it, so it may be held
     async with desk.store(day.place) as store:
         for gone in day.all:
-            if await is_named(store, gone.key, gone.version_id, hold, rooms):
+            if await is_named(store, Segment(gone.key, gone.version_id, gone.sha256), hold, rooms):
                 return True
     return False
 

@@ -12,6 +12,7 @@ from auditbot.encryption import SUFFIX
 from auditbot.ledger import Destinations
 from auditbot.lines import opened
 from auditbot.operations.desk import Desk, Place
+from auditbot.operations.held import Segment
 from auditbot.pipeline.seal import lines_in
 from auditbot.pipeline.sealing import OF_STREAM
 from common.database.pool import Connection, Database
@@ -76,7 +77,7 @@ async def _built(desk: Desk, stream: str) -> AsyncIterator[_Record]:
 
 async def _stored(desk: Desk, stream: str) -> AsyncIterator[_Record]:
     rows = await desk.database.fetch(
-        "SELECT object_key, version_id, destination, endpoint_url FROM audit_segment"
+        "SELECT object_key, version_id, sha256, destination, endpoint_url FROM audit_segment"
         " JOIN audit_stream ON audit_stream.id = audit_segment.stream WHERE stream = $1"
         " AND state = 'uploaded' AND removed_ms IS NULL ORDER BY first_seq",
         stream,
@@ -87,6 +88,6 @@ async def _stored(desk: Desk, stream: str) -> AsyncIterator[_Record]:
     async with desk.store(place) as store:
         for row in rows:
             if not row["object_key"].endswith(SUFFIX):
-                body = await store.get(row["object_key"], row["version_id"])
-                for line in lines_in(body):
+                segment = Segment(row["object_key"], row["version_id"], row["sha256"])
+                for line in await segment.lines(store):
                     yield msgspec.json.decode(line)

@@ -94,6 +94,17 @@ async def test_who_writes_hostile_words_into_a_lease_has_none_of_them_told(
     assert "@room" not in str(told.value)
 
 
+async def test_a_lease_that_is_nested_too_deeply_is_somebody_elses(
+    database: Database, tmp_path: Path
+) -> None:
+    store = Contested(tmp_path / "a")
+    ours = leases(database, StoppedClock(NOON))
+    await store.replace(ours.key, b'{"deep":' + b"[" * 100_000)
+
+    with pytest.raises(HeldElsewhereError, match="an unknown writer"):
+        await ours.hold("a", store)
+
+
 async def test_a_lease_that_may_not_be_read_is_not_taken_for_a_missing_one(
     database: Database, tmp_path: Path
 ) -> None:

@@ -199,6 +199,22 @@ async def test_a_hold_keeps_what_it_names(
     assert any("/media/" in key for key in office.objects()) == ("$1" in kept)
 
 
+async def test_a_hold_does_not_end_because_its_records_were_taken_out_of_a_segment(
+    office: Office,
+) -> None:
+    await holds.add(
+        office.desk, reason="a case", rooms=["!other"], users=[], from_ms=None, to_ms=None
+    )
+    first, second, *_ = sorted(key for key in office.objects() if "/events/" in key)
+    root = office.world.directory / "archive"
+    (root / first).write_bytes((root / second).read_bytes())
+
+    await retain(office)
+
+    assert (root / first).exists()
+    assert not (root / second).exists()
+
+
 @pytest.mark.parametrize("is_made_first", [True, False])
 async def test_a_hold_keeps_what_the_person_could_read_before_the_export_began_anew(
     office: Office, *, is_made_first: bool
