@@ -211,18 +211,16 @@ class MediaQueue:
         Returns:
             whether it is; after ``AWAY_LIMIT_MS`` it is not
         """
-        since_ms = now_ms if wanted.away_since_ms is None else min(wanted.away_since_ms, now_ms)
-        if now_ms - since_ms >= AWAY_LIMIT_MS:
+        waits = _away(wanted.away_since_ms, now_ms, limit_ms=AWAY_LIMIT_MS)
+        if waits is None:
             return False
-        shortest, longest = _AWAY_WAITS_MS
         async with self.database.transaction() as connection:
             await connection.execute(
                 "UPDATE audit_media SET away_since_ms = $3, due_ms = $4"
                 " WHERE stream = $1 AND seq = $2",
                 wanted.stream,
                 wanted.seq,
-                since_ms,
-                now_ms + min(max(now_ms - since_ms, shortest), longest),
+                *waits,
             )
         return True
 
@@ -232,18 +230,16 @@ class MediaQueue:
         Returns:
             whether it is; after ``SCAN_LIMIT_MS`` it is not
         """
-        since_ms = now_ms if wanted.scan_since_ms is None else min(wanted.scan_since_ms, now_ms)
-        if now_ms - since_ms >= SCAN_LIMIT_MS:
+        waits = _away(wanted.scan_since_ms, now_ms, limit_ms=SCAN_LIMIT_MS)
+        if waits is None:
             return False
-        shortest, longest = _AWAY_WAITS_MS
         async with self.database.transaction() as connection:
             await connection.execute(
                 "UPDATE audit_media SET scan_since_ms = $3, due_ms = $4"
                 " WHERE stream = $1 AND seq = $2",
                 wanted.stream,
                 wanted.seq,
-                since_ms,
-                now_ms + min(max(now_ms - since_ms, shortest), longest),
+                *waits,
             )
         return True
 
@@ -522,6 +518,15 @@ class MediaQueue:
             row["away_since_ms"],
             row["scan_since_ms"],
         )
+
+
+def _away(since_ms: int | None, now_ms: int, *, limit_ms: int) -> tuple[int, int] | None:
+    """Return since when something is away and when to try again; ``None`` after too long."""
+    since = now_ms if since_ms is None else min(since_ms, now_ms)
+    if now_ms - since >= limit_ms:
+        return None
+    shortest, longest = _AWAY_WAITS_MS
+    return since, now_ms + min(max(now_ms - since, shortest), longest)
 
 
 def _kept_for(name: str, policy: Policy) -> tuple[str, int | None]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from common.database.pool import Database
 from common.demo.waiting import wait_for
 from common.errors import TransientError
 from common.inbox.port import Source
-from tests.support.databases import open_database, sqlite_url
+from tests.support.databases import open_database
 from tests.support.postgres import Postgres
 from tests.unit.auditbot.builders import (
     ALICE,
@@ -49,26 +48,6 @@ from tests.unit.auditbot.world import AUDITBOT, World
 
 DAY_MS = 86_400_000
 KEY = SessionRef(ROOM, "session")
-
-
-@pytest.fixture(scope="module")
-async def postgres() -> AsyncIterator[Postgres]:
-    async with Postgres() as cluster:
-        yield cluster
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def database(
-    request: pytest.FixtureRequest, postgres: Postgres, tmp_path: Path
-) -> AsyncIterator[Database]:
-    if request.param == "sqlite":
-        async with open_database(sqlite_url(tmp_path)) as opened:
-            yield opened
-        return
-    made = await postgres.create_database()
-    async with open_database(made.url) as opened:
-        yield opened
-    await postgres.drop_database(made)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The archive's figures for Prometheus are what is in the archive and in the database."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -9,34 +8,12 @@ import pytest
 from auditbot.media_queue import AGAIN_AFTER_MS
 from common.database.pool import Database
 from common.telemetry.metrics import Metrics
-from tests.support.databases import open_database, sqlite_url
-from tests.support.postgres import Postgres
 from tests.unit.auditbot.builders import ALICE, NOON, ROOM, encrypted, message, new_room
 from tests.unit.auditbot.test_media import PNG, image
 from tests.unit.auditbot.test_operations import Office
 from tests.unit.auditbot.world import AUDITBOT
 
 NAME = "steward_archive_"
-
-
-@pytest.fixture(scope="module")
-async def postgres() -> AsyncIterator[Postgres]:
-    async with Postgres() as cluster:
-        yield cluster
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def database(
-    request: pytest.FixtureRequest, postgres: Postgres, tmp_path: Path
-) -> AsyncIterator[Database]:
-    if request.param == "sqlite":
-        async with open_database(sqlite_url(tmp_path)) as opened:
-            yield opened
-        return
-    made = await postgres.create_database()
-    async with open_database(made.url) as opened:
-        yield opened
-    await postgres.drop_database(made)
 
 
 @pytest.fixture

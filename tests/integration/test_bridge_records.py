@@ -1,7 +1,7 @@
 """What is kept of bridges, on both databases: counting, limits, and what was found."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -41,8 +41,6 @@ from common.homeserver.synapse.users import GetUser, ListUsers, UserDetails, Use
 from common.ids import EventId, RoomId, UserId
 from common.inbox.port import Entry, EntryKind, Source
 from common.inbox.signal import Signal
-from tests.support.databases import open_database, sqlite_url
-from tests.support.postgres import Postgres
 from tests.unit.adminbot.world import FakeClock
 
 SERVER = "example.org"
@@ -57,20 +55,6 @@ REGISTRATION = {
     "sender_localpart": "heisenbridge",
     "namespaces": {"users": [{"regex": "@irc_.*", "exclusive": True}]},
 }
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def database(
-    request: pytest.FixtureRequest, postgres: Postgres, tmp_path: Path
-) -> AsyncIterator[Database]:
-    if request.param == "sqlite":
-        async with open_database(sqlite_url(tmp_path)) as opened:
-            yield opened
-        return
-    made = await postgres.create_database()
-    async with open_database(made.url) as opened:
-        yield opened
-    await postgres.drop_database(made)
 
 
 @dataclass

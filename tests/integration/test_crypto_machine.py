@@ -34,8 +34,7 @@ from common.ids import DeviceId, EventId, RoomId, UserId
 from common.inbox.port import Entry, EntryKind, Source
 from common.matrix.client import CLIENT, MatrixClient, connect, open_session, segment
 from tests.support.clients import NioClient, RawClient
-from tests.support.databases import open_database, sqlite_url
-from tests.support.postgres import Postgres
+from tests.support.databases import open_database
 
 AS_TOKEN = Secret(secrets.token_urlsafe(32))
 POOL = 50
@@ -66,17 +65,6 @@ async def homeserver(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
         SynapseSpec(directory=directory / "synapse", registrations=[registration])
     ) as server:
         yield server
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def database(
-    tmp_path: Path, request: pytest.FixtureRequest, postgres: Postgres
-) -> AsyncIterator[Database]:
-    url = sqlite_url(tmp_path)
-    if request.param == "postgres":
-        url = (await postgres.create_database()).url
-    async with open_database(url) as opened:
-        yield opened
 
 
 @dataclass

@@ -26,8 +26,6 @@ from common.config.schema import S3
 from common.config.secret import Secret
 from common.database.pool import Database
 from common.demo.servers import SeaweedFS, SeaweedFSSpec
-from tests.support.databases import open_database, sqlite_url
-from tests.support.postgres import Postgres
 from tests.support.s3 import s3_client
 from tests.unit.auditbot.builders import NOON, encrypted, message, new_room
 from tests.unit.auditbot.test_media import PNG, image
@@ -48,17 +46,6 @@ async def server(tmp_path: Path) -> AsyncIterator[SeaweedFS]:
         async with s3_client(running) as client:
             await client.create_bucket(Bucket=BUCKET, ObjectLockEnabledForBucket=True)
         yield running
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def database(
-    request: pytest.FixtureRequest, postgres: Postgres, tmp_path: Path
-) -> AsyncIterator[Database]:
-    url = sqlite_url(tmp_path)
-    if request.param == "postgres":
-        url = (await postgres.create_database()).url
-    async with open_database(url) as opened:
-        yield opened
 
 
 @pytest.fixture

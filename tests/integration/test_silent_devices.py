@@ -1,7 +1,6 @@
 """The admins are told of a device that can never be read, once, on either database."""
 
 import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,8 +14,6 @@ from auditbot.silent_devices import LEAST, MOST_A_DAY, MOST_OF_ONE, PATIENCE_MS
 from common.crypto.port import Undecryptable, Why
 from common.database.pool import Database
 from common.inbox.port import Source
-from tests.support.databases import open_database, sqlite_url
-from tests.support.postgres import Postgres
 from tests.unit.auditbot.builders import (
     ALICE,
     NOON,
@@ -32,26 +29,6 @@ from tests.unit.auditbot.test_operations import Office
 from tests.unit.auditbot.world import AUDITBOT, World
 
 HOUR_MS = 3_600_000
-
-
-@pytest.fixture(scope="module")
-async def postgres() -> AsyncIterator[Postgres]:
-    async with Postgres() as cluster:
-        yield cluster
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def database(
-    request: pytest.FixtureRequest, postgres: Postgres, tmp_path: Path
-) -> AsyncIterator[Database]:
-    if request.param == "sqlite":
-        async with open_database(sqlite_url(tmp_path)) as opened:
-            yield opened
-        return
-    made = await postgres.create_database()
-    async with open_database(made.url) as opened:
-        yield opened
-    await postgres.drop_database(made)
 
 
 class Withheld(ScriptedDecryption):

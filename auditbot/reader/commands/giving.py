@@ -8,12 +8,9 @@ from auditbot.reader.commands.handing_over import safe, told
 from auditbot.reader.commands.library import add_library_options, open_library
 from auditbot.reader.commands.options import add_period_options, add_zone_option, period_of
 from auditbot.reader.commands.outputs import add_force_option, refuse_taken
-from auditbot.reader.commands.transcripts import verified
+from auditbot.reader.commands.transcripts import requested, verified
 from auditbot.reader.handover.person import find_person, give
 from auditbot.reader.times import counted
-from auditbot.reader.transcript.build import Request
-from common.account import account_name
-from common.clock import SystemClock
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -51,19 +48,7 @@ async def _subject(arguments: argparse.Namespace) -> int:
         output = arguments.output or Path(f"subject-{safe(subject.known.name)}.zip")
         refuse_taken(output, arguments)
         judged = await verified(opened, arguments.verify)
-        request = Request(
-            archive=opened.archive.destination,
-            subject=subject,
-            period=period_of(arguments),
-            zone=arguments.zone,
-            zone_name=str(arguments.zone),
-            made_ms=SystemClock().now_ms(),
-            made_by=account_name(),
-            verdict=judged.words,
-            standing=judged.standing,
-            fingerprints=judged.fingerprints,
-            faults=opened.faults,
-        )
+        request = requested(arguments, opened, judged, subject, period_of(arguments))
         # Before it is there, and again when it is known what it holds.
         opened.log.write(
             "subject access",

@@ -14,7 +14,7 @@ from auditbot.reader.commands.library import (
 from auditbot.reader.commands.options import Archive, add_zone_option, open_archive
 from auditbot.reader.commands.outputs import add_force_option, refuse_taken
 from auditbot.reader.commands.searching import add_query_options, query_of, tell_unsearched
-from auditbot.reader.commands.transcripts import refuse, verified
+from auditbot.reader.commands.transcripts import refuse, requested, verified
 from auditbot.reader.conversation import load
 from auditbot.reader.handover.cases import Case, Cases, Item, roots_of, with_items
 from auditbot.reader.handover.package import HandedOver, hand_over
@@ -228,20 +228,7 @@ async def _hand_over(
     for form in formats:
         refuse(form, _beside(output, form), arguments)
     judged = await verified(opened, arguments.verify)
-    request = Request(
-        archive=opened.archive.destination,
-        subject=None,
-        period=ALWAYS,
-        zone=arguments.zone,
-        zone_name=str(arguments.zone),
-        made_ms=SystemClock().now_ms(),
-        made_by=account_name(),
-        verdict=judged.words,
-        standing=judged.standing,
-        fingerprints=judged.fingerprints,
-        faults=opened.faults,
-        case=case.name,
-    )
+    request = requested(arguments, opened, judged, None, ALWAYS, case=case.name)
     # Before it is there, and again when it is known what it holds.
     opened.log.write("handing over", case=case.name, output=str(output))
     done = await hand_over(opened.library, opened.archive.place, case, request, output)

@@ -22,7 +22,7 @@ from auditbot.reader.commands.options import (
     span_ms,
 )
 from auditbot.reader.commands.outputs import add_force_option
-from auditbot.reader.commands.transcripts import refuse, summed
+from auditbot.reader.commands.transcripts import refuse, requested, summed
 from auditbot.reader.conversation import Message, load
 from auditbot.reader.index.context import (
     MOST_BESIDE,
@@ -50,11 +50,9 @@ from auditbot.reader.render.rows import table
 from auditbot.reader.render.sheets import write_csv, write_jsonl, write_parquet
 from auditbot.reader.render.words import one_line
 from auditbot.reader.times import counted, moment
-from auditbot.reader.transcript.build import MOST_MESSAGES, Request, gather
+from auditbot.reader.transcript.build import MOST_MESSAGES, gather
 from auditbot.reader.transcript.formats import FORMATS, write
 from auditbot.reader.transcript.provenance import removed
-from common.account import account_name
-from common.clock import SystemClock
 from common.errors import ConfigError, UserError
 
 _CHUNK = 200
@@ -315,19 +313,8 @@ async def _write_document(
             f"{MOST_MESSAGES:,}): choose a shorter time with --from and --to."
         )
     judged = summed(opened, None)
-    request = Request(
-        archive=opened.archive.destination,
-        subject=None,
-        period=query.period,
-        zone=arguments.zone,
-        zone_name=str(arguments.zone),
-        made_ms=SystemClock().now_ms(),
-        made_by=account_name(),
-        verdict=judged.words,
-        standing=judged.standing,
-        fingerprints=judged.fingerprints,
-        faults=opened.faults,
-        case=f"Search: {query.as_words()}",
+    request = requested(
+        arguments, opened, judged, None, query.period, case=f"Search: {query.as_words()}"
     )
     place = None if arguments.no_sync else opened.archive.place
     messages = load(opened.library, list(shown.roots))

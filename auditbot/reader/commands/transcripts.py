@@ -13,12 +13,13 @@ from auditbot.reader.commands.options import (
     period_of,
 )
 from auditbot.reader.commands.outputs import add_force_option, refuse_taken
+from auditbot.reader.read import Period
 from auditbot.reader.render.words import one_line
 from auditbot.reader.times import counted
 from auditbot.reader.transcript.build import Request, build
 from auditbot.reader.transcript.folder import refuse_used
 from auditbot.reader.transcript.formats import FORMATS, write
-from auditbot.reader.transcript.subject import find_subject
+from auditbot.reader.transcript.subject import Subject, find_subject
 from auditbot.reader.verify.options import Options, Verified
 from auditbot.reader.verify.report import overall, verdicts
 from auditbot.reader.verify.run import verify
@@ -73,18 +74,12 @@ async def _transcript(arguments: argparse.Namespace) -> int:
     async with open_library(arguments) as opened:
         subject = find_subject(opened.library, arguments.subject)
         judged = await verified(opened, arguments.verify)
-        request = Request(
-            archive=opened.archive.destination,
-            subject=subject,
-            period=period_of(arguments),
-            zone=arguments.zone,
-            zone_name=str(arguments.zone),
-            made_ms=SystemClock().now_ms(),
-            made_by=account_name(),
-            verdict=judged.words,
-            standing=judged.standing,
-            fingerprints=judged.fingerprints,
-            faults=opened.faults,
+        request = requested(
+            arguments,
+            opened,
+            judged,
+            subject,
+            period_of(arguments),
             context_hours=arguments.context,
             case=arguments.case,
         )
@@ -144,6 +139,34 @@ class Judged:
 async def verified(opened: Open, how: str) -> Judged:
     """Verify the archive as far as wanted; return how it was found."""
     return summed(opened, await results_of(opened, how))
+
+
+def requested(
+    arguments: argparse.Namespace,
+    opened: Open,
+    judged: Judged,
+    subject: Subject | None,
+    period: Period,
+    *,
+    context_hours: float = 0,
+    case: str = "",
+) -> Request:
+    """Return what a document is asked for, with how the archive was found."""
+    return Request(
+        archive=opened.archive.destination,
+        subject=subject,
+        period=period,
+        zone=arguments.zone,
+        zone_name=str(arguments.zone),
+        made_ms=SystemClock().now_ms(),
+        made_by=account_name(),
+        verdict=judged.words,
+        standing=judged.standing,
+        fingerprints=judged.fingerprints,
+        faults=opened.faults,
+        context_hours=context_hours,
+        case=case,
+    )
 
 
 async def results_of(opened: Open, how: str) -> list[Verified] | None:
