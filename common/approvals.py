@@ -125,12 +125,7 @@ def parse_plan(body: bytes) -> Plan:
     Raises:
         ValueError: it is none, or not in its one spelling.
     """
-    if len(body) > LARGEST_PLAN:
-        raise ValueError("it is too long")
-    plan = _decoded(body, Plan)
-    if plan.body != body:
-        raise ValueError("it is not spelled as Steward spells a plan: it was changed")
-    return plan
+    return _spelled(body, Plan, LARGEST_PLAN, "a plan")
 
 
 def parse_approval(body: bytes) -> Approval:
@@ -139,12 +134,7 @@ def parse_approval(body: bytes) -> Approval:
     Raises:
         ValueError: it is none, or not in its one spelling.
     """
-    if len(body) > LARGEST_APPROVAL:
-        raise ValueError("it is too long")
-    approval = _decoded(body, Approval)
-    if approval.body != body:
-        raise ValueError("it is not spelled as Steward spells an approval: it was changed")
-    return approval
+    return _spelled(body, Approval, LARGEST_APPROVAL, "an approval")
 
 
 def approvers_of(plan: Plan, approvals: Iterable[Signed]) -> list[OfficerKey]:
@@ -174,11 +164,17 @@ def people(keys: Sequence[OfficerKey]) -> str:
     return ", ".join(f"“{key.name}”" for key in keys)
 
 
-def _decoded(body: bytes, form: type[T]) -> T:
+def _spelled(body: bytes, form: type[T], most_bytes: int, what: str) -> T:
+    """Return what was decoded, if it is in its one spelling."""
+    if len(body) > most_bytes:
+        raise ValueError("it is too long")
     try:
-        return msgspec.json.decode(body, type=form)
+        found = msgspec.json.decode(body, type=form)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    if _canonical(found) != body:
+        raise ValueError(f"it is not spelled as Steward spells {what}: it was changed")
+    return found
 
 
 def _canonical(value: msgspec.Struct) -> bytes:
